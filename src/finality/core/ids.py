@@ -1,0 +1,45 @@
+"""The kinds of id, each with its own type, so that they cannot be mixed up in a call."""
+
+from __future__ import annotations
+
+from typing import NewType
+
+TransactionId = NewType("TransactionId", str)
+"""Names a transaction for ever; chosen by the caller or a time-ordered UUID."""
+
+StreamName = NewType("StreamName", str)
+"""Names a stream of the journal, such as ``transaction/trip-42``."""
+
+NodeId = NewType("NodeId", str)
+"""Names one run of one process that drives transactions."""
+
+Version = NewType("Version", int)
+"""A place in a stream: the number of events up to and including it; 0 is before the first."""
+
+Position = NewType("Position", int)
+"""A place in the whole journal; grows in commit order, may have gaps."""
+
+Json = NewType("Json", str)
+"""A payload as JSON text. Core carries it and never looks inside."""
+
+TRANSACTION_PREFIX = "transaction/"
+
+
+def uuid7(milliseconds: int, chance: int) -> str:
+    """Return a time-ordered UUID, so that new ids land on the same database page.
+
+    Args:
+        milliseconds: Since the Unix epoch, 48 bits.
+        chance: 74 random bits.
+
+    Source: RFC 9562, section 5.7.
+    """
+    high = (milliseconds & (1 << 48) - 1) << 16 | 0x7 << 12 | chance >> 62 & 0xFFF
+    low = 0b10 << 62 | chance & (1 << 62) - 1
+    digits = f"{high:016x}{low:016x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def transaction_stream(transaction_id: TransactionId) -> StreamName:
+    """Return the name of the stream that a transaction is."""
+    return StreamName(TRANSACTION_PREFIX + transaction_id)

@@ -1,0 +1,261 @@
+"""What is known of a saga, and what each event changes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import assert_never
+
+from finality.core.ids import Json, TransactionId
+from finality.core.saga import events as e
+from finality.core.saga.graph import Graph, Step
+
+
+class Phase(Enum):
+    """Where the saga as a whole is."""
+
+    NEW = "new"
+    RUNNING = "running"
+    UNDOING = "undoing"
+    COMPLETED = "completed"
+    COMPENSATED = "compensated"
+
+
+class Status(Enum):
+    """Where one branch is.
+
+    ```
+      WAITING ─▶ READY ─▶ RUNNING ─▶ DONE ─▶ UNDONE      REFUSED, GAVE_UP: it had no effect
+                            │ ▲        │       ▲         LOST: nobody knows
+                            ▼ │        ▼       │         FANNED: its items have the say
+                          FAILED ─▶ UNDO_FAILED          STUCK, UNDO_STUCK: a person is needed
+    ```
+    """
+
+    WAITING = "waiting"
+    READY = "ready"
+    RUNNING = "running"
+    FAILED = "failed"
+    FANNED = "fanned"
+    DONE = "done"
+    SKIPPED = "skipped"
+    REFUSED = "refused"
+    GAVE_UP = "gave_up"
+    LOST = "lost"
+    STUCK = "stuck"
+    UNDO_FAILED = "undo_failed"
+    UNDO_STUCK = "undo_stuck"
+    UNDONE = "undone"
+
+
+SETTLED = frozenset({Status.DONE, Status.SKIPPED})
+OPEN = frozenset({Status.WAITING, Status.READY, Status.RUNNING, Status.FAILED, Status.STUCK})
+TO_UNDO = frozenset({Status.DONE, Status.LOST, Status.UNDO_FAILED, Status.UNDO_STUCK})
+STUCK = frozenset({Status.STUCK, Status.UNDO_STUCK})
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """What is known of one branch.
+
+    Attributes:
+        attempts: How many were started or have failed.
+        not_before: When the next attempt, forward or backward, may run; 0 is at once.
+        result: What it yielded; None while it is not done, or when its answer is lost.
+        forgiven: The attempts before a person's last retry, which no longer count.
+    """
+
+    status: Status
+    attempts: int = 0
+    result: Json | None = None
+    not_before: float | None = 0.0
+    because: str = ""
+    child: TransactionId | None = None
+    items: int = 0
+    items_done: int = 0
+    undo_attempts: int = 0
+    forgiven: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SagaState:
+    """What is known of one saga."""
+
+    graph: Graph
+    phase: Phase = Phase.NEW
+    left: int = 0
+    branches: dict[str, Branch] = None  # type: ignore[assignment]  # set by new_state, never None
+    signals: dict[str, Json] = None  # type: ignore[assignment]  # likewise
+    started: e.Started | None = None
+    undo: e.UndoStarted | None = None
+    parked: str | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Say whether nothing more will happen to it by itself."""
+        return self.phase is Phase.COMPLETED or self.phase is Phase.COMPENSATED
+
+    @property
+    def stuck(self) -> list[str]:
+        """Return the branches that need a person."""
+        return [name for name, branch in self.branches.items() if branch.status in STUCK]
+
+    @property
+    def can_be_undone(self) -> bool:
+        """Say whether the point of no return lies ahead for sure."""
+        pivot = self.graph.pivot
+        if pivot is None:
+            return True
+        branch = self.branches.get(pivot.name)
+        if branch is None:
+            return True
+        if pivot.is_local:
+            return branch.status not in SETTLED
+        return branch.status in (Status.WAITING, Status.READY, Status.REFUSED)
+
+    @property
+    def result(self) -> Json | None:
+        """Return what the saga yields: the result of the step that it returns."""
+        step = self.graph.returns
+        branch = self.branches.get(step) if step else None
+        return branch.result if branch else None
+
+    def step_of(self, branch: str) -> Step:
+        """Return the step that *branch* is a run of."""
+        return self.graph.by_name[e.split_branch(branch)[0]]
+
+
+def new_state(graph: Graph) -> SagaState:
+    """Return the state of a saga that has not begun."""
+    return SagaState(graph, Phase.NEW, len(graph.steps), {}, {})
+
+
+def evolve(state: SagaState, event: e.SagaEvent) -> SagaState:
+    """Return what is known once *event* is true."""
+    match event:
+        case e.StepDone(step, result, attempt):
+            child = state.branches[step].child if step in state.branches else None
+            return _settled(state, step, Branch(Status.DONE, attempt, result, child=child))
+        case e.Completed():
+            return replace(state, phase=Phase.COMPLETED)
+        case e.Started():
+            return replace(state, phase=Phase.RUNNING, started=event)
+        case e.StepStarted(step, attempt):
+            return _changed(state, step, status=Status.RUNNING, attempts=attempt)
+        case e.StepSkipped(step):
+            return _settled(state, step, Branch(Status.SKIPPED, result=Json("null")))
+        case e.StepFailed(step, attempt, because, retry_at):
+            status = Status.FAILED if retry_at is not None else _given_up(state.step_of(step))
+            return _changed(
+                state, step, status=status, attempts=attempt, because=because, not_before=retry_at or 0.0
+            )
+        case e.StepPostponed(step, until, because):
+            return _changed(state, step, not_before=until, because=because)
+        case e.StepRefused(step, attempt, because):
+            return _changed(state, step, status=Status.REFUSED, attempts=attempt, because=because)
+        case e.StepLost(step, because):
+            return _changed(state, step, status=Status.LOST, because=because)
+        case e.UndoStarted():
+            return replace(state, phase=Phase.UNDOING, undo=event, branches=_turned_back(state))
+        case e.CompensationDone(step, attempt):
+            return _changed(state, step, status=Status.UNDONE, undo_attempts=attempt, because="")
+        case e.CompensationFailed(step, attempt, because, retry_at):
+            return _changed(
+                state, step,
+                status=Status.UNDO_FAILED, undo_attempts=attempt, because=because, not_before=retry_at or 0.0,
+            )  # fmt: skip
+        case e.Compensated():
+            return replace(state, phase=Phase.COMPENSATED)
+        case e.BecameStuck(step, because):
+            status = Status.STUCK if state.phase is Phase.RUNNING else Status.UNDO_STUCK
+            return _changed(state, step, status=status, because=because)
+        case e.Parked(because):
+            return replace(state, parked=because)
+        case e.Retried():
+            return replace(state, parked=None, branches=_forgiven(state.branches))
+        case e.WaitStarted(step, until):
+            return _changed(state, step, status=Status.WAITING, not_before=until)
+        case e.WaitEnded(step, value):
+            return _wait_ended(state, step, value)
+        case e.SignalReceived(name, value):
+            return replace(state, signals={**state.signals, name: value})
+        case e.FanOutStarted(step, items):
+            return _fanned_out(state, step, items)
+        case e.ChildStarted(step, child):
+            return _changed(state, step, status=Status.RUNNING, child=child)
+        case e.TakenOver() | e.Migrated():
+            return state
+        case _:
+            assert_never(event)
+
+
+def _changed(state: SagaState, name: str, **changes: object) -> SagaState:
+    branch = state.branches.get(name) or Branch(Status.READY)
+    changed = replace(branch, **changes)  # type: ignore[arg-type]  # the callers above name fields of Branch
+    return replace(state, branches={**state.branches, name: changed})
+
+
+def _settled(state: SagaState, name: str, branch: Branch) -> SagaState:
+    branches = {**state.branches, name: branch}
+    left = state.left
+    if name.endswith("]"):
+        step = e.split_branch(name)[0]
+        fan = branches[step] = replace(branches[step], items_done=branches[step].items_done + 1)
+        if fan.items_done == fan.items:
+            branches[step] = replace(fan, status=Status.DONE, result=_list_of(branches, step, fan.items))
+            left -= 1
+    else:
+        left -= 1
+    return SagaState(
+        state.graph, state.phase, left, branches, state.signals, state.started, state.undo, state.parked
+    )
+
+
+def _list_of(branches: dict[str, Branch], step: str, items: int) -> Json:
+    results = (branches[e.branch_name(step, item)].result or "null" for item in range(items))
+    return Json(f"[{','.join(results)}]")
+
+
+def _given_up(step: Step) -> Status:
+    # A local step that failed was undone by its own store; of any other nobody knows.
+    return Status.GAVE_UP if step.is_local else Status.LOST
+
+
+def _turned_back(state: SagaState) -> dict[str, Branch]:
+    """Return the branches as an undo finds them: nothing is attempted forward any more."""
+    turned = {}
+    for name, branch in state.branches.items():
+        if branch.status in (Status.WAITING, Status.READY):
+            continue
+        if branch.status in (Status.FAILED, Status.STUCK):
+            branch = replace(branch, status=_given_up(state.step_of(name)))
+        turned[name] = replace(branch, not_before=0.0, forgiven=0)
+    return turned
+
+
+def _forgiven(branches: dict[str, Branch]) -> dict[str, Branch]:
+    forgiven = dict(branches)
+    for name, branch in branches.items():
+        if branch.status is Status.STUCK:
+            forgiven[name] = replace(
+                branch, status=Status.FAILED, not_before=0.0, forgiven=branch.attempts
+            )
+        elif branch.status is Status.UNDO_STUCK:
+            forgiven[name] = replace(
+                branch, status=Status.UNDO_FAILED, not_before=0.0, forgiven=branch.undo_attempts
+            )
+    return forgiven
+
+
+def _wait_ended(state: SagaState, step: str, value: Json | None) -> SagaState:
+    ended = _changed(state, step, status=Status.READY, not_before=0.0)
+    wait = state.graph.by_name[step].wait
+    if value is None or wait is None or wait.signal is None:
+        return ended
+    return replace(ended, signals={**state.signals, wait.signal: value})
+
+
+def _fanned_out(state: SagaState, step: str, items: int) -> SagaState:
+    if items == 0:
+        return _settled(state, step, Branch(Status.DONE, result=Json("[]")))
+    return _changed(state, step, status=Status.FANNED, items=items)
