@@ -36,7 +36,7 @@ class Retry:
 
     def __post_init__(self) -> None:
         if self.attempts is not None and self.attempts < 1:
-            raise ValueError(f"attempts is {self.attempts}: the first attempt counts; give 1 or more, or None")
+            raise ValueError(f"attempts is {self.attempts}: the first counts; give 1 or more, or None")
         if self.first_seconds < 0 or self.cap_seconds < 0:
             raise ValueError("a wait is negative: give seconds of 0 or more")
         if self.factor < 1:
@@ -58,6 +58,12 @@ class Retry:
         full = min(self.cap_seconds, self.first_seconds * self.factor**doublings)
         return full * (1 - self.jitter * chance)
 
+
+DEFAULT = Retry()
+"""Five attempts within a few seconds."""
+
+PATIENT = Retry(attempts=20)
+"""Twenty attempts within some six minutes, for what should not be given up lightly."""
 
 FOREVER = Retry(attempts=None)
 """Try until it succeeds, with waits of up to 30 seconds."""

@@ -69,9 +69,7 @@ class Refused(TransactionAborted):
 
     code = "refused"
 
-    def __init__(
-        self, because: str, *, branch: str | None = None, transaction_id: str | None = None
-    ) -> None:
+    def __init__(self, because: str, *, branch: str | None = None, transaction_id: str | None = None) -> None:
         super().__init__(because, transaction_id=transaction_id)
         self.because = because
         self.branch = branch
@@ -88,9 +86,7 @@ class Compensated(TransactionAborted):
 
     code = "compensated"
 
-    def __init__(
-        self, message: str, *, transaction_id: str, failed_step: str | None, because: str
-    ) -> None:
+    def __init__(self, message: str, *, transaction_id: str, failed_step: str | None, because: str) -> None:
         super().__init__(message, transaction_id=transaction_id)
         self.failed_step = failed_step
         self.because = because

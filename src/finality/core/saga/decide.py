@@ -113,9 +113,7 @@ def _begun(state: SagaState, begin: e.Begin) -> Events:
         return NOTHING
     graph = state.graph
     deadline = None if graph.deadline_seconds is None else begin.now + graph.deadline_seconds
-    return (
-        e.Started(graph.saga, graph.version, begin.input, deadline, begin.parent, begin.parent_step),
-    )
+    return (e.Started(graph.saga, graph.version, begin.input, deadline, begin.parent, begin.parent_step),)
 
 
 def _is_awaited(state: SagaState, name: str, attempt: int | None = None) -> bool:

@@ -1,5 +1,8 @@
 """What can be true of a saga, be said to it, and be owed by it: events, signals, commands.
 
+The events are here; the signals and commands, which are never stored, have a module each and
+are known by the same short name: ``from finality.core.saga import events as e``.
+
 A *branch* is one run of a step: ``payment``, or ``license[3]`` for the fourth item of a list.
 """
 
@@ -9,7 +12,107 @@ from dataclasses import dataclass
 from enum import Enum
 
 from finality.core.ids import Json, TransactionId
+from finality.core.saga.commands import (
+    AskPerson,
+    AwaitChild,
+    AwaitDeadline,
+    AwaitTime,
+    Compensate,
+    CountItems,
+    FindAnswer,
+    Run,
+    SagaCommand,
+    StartChild,
+    StartWait,
+    UndoChild,
+)
+from finality.core.saga.signals import (
+    AboutToRun,
+    AnswerLost,
+    Begin,
+    Cancel,
+    ChildBegun,
+    CompensationErred,
+    CompensationSucceeded,
+    DeadlineCame,
+    Declined,
+    Failed,
+    ItemsCounted,
+    Postponed,
+    RefusedBy,
+    RetryAsked,
+    SagaSignal,
+    Succeeded,
+    TimeCame,
+    Told,
+    UndoAsked,
+    WaitBegun,
+)
 
+__all__ = [  # noqa: RUF022 - in groups, by what they are
+    # Events.
+    "Reason",
+    "Started",
+    "WaitStarted",
+    "WaitEnded",
+    "SignalReceived",
+    "FanOutStarted",
+    "ChildStarted",
+    "StepStarted",
+    "StepDone",
+    "StepSkipped",
+    "StepFailed",
+    "StepPostponed",
+    "StepRefused",
+    "StepLost",
+    "UndoStarted",
+    "CompensationDone",
+    "CompensationFailed",
+    "BecameStuck",
+    "Parked",
+    "Retried",
+    "TakenOver",
+    "Migrated",
+    "Completed",
+    "Compensated",
+    "SagaEvent",
+    "branch_name",
+    "split_branch",
+    # Commands.
+    "Run",
+    "Compensate",
+    "StartWait",
+    "AwaitTime",
+    "CountItems",
+    "StartChild",
+    "AwaitChild",
+    "UndoChild",
+    "FindAnswer",
+    "AwaitDeadline",
+    "AskPerson",
+    "SagaCommand",
+    # Signals.
+    "Begin",
+    "WaitBegun",
+    "TimeCame",
+    "Told",
+    "ItemsCounted",
+    "ChildBegun",
+    "AboutToRun",
+    "Succeeded",
+    "Declined",
+    "Failed",
+    "Postponed",
+    "RefusedBy",
+    "AnswerLost",
+    "CompensationSucceeded",
+    "CompensationErred",
+    "Cancel",
+    "DeadlineCame",
+    "RetryAsked",
+    "UndoAsked",
+    "SagaSignal",
+]
 
 
 class Reason(Enum):
@@ -20,9 +123,6 @@ class Reason(Enum):
     CANCELLED = "cancelled"
     DEADLINE = "deadline"
     PARENT = "parent"
-
-
-# ── Events: facts, in the past tense ────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,269 +320,6 @@ SagaEvent = (
     | StepStarted | StepDone | StepSkipped | StepFailed | StepPostponed | StepRefused | StepLost
     | UndoStarted | CompensationDone | CompensationFailed
     | BecameStuck | Parked | Retried | TakenOver | Migrated | Completed | Compensated
-)  # fmt: skip
-
-# ── Signals: what is learned from outside ───────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, slots=True)
-class Begin:
-    """A caller asks for the saga; the definition is in the state already."""
-
-    input: Json
-    now: float
-    parent: TransactionId | None = None
-    parent_step: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WaitBegun:
-    """The clock reads *now* as the step starts to wait."""
-
-    step: str
-    now: float
-
-
-@dataclass(frozen=True, slots=True)
-class TimeCame:
-    """The time that the step waits for has come."""
-
-    step: str
-    now: float
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """Someone sends the saga a named value."""
-
-    name: str
-    value: Json
-    by: str
-
-
-@dataclass(frozen=True, slots=True)
-class ItemsCounted:
-    """The list that the step runs over has this many items."""
-
-    step: str
-    items: int
-
-
-@dataclass(frozen=True, slots=True)
-class ChildBegun:
-    """The child saga is accepted, in the same commit."""
-
-    step: str
-    child: TransactionId
-
-
-@dataclass(frozen=True, slots=True)
-class AboutToRun:
-    """The step is going to be asked now."""
-
-    step: str
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class Succeeded:
-    """The step answered."""
-
-    step: str
-    result: Json
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class Declined:
-    """The step's condition does not hold."""
-
-    step: str
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """An attempt failed for a technical reason. *chance* is random, 0 to 1, for the jitter."""
-
-    step: str
-    attempt: int
-    because: str
-    now: float
-    chance: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Postponed:
-    """The step may not be tried before *until*."""
-
-    step: str
-    until: float
-    because: str
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedBy:
-    """The participant said no."""
-
-    step: str
-    attempt: int
-    because: str
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerLost:
-    """The step was asked by a node that is gone, and its answer with it."""
-
-    step: str
-
-
-@dataclass(frozen=True, slots=True)
-class CompensationSucceeded:
-    """The compensation took effect."""
-
-    step: str
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class CompensationErred:
-    """The compensation failed; *is_final* when no retry can help."""
-
-    step: str
-    attempt: int
-    because: str
-    now: float
-    chance: float = 0.0
-    is_final: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Cancel:
-    """Someone asks to undo the saga."""
-
-    by: str
-    because: str
-
-
-@dataclass(frozen=True, slots=True)
-class DeadlineCame:
-    """The saga's deadline has come."""
-
-    now: float
-
-
-@dataclass(frozen=True, slots=True)
-class RetryAsked:
-    """A person says that a stuck or parked saga can go on."""
-
-    by: str
-    because: str
-
-
-@dataclass(frozen=True, slots=True)
-class UndoAsked:
-    """The parent undoes this child, even a completed one."""
-
-    because: str
-
-
-SagaSignal = (
-    Begin | WaitBegun | TimeCame | Told | ItemsCounted | ChildBegun | AboutToRun | Succeeded
-    | Declined | Failed | Postponed | RefusedBy | AnswerLost | CompensationSucceeded
-    | CompensationErred | Cancel | DeadlineCame | RetryAsked | UndoAsked
-)  # fmt: skip
-
-# ── Commands: what the world still owes ─────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Run the branch, not before that time."""
-
-    step: str
-    attempt: int
-    not_before: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Compensate:
-    """Run the branch's compensation, not before that time."""
-
-    step: str
-    attempt: int
-    not_before: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class StartWait:
-    """Read the clock and start to wait."""
-
-    step: str
-
-
-@dataclass(frozen=True, slots=True)
-class AwaitTime:
-    """Say when the time has come; *signal* is what may come first."""
-
-    step: str
-    until: float | None
-    signal: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CountItems:
-    """Count the items of the list that the step runs over."""
-
-    step: str
-
-
-@dataclass(frozen=True, slots=True)
-class StartChild:
-    """Start the step's child saga."""
-
-    step: str
-
-
-@dataclass(frozen=True, slots=True)
-class AwaitChild:
-    """Say how the child saga ended."""
-
-    step: str
-    child: TransactionId
-
-
-@dataclass(frozen=True, slots=True)
-class UndoChild:
-    """See to it that the child saga is undone, whether it still runs or has completed."""
-
-    step: str
-    child: TransactionId
-
-
-@dataclass(frozen=True, slots=True)
-class FindAnswer:
-    """The step was asked before the undo began: wait for its answer, or say that it is lost."""
-
-    step: str
-
-
-@dataclass(frozen=True, slots=True)
-class AwaitDeadline:
-    """Say when the saga's deadline has come."""
-
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class AskPerson:
-    """A person has to act."""
-
-    because: str
-
-
-SagaCommand = (
-    Run | Compensate | StartWait | AwaitTime | CountItems | StartChild | AwaitChild | UndoChild
-    | FindAnswer | AwaitDeadline | AskPerson
 )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from graphlib import CycleError, TopologicalSorter
 
-from finality.core.backoff import Retry
+from finality.core.backoff import DEFAULT, PATIENT, Retry
 from finality.core.errors import DefinitionError
 from finality.core.ids import Json
 
@@ -70,8 +70,8 @@ class Step:
     kind: Kind = Kind.COMPENSATABLE
     is_local: bool = True
     has_undo: bool = False
-    retry: Retry = Retry()
-    undo_retry: Retry = Retry(attempts=20)
+    retry: Retry = DEFAULT
+    undo_retry: Retry = PATIENT
     wait: Wait | None = None
     each: str | None = None
     at_once: int = 10
@@ -195,9 +195,9 @@ def _check_retriable(saga: str, step: Step) -> None:
             f"step {step.name!r} of {saga} stands behind the pivot and gives up after "
             f"{step.retry.attempts} attempts: it must go on until it succeeds; use finality.FOREVER"
         )
-    if step.wait is not None and step.wait.signal and step.wait.seconds is not None:
-        if step.wait.default is None:
-            raise DefinitionError(
-                f"step {step.name!r} of {saga} stands behind the pivot and its signal may never come: "
-                "it cannot be refused there; give the signal a default"
-            )
+    wait = step.wait
+    if wait is not None and wait.signal and wait.seconds is not None and wait.default is None:
+        raise DefinitionError(
+            f"step {step.name!r} of {saga} stands behind the pivot and its signal may never come: "
+            "it cannot be refused there; give the signal a default"
+        )

@@ -237,9 +237,7 @@ def _forgiven(branches: dict[str, Branch]) -> dict[str, Branch]:
     forgiven = dict(branches)
     for name, branch in branches.items():
         if branch.status is Status.STUCK:
-            forgiven[name] = replace(
-                branch, status=Status.FAILED, not_before=0.0, forgiven=branch.attempts
-            )
+            forgiven[name] = replace(branch, status=Status.FAILED, not_before=0.0, forgiven=branch.attempts)
         elif branch.status is Status.UNDO_STUCK:
             forgiven[name] = replace(
                 branch, status=Status.UNDO_FAILED, not_before=0.0, forgiven=branch.undo_attempts
