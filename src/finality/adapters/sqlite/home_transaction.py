@@ -1,0 +1,215 @@
+"""What a turn can do in a SQLite home store: the journal, the heads and the nodes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import apsw
+
+from finality.adapters.sqlite.queries import QUERIES
+from finality.adapters.sqlite.transaction import SqliteTransaction
+from finality.core.errors import LimitExceeded, NotFound, VersionConflict
+from finality.core.ids import NodeId, StreamName, Version, transaction_stream
+from finality.core.protocol import Recorded
+from finality.core.saga import Summary
+from finality.core.saga.events import TakenOver
+from finality.ports.codec import Codec
+from finality.ports.environment import Environment
+from finality.ports.home import Birth, Head, NodeRow
+from finality.ports.journal import EVENT_BYTES_MAX
+from finality.adapters.sqlite.rows import Names, head_of, recorded_of
+
+CREATE = QUERIES["create"]
+ADVANCE = QUERIES["advance"]
+INSERT_EVENT = QUERIES["insert_event"]
+UNLOCK_ALL = QUERIES["unlock_all"]
+
+
+class SqliteHomeTransaction(SqliteTransaction):
+    """Fulfils ``ports.home.HomeTransaction``."""
+
+    def __init__(
+        self, connection: apsw.Connection, environment: Environment, codec: Codec, names: Names
+    ) -> None:
+        super().__init__(connection, environment)
+        self._codec = codec
+        self._names = names
+
+    # ── The journal ─────────────────────────────────────────────────────────────────────────
+
+    def create(self, birth: Birth, events: Sequence[Any], summary: Summary) -> int | None:
+        """Begin a transaction's stream."""
+        rows = self._encoded(events)
+        definition = self._names.definition(self._connection, birth.kind, birth.definition)
+        driver = self._names.node(self._connection, birth.driver) if birth.driver else None
+        is_open = None if summary.has_ended else 1
+        self._sql(
+            CREATE,
+            (
+                transaction_stream(birth.id), len(rows), definition, summary.status, is_open,
+                summary.wake_at, driver, birth.parent, self.at, self.at,
+            ),
+        )  # fmt: skip
+        if not self._connection.changes():
+            return None
+        key = self._connection.last_insert_rowid()
+        self._insert(key, 0, rows)
+        return key
+
+    def append(
+        self, key: int, events: Sequence[Any], *, expected: Version, summary: Summary
+    ) -> None:
+        """Append to a transaction's stream and renew its head."""
+        rows = self._encoded(events)
+        has_ended = summary.has_ended
+        self._sql(
+            ADVANCE,
+            (
+                expected + len(rows), summary.status, None if has_ended else 1, summary.wake_at,
+                self.at, key, expected,
+            ),
+        )  # fmt: skip
+        if not self._connection.changes():
+            raise self._conflict(key, expected)
+        self._insert(key, expected, rows)
+        if has_ended:
+            self._sql(UNLOCK_ALL, (key,))
+
+    def append_to(self, stream: StreamName, events: Sequence[Any], *, expected: Version) -> Version:
+        """Append to a stream that is no transaction."""
+        rows = self._encoded(events)
+        if expected == 0:
+            self._sql(QUERIES["create_plain"], (stream, len(rows)))
+            key = self._connection.last_insert_rowid() if self._connection.changes() else None
+        else:
+            key = self._advanced(stream, expected, len(rows))
+        if key is None:
+            raise self._conflict(self._key(stream), expected, stream)
+        self._insert(key, expected, rows)
+        return Version(expected + len(rows))
+
+    def _advanced(self, stream: StreamName, expected: Version, count: int) -> int | None:
+        key = self._key(stream)
+        self._sql(QUERIES["advance_plain"], (expected + count, key, expected))
+        return key if self._connection.changes() else None
+
+    def _key(self, stream: StreamName) -> int | None:
+        row = self._sql(QUERIES["stream"], (stream,)).fetchone()
+        return int(row[0]) if row else None
+
+    def _encoded(self, events: Sequence[Any]) -> list[tuple[str, bytes]]:
+        assert events, "an append has at least one event"
+        rows = [self._codec.encode_event(event) for event in events]
+        for type_name, data in rows:
+            if len(data) > EVENT_BYTES_MAX:
+                raise LimitExceeded(
+                    f"event {type_name} has {len(data)} bytes: {EVENT_BYTES_MAX} is the most; "
+                    "store the large part elsewhere and keep a reference"
+                )
+        return rows
+
+    def _insert(self, key: int, version: int, rows: list[tuple[str, bytes]]) -> None:
+        if not self._is_guarded:
+            self._has_written = True
+        for type_name, data in rows:
+            version += 1
+            self._sql(INSERT_EVENT, (key, version, type_name, data, self.at, self._names.own))
+
+    def _conflict(self, key: int | None, expected: int, stream: str = "") -> VersionConflict:
+        row = self._sql(QUERIES["version"], (key,)).fetchone()
+        actual = int(row[0]) if row else 0
+        return VersionConflict(
+            f"stream {stream or key} is at version {actual}, not {expected}: someone was first; "
+            "read it again and decide anew",
+            expected=expected,
+            actual=actual,
+        )
+
+    def read(self, key: int, *, after: Version = Version(0)) -> list[Recorded]:
+        """Return a transaction's events behind *after*."""
+        rows = self._sql(QUERIES["read"], (key, after, -1)).fetchall()
+        return [recorded_of(row, self._codec, self._names, self._connection) for row in rows]
+
+    # ── Heads ───────────────────────────────────────────────────────────────────────────────
+
+    def head(self, key: int) -> Head:
+        """Return the head as this transaction sees it."""
+        row = self._sql(QUERIES["head_columns"] + " WHERE s.stream = ?", (key,)).fetchone()
+        if row is None:
+            raise NotFound(f"no transaction has the key {key}")
+        return head_of(row)
+
+    def wake(self, key: int) -> None:
+        """Let whoever drives the transaction look at it."""
+        self._write("wake", (key,))
+
+    def note(self, key: int, note: str | None) -> None:
+        """Say at the head why no node can drive the transaction."""
+        self._write("note", (note, key))
+
+    def set_wake(self, key: int, wake_at: float | None) -> None:
+        """Renew the time at which the transaction wakes."""
+        self._write("set_wake", (wake_at, key))
+
+    def lock(self, key: int, resource: str) -> int | None:
+        """Take a semantic lock."""
+        self._write("lock", (resource, key, self.at))
+        if self._connection.changes():
+            return None
+        holder = int(self._sql(QUERIES["lock_holder"], (resource,)).fetchone()[0])
+        return None if holder == key else holder
+
+    def unlock_all(self, key: int) -> None:
+        """Release the transaction's semantic locks."""
+        self._write("unlock_all", (key,))
+
+    def define(self, kind: str, definition: str, graph: str) -> None:
+        """Keep the shape of a definition."""
+        self._write("define", (kind, definition, graph))
+
+    def _write(self, name: str, parameters: tuple[Any, ...]) -> None:
+        self._guard()
+        self._sql(QUERIES[name], parameters)
+
+    # ── Nodes ───────────────────────────────────────────────────────────────────────────────
+
+    def renew(self, node: NodeRow) -> None:
+        """Enter the node or renew its lease."""
+        self._write(
+            "renew",
+            (node.id, node.host, node.process, "\n".join(sorted(node.drives)), node.joined_at, node.lease_until),
+        )  # fmt: skip
+        self._names.own = self._names.node(self._connection, node.id)
+
+    def leave(self, node: NodeId) -> None:
+        """End the node's lease and let go of its transactions."""
+        self._write("let_go", (self._names.node(self._connection, node),))
+        self._write("leave", (node,))
+
+    def claim_due(self, node: NodeId, now: float, *, limit: int) -> list[tuple[int, str]]:
+        """Take the node's transactions whose time has come in hand."""
+        driver = self._names.node(self._connection, node)
+        due = self._sql(QUERIES["due"], (driver, now, limit)).fetchall()
+        for key, _ in due:
+            self._write("set_wake", (None, key))
+        return [(int(key), str(kind)) for key, kind in due]
+
+    def take_over(
+        self, node: NodeId, drives: frozenset[str], *, expired_before: float, limit: int
+    ) -> int:
+        """Give *node* transactions that nobody alive drives."""
+        own = self._names.node(self._connection, node)
+        known = json.dumps(self._names.definitions(self._connection, drives))
+        dead = [row[0] for row in self._sql(QUERIES["dead_drivers"], (expired_before,)).fetchall()]
+        taken = 0
+        for driver in (None, *(key for key in dead if key != own)):
+            previous = self._names.node_id(self._connection, driver) if driver else ""
+            event = self._encoded([TakenOver(node, previous)])
+            streams = self._sql(QUERIES["takeable"], (driver, known, limit - taken)).fetchall()
+            for key, version in streams:
+                self._write("take", (own, key))
+                self._insert(int(key), int(version), event)
+            taken += len(streams)
+        return taken

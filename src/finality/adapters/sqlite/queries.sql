@@ -1,0 +1,161 @@
+-- Every statement of the SQLite adapter, under its name and one line of purpose.
+
+-- name: create
+-- Begin a transaction's stream, unless its name is taken.
+INSERT INTO finality_stream
+    (name, version, definition, status, open, wake_at, driver, parent, started_at, updated_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (name) DO NOTHING;
+
+-- name: advance
+-- Move a transaction on from the expected version; changing no row means that it was not there.
+UPDATE finality_stream
+SET version = ?, status = ?, open = ?, wake_at = ?, updated_at = ?
+WHERE stream = ? AND version = ?;
+
+-- name: insert_event
+-- Keep one event.
+INSERT INTO finality_event (stream, version, type, data, at, node) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: create_plain
+-- Begin a stream that is no transaction, unless its name is taken.
+INSERT INTO finality_stream (name, version) VALUES (?, ?) ON CONFLICT (name) DO NOTHING;
+
+-- name: advance_plain
+-- Move such a stream on from the expected version.
+UPDATE finality_stream SET version = ? WHERE stream = ? AND version = ?;
+
+-- name: version
+-- Where a stream is.
+SELECT version FROM finality_stream WHERE stream = ?;
+
+-- name: stream
+-- Find a stream by name.
+SELECT stream, version FROM finality_stream WHERE name = ?;
+
+-- name: read
+-- The events of one stream behind a version.
+SELECT e.position, s.name, e.version, e.type, e.data, e.at, e.node
+FROM finality_event e JOIN finality_stream s ON s.stream = e.stream
+WHERE e.stream = ? AND e.version > ? ORDER BY e.version LIMIT ?;
+
+-- name: page
+-- The events of all streams behind a position.
+SELECT e.position, s.name, e.version, e.type, e.data, e.at, e.node
+FROM finality_event e JOIN finality_stream s ON s.stream = e.stream
+WHERE e.position > ? ORDER BY e.position LIMIT ?;
+
+-- name: next_wake
+-- When a node's next transaction wakes.
+SELECT min(wake_at) FROM finality_stream WHERE open = 1 AND driver = ?;
+
+-- name: wake
+-- Let whoever drives an open transaction look at it.
+UPDATE finality_stream SET wake_at = 0 WHERE stream = ? AND open = 1;
+
+-- name: set_wake
+-- Renew the time at which an open transaction wakes.
+UPDATE finality_stream SET wake_at = ? WHERE stream = ? AND open = 1;
+
+-- name: note
+-- Say why no node can drive a transaction, and let go of it.
+UPDATE finality_stream SET note = ? WHERE stream = ?;
+
+-- name: due
+-- A node's transactions whose time has come, earliest first.
+SELECT s.stream, d.kind FROM finality_stream s JOIN finality_definition d USING (definition)
+WHERE s.open = 1 AND s.driver = ? AND s.wake_at <= ? ORDER BY s.wake_at LIMIT ?;
+
+-- name: dead_drivers
+-- Nodes whose lease has ended while they still have open transactions.
+SELECT node FROM finality_node
+WHERE lease_until < ? AND EXISTS (SELECT 1 FROM finality_stream WHERE open = 1 AND driver = node);
+
+-- name: takeable
+-- Open transactions of one driver, or of none, whose definition is in a list.
+SELECT stream, version FROM finality_stream
+WHERE open = 1 AND driver IS ? AND definition IN (SELECT value FROM json_each(?)) LIMIT ?;
+
+-- name: take
+-- Give a transaction to a node, one version on.
+UPDATE finality_stream
+SET version = version + 1, driver = ?, wake_at = ifnull(wake_at, 0), note = NULL WHERE stream = ?;
+
+-- name: witness
+-- What an operation of a branch answered here.
+SELECT answer FROM finality_witness WHERE transaction_id = ? AND branch = ? AND operation = ?;
+
+-- name: testify
+-- Record that a branch ran an operation here.
+INSERT INTO finality_witness (transaction_id, branch, operation, answer, at) VALUES (?, ?, ?, ?, ?);
+
+-- name: publish
+-- Put an event into the outbox.
+INSERT INTO finality_outbox (id, aggregatetype, aggregateid, type, payload, at) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: lock
+-- Take a semantic lock, unless it is taken.
+INSERT INTO finality_lock (resource, stream, at) VALUES (?, ?, ?) ON CONFLICT (resource) DO NOTHING;
+
+-- name: lock_holder
+-- Who has a semantic lock.
+SELECT stream FROM finality_lock WHERE resource = ?;
+
+-- name: unlock_all
+-- Release a transaction's semantic locks.
+DELETE FROM finality_lock WHERE stream = ?;
+
+-- name: define
+-- Keep the shape of a definition.
+INSERT INTO finality_definition (kind, version, graph) VALUES (?, ?, ?)
+ON CONFLICT (kind, version) DO UPDATE SET graph = excluded.graph;
+
+-- name: definitions
+-- Every definition by its short name.
+SELECT definition, kind, version FROM finality_definition;
+
+-- name: definition_key
+-- The short name of a definition.
+SELECT definition FROM finality_definition WHERE kind = ? AND version = ?;
+
+-- name: definition
+-- The shape of a definition.
+SELECT graph FROM finality_definition WHERE kind = ? AND version = ?;
+
+-- name: renew
+-- Enter a node or renew its lease.
+INSERT INTO finality_node (id, host, process, drives, joined_at, lease_until) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET drives = excluded.drives, lease_until = excluded.lease_until;
+
+-- name: leave
+-- End a node's lease.
+UPDATE finality_node SET lease_until = 0 WHERE id = ?;
+
+-- name: let_go
+-- Let go of a node's open transactions.
+UPDATE finality_stream SET driver = NULL, wake_at = ifnull(wake_at, 0)
+WHERE open = 1 AND driver = ?;
+
+-- name: node_key
+-- The short name of a node.
+SELECT node FROM finality_node WHERE id = ?;
+
+-- name: node_id
+-- The id of a node.
+SELECT id FROM finality_node WHERE node = ?;
+
+-- name: nodes
+-- Every node, newest first.
+SELECT id, host, process, drives, joined_at, lease_until FROM finality_node ORDER BY node DESC LIMIT ?;
+
+-- name: counts
+-- How many transactions there are of each kind in each status.
+SELECT d.kind, s.status, count(*) FROM finality_stream s JOIN finality_definition d USING (definition)
+GROUP BY d.kind, s.status;
+
+-- name: head_columns
+-- The columns of a head; what follows says which heads.
+SELECT s.stream, s.name, d.kind, d.version, s.version, s.status, s.open, s.wake_at, n.id,
+       s.started_at, s.updated_at, s.parent, s.note
+FROM finality_stream s JOIN finality_definition d USING (definition)
+LEFT JOIN finality_node n ON n.node = s.driver

@@ -1,0 +1,87 @@
+"""From rows to values, and from ids to the short names that rows use for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import apsw
+
+from finality.adapters.sqlite.queries import QUERIES
+from finality.core.ids import (
+    TRANSACTION_PREFIX,
+    NodeId,
+    Position,
+    StreamName,
+    TransactionId,
+    Version,
+)
+from finality.core.protocol import Recorded
+from finality.ports.codec import Codec
+from finality.ports.home import Head, NodeRow
+
+Row = tuple[Any, ...]
+
+
+class Names:
+    """The short names of nodes and definitions, remembered: they never change."""
+
+    def __init__(self) -> None:
+        self.own = 0
+        self._nodes: dict[NodeId, int] = {}
+        self._node_ids: dict[int, NodeId] = {}
+        self._definitions: dict[tuple[str, str], int] = {}
+
+    def node(self, connection: apsw.Connection, id: NodeId) -> int:
+        """Return the short name of a node that has joined."""
+        if id not in self._nodes:
+            row = connection.execute(QUERIES["node_key"], (id,)).fetchone()
+            assert row is not None, f"node {id} has not joined"
+            self._nodes[id] = int(row[0])
+        return self._nodes[id]
+
+    def node_id(self, connection: apsw.Connection, key: int) -> NodeId:
+        """Return the id of the node with a short name."""
+        if key not in self._node_ids:
+            row = connection.execute(QUERIES["node_id"], (key,)).fetchone()
+            if row is None:
+                return NodeId("")
+            self._node_ids[key] = NodeId(row[0])
+        return self._node_ids[key]
+
+    def definition(self, connection: apsw.Connection, kind: str, version: str) -> int:
+        """Return the short name of a definition that is kept."""
+        if (kind, version) not in self._definitions:
+            row = connection.execute(QUERIES["definition_key"], (kind, version)).fetchone()
+            assert row is not None, f"definition {kind}@{version} is not kept"
+            self._definitions[kind, version] = int(row[0])
+        return self._definitions[kind, version]
+
+    def definitions(self, connection: apsw.Connection, drives: frozenset[str]) -> list[int]:
+        """Return the short names of those ``kind@version`` that are kept."""
+        rows = connection.execute(QUERIES["definitions"]).fetchall()
+        return [int(key) for key, kind, version in rows if f"{kind}@{version}" in drives]
+
+
+def head_of(row: Row) -> Head:
+    """Return the head that a row of ``head_columns`` stands for."""
+    (key, name, kind, definition, version, status, is_open, wake_at, driver, *rest) = row
+    started_at, updated_at, parent, note = rest
+    id = TransactionId(name.removeprefix(TRANSACTION_PREFIX))
+    return Head(
+        key, id, kind, definition, Version(version), status, is_open is None, wake_at,
+        None if driver is None else NodeId(driver), started_at, updated_at, parent, note,
+    )  # fmt: skip
+
+
+def recorded_of(row: Row, codec: Codec, names: Names, connection: apsw.Connection) -> Recorded:
+    """Return the event that a row of ``read`` or ``page`` stands for."""
+    position, stream, version, type_name, data, at, node = row
+    event = codec.decode_event(type_name, data)
+    by = names.node_id(connection, node)
+    return Recorded(Position(position), StreamName(stream), Version(version), event, at, by)
+
+
+def node_of(row: Row) -> NodeRow:
+    """Return the node that a row of ``nodes`` stands for."""
+    id, host, process, drives, joined_at, lease_until = row
+    return NodeRow(NodeId(id), host, process, frozenset(drives.split()), joined_at, lease_until)

@@ -1,0 +1,1 @@
+"""The real world: the operating system's clock, chance and threads."""

@@ -1,0 +1,1 @@
+"""What the outside must offer, as protocols with a promise in each docstring."""

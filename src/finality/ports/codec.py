@@ -1,0 +1,43 @@
+"""A codec turns values into JSON text and events into rows, and back again, typed."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from finality.core.ids import Json
+
+
+class DecodeError(ValueError):
+    """The text is not what the type expects; the message says where."""
+
+
+class Codec(Protocol):
+    """Encodes for the journal. What it returns is safe to store: secrets are sealed in it."""
+
+    def encode(self, value: Any) -> Json:
+        """Return *value* as JSON text.
+
+        Raises:
+            TypeError: It holds something that JSON cannot carry.
+        """
+        ...
+
+    def decode(self, text: Json, type_: Any) -> Any:
+        """Return the value of *type_* that *text* stands for.
+
+        Raises:
+            DecodeError: It does not fit the type.
+        """
+        ...
+
+    def encode_event(self, event: Any) -> tuple[str, bytes]:
+        """Return the event's type name and its data."""
+        ...
+
+    def decode_event(self, type_name: str, data: bytes) -> Any:
+        """Return the event.
+
+        Raises:
+            DecodeError: The type is unknown, or the data does not fit it.
+        """
+        ...

@@ -1,0 +1,204 @@
+"""The home store: where a node keeps the journal, and what it needs to find its work again.
+
+Beside each transaction's stream stands one row, its *head*: kind, status, who drives it and
+when it wakes. It is written with each append, so that lists and timers never fold a stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from finality.core.ids import NodeId, StreamName, TransactionId, Version
+from finality.core.protocol import Recorded
+from finality.core.saga import Summary
+from finality.ports.journal import Journal
+from finality.ports.store import LocalTransaction, Store
+
+HEADS_MAX = 1_000  # One page of heads; longer lists continue behind the last one.
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A transaction at a glance.
+
+    Attributes:
+        key: The store's own short name of the stream.
+        kind: The saga's name.
+        definition: The version of its definition.
+        wake_at: When it has something to do; None when it has it now, or has ended.
+        driver: The node that drives it; None while nobody does.
+        parent: The key of the transaction whose step it is.
+        note: Why no node can drive it, if so.
+    """
+
+    key: int
+    id: TransactionId
+    kind: str
+    definition: str
+    version: Version
+    status: str
+    has_ended: bool
+    wake_at: float | None
+    driver: NodeId | None
+    started_at: float
+    updated_at: float
+    parent: int | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """A node as the others see it.
+
+    Attributes:
+        drives: The ``kind@version`` definitions that it can drive.
+        lease_until: When the others may take its transactions over; 0 once it has left.
+    """
+
+    id: NodeId
+    host: str
+    process: int
+    drives: frozenset[str]
+    joined_at: float
+    lease_until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """What a new transaction's head starts with."""
+
+    id: TransactionId
+    kind: str
+    definition: str
+    parent: int | None = None
+    driver: NodeId | None = None
+
+
+class HomeTransaction(LocalTransaction, Protocol):
+    """What a turn can do in the home store."""
+
+    def create(self, birth: Birth, events: Sequence[Any], summary: Summary) -> int | None:
+        """Begin a transaction's stream; return its key, or None if the id is taken."""
+        ...
+
+    def append(
+        self, key: int, events: Sequence[Any], *, expected: Version, summary: Summary
+    ) -> None:
+        """Append to a transaction's stream and renew its head.
+
+        Raises:
+            VersionConflict: The stream is not at *expected*; nothing was written.
+            LimitExceeded: An event is too large; nothing was written.
+        """
+        ...
+
+    def append_to(self, stream: StreamName, events: Sequence[Any], *, expected: Version) -> Version:
+        """Append to a stream that is no transaction, all or none."""
+        ...
+
+    def head(self, key: int) -> Head:
+        """Return the head as this very transaction sees it."""
+        ...
+
+    def read(self, key: int, *, after: Version = Version(0)) -> list[Recorded]:
+        """Return the events of a transaction behind *after*, as this very transaction sees them."""
+        ...
+
+    def wake(self, key: int) -> None:
+        """See to it that whoever drives the transaction looks at it soon."""
+        ...
+
+    def note(self, key: int, note: str | None) -> None:
+        """Say at the head why no node can drive the transaction; None takes it back."""
+        ...
+
+    def set_wake(self, key: int, wake_at: float | None) -> None:
+        """Renew the time at which the transaction wakes; None takes it in hand."""
+        ...
+
+    def lock(self, key: int, resource: str) -> int | None:
+        """Take a semantic lock for the transaction; return the key of the holder if it is taken."""
+        ...
+
+    def unlock_all(self, key: int) -> None:
+        """Release every semantic lock of the transaction."""
+        ...
+
+    def define(self, kind: str, definition: str, graph: str) -> None:
+        """Keep the shape of a definition, so that any node can fold and explain its sagas."""
+        ...
+
+    def renew(self, node: NodeRow) -> None:
+        """Enter the node or renew its lease."""
+        ...
+
+    def leave(self, node: NodeId) -> None:
+        """End the node's lease and let go of its transactions."""
+        ...
+
+    def claim_due(self, node: NodeId, now: float, *, limit: int) -> list[tuple[int, str]]:
+        """Take the node's transactions whose time has come in hand: return (key, kind) of each."""
+        ...
+
+    def take_over(
+        self, node: NodeId, drives: frozenset[str], *, expired_before: float, limit: int
+    ) -> int:
+        """Give *node* transactions that nobody alive drives; return how many, 0 when none is left.
+
+        Each gets a ``TakenOver`` event: its new version fences the old node off.
+        """
+        ...
+
+
+class Home(Store, Journal, Protocol):
+    """A store that also keeps the journal."""
+
+    def find(self, id: TransactionId) -> Head | None:
+        """Return a transaction's head by its id."""
+        ...
+
+    def load(self, key: int, *, after: Version = Version(0)) -> list[Recorded]:
+        """Return a transaction's events behind *after*, by key."""
+        ...
+
+    def next_wake(self, node: NodeId) -> float | None:
+        """Return when the node's next transaction wakes; None if none sleeps."""
+        ...
+
+    def heads(
+        self,
+        *,
+        status: str | None = None,
+        kind: str | None = None,
+        is_open: bool | None = None,
+        before: int | None = None,
+        limit: int = HEADS_MAX,
+    ) -> list[Head]:
+        """Return heads, newest first, continuing *before* a key."""
+        ...
+
+    def children(self, key: int) -> list[Head]:
+        """Return the heads of the transactions that are steps of this one."""
+        ...
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """Return how many transactions there are by (kind, status)."""
+        ...
+
+    def definition(self, kind: str, definition: str) -> str | None:
+        """Return the kept shape of a definition."""
+        ...
+
+    def nodes(self) -> list[NodeRow]:
+        """Return every node that ever joined and has not been forgotten, newest first."""
+        ...
+
+    def changed(self) -> bool:
+        """Say whether another process has committed since the last call; costs microseconds."""
+        ...
+
+    def health(self) -> list[tuple[str, bool, str]]:
+        """Return (check, is_good, finding) about the database's version and durability."""
+        ...

@@ -1,0 +1,127 @@
+"""A store: a database in which user code runs local transactions, taken in turns.
+
+Whatever is written is a *turn*. Turns that wait together share one commit (group commit); each
+has its own savepoint, so that one that fails never hurts its neighbours.
+
+```
+    submit(a), submit(b), submit(c) ──▶ begin · a.run · b.run ✗ · c.run · commit ──▶ a, b, c .settle
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from finality.core.ids import TransactionId
+
+T = TypeVar("T")
+
+
+class Rows(list[tuple[Any, ...]]):
+    """The rows of a statement, with two shortcuts."""
+
+    def one(self) -> tuple[Any, ...]:
+        """Return the only row.
+
+        Raises:
+            LookupError: There is none, or there are several.
+        """
+        if len(self) != 1:
+            raise LookupError(f"expected one row and found {len(self)}: check the WHERE clause")
+        return self[0]
+
+    def scalar(self) -> Any:
+        """Return the first column of the first row; None if there is no row."""
+        return self[0][0] if self else None
+
+
+class LocalTransaction(Protocol):
+    """What a turn can do. Nothing of it remains if the turn fails."""
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
+        """Run one statement of the user's own.
+
+        Raises:
+            StatementRefused: It would end the transaction or write a table of ours.
+        """
+        ...
+
+    def undo(self) -> None:
+        """Take back all that this turn has written so far; it may go on and write again."""
+        ...
+
+    def witness(self, transaction: TransactionId, branch: str, operation: str) -> str | None:
+        """Return what *operation* answered when the branch ran it here; None if it never did."""
+        ...
+
+    def testify(
+        self, transaction: TransactionId, branch: str, operation: str, answer: str
+    ) -> None:
+        """Record that the branch ran *operation* here and what it answered."""
+        ...
+
+    def publish(self, topic: str, key: str, type_name: str, payload: bytes) -> None:
+        """Put an event into the outbox, in this very commit."""
+        ...
+
+
+class Turn(Protocol):
+    """One unit of writing."""
+
+    name: str
+    """Who holds the store while it runs, for the report about slow ones."""
+
+    def run(self, tx: Any) -> None:
+        """Write through *tx*; on the store's own thread, quickly. An error undoes this turn alone."""
+        ...
+
+    def forget(self) -> None:
+        """Take back what ``run`` changed in memory: the commit did not happen; it may run again."""
+        ...
+
+    def settle(self, error: BaseException | None) -> None:
+        """Hear that the turn is durable, or that nothing of it is; on the node's event loop."""
+        ...
+
+
+class Scope(Protocol):
+    """A local transaction that stays open between statements, for ``async`` code.
+
+    The store's write turn is taken at the first call and held until the end, for at most
+    ``SCOPE_SECONDS_MAX``; then the scope is aborted.
+    """
+
+    def call(self, work: Callable[[Any], T]) -> Awaitable[T]:
+        """Run *work* with the transaction."""
+        ...
+
+    def commit(self, turn: Turn | None = None) -> Awaitable[None]:
+        """Run *turn* last and commit; durable when it returns."""
+        ...
+
+    def abort(self) -> Awaitable[None]:
+        """Leave nothing of it; does nothing when it never began."""
+        ...
+
+
+class Store(Protocol):
+    """A database of the user's, with our witness and outbox beside the user's tables."""
+
+    name: str
+
+    def submit(self, turn: Turn) -> None:
+        """Queue *turn*; its ``settle`` says what became of it. Never blocks."""
+        ...
+
+    def scope(self, name: str) -> Scope:
+        """Return a transaction for ``async`` code, not begun yet."""
+        ...
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
+        """Read what is committed, outside of any transaction."""
+        ...
+
+    async def close(self) -> None:
+        """Settle what was submitted, then let go of the database."""
+        ...
