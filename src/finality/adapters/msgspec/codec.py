@@ -1,0 +1,203 @@
+"""The codec: values as JSON text and events as rows, by msgspec.
+
+What msgspec knows it does itself: dataclasses, attrs, Structs, collections, dates, decimals,
+UUIDs, enums, bytes. Pydantic models and secrets are ours. Encoding an event is the hottest path
+of a node, so an event's name is one look into a dict and its encoder is shared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from finality.adapters.msgspec.seal import SecretKey, seal, unseal
+from finality.core.ids import Json
+from finality.core.saga.events import SagaEvent
+from finality.core.secret import Secret
+from finality.ports.codec import DecodeError
+
+
+class JsonCodec:
+    """Encodes with msgspec; seals secrets with the first of its keys and opens with all.
+
+    Safe to share between threads.
+    """
+
+    def __init__(self, secret_keys: Sequence[SecretKey] = ()) -> None:
+        self._keys = tuple(secret_keys)
+        self._encode = msgspec.json.Encoder(enc_hook=self._represent).encode
+        self._decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
+        self._names: dict[type, str] = {}
+        self._events: dict[str, msgspec.json.Decoder[Any]] = {}
+        for event in typing.get_args(SagaEvent):
+            self.register(event, f"saga.{event.__name__}")
+        for event in _breaker_events():
+            self.register(event, f"breaker.{event.__name__}")
+
+    def register(self, cls: type, name: str) -> None:
+        """Give events of *cls* their *name* in the journal, for ever."""
+        taken = self._events.get(name)
+        assert taken is None or taken.type is cls, f"event name {name} stands for {taken.type} already"
+        self._names[cls] = name
+        self._events[name] = self._decoder(cls)
+
+    def encode(self, value: Any) -> Json:
+        """Return *value* as JSON text."""
+        try:
+            return Json(self._encode(value).decode())
+        except (UnicodeEncodeError, OverflowError, RecursionError) as error:
+            # The error's own text may quote the value, so only its reason is told.
+            raise TypeError(f"a {type(value).__name__} cannot be written as JSON: {_reason(error)}") from None
+
+    def decode(self, text: Json, type_: Any) -> Any:
+        """Return the value of *type_* that *text* stands for."""
+        try:
+            decoder = self._decoders.get(type_)
+        except TypeError:
+            decoder = None  # A type that cannot be hashed, as a Literal of a list, has its decoder made anew.
+        try:
+            return (decoder or self._decoder(type_)).decode(text)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise DecodeError(f"not a {_name(type_)}: {error}") from error
+
+    def encode_event(self, event: Any) -> tuple[str, bytes]:
+        """Return the event's type name and its data."""
+        return self._names[type(event)], self._encode(event)
+
+    def decode_event(self, type_name: str, data: bytes) -> Any:
+        """Return the event."""
+        decoder = self._events.get(type_name)
+        if decoder is None:
+            raise DecodeError(
+                f"event type {type_name!r} is unknown here: it was written by another version, or its class "
+                "is not registered"
+            )
+        try:
+            return decoder.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise DecodeError(f"not a {type_name}: {error}") from error
+
+    def check(self, type_: Any) -> None:
+        """See that values of *type_* can be read back.
+
+        Raises:
+            TypeError: They cannot; the message says why.
+        """
+        try:
+            self._decoder(type_)
+            found = msgspec.inspect.type_info(type_)
+        except NameError as error:
+            raise TypeError(
+                f"{_name(type_)} has a field whose type cannot be resolved, {error}: define both in a module"
+            ) from error
+        for custom in _customs(found, set()):
+            if typing.get_origin(custom) is Secret:
+                self.check(typing.get_args(custom)[0])
+            elif custom is not Secret and not _is_pydantic(custom):
+                raise TypeError(
+                    f"nothing says how to read a {_name(custom)} from JSON: use a dataclass, an attrs or "
+                    "pydantic class, a Struct, or a type of the standard library"
+                )
+
+    def _decoder(self, type_: Any) -> msgspec.json.Decoder[Any]:
+        decoder = msgspec.json.Decoder(type_, dec_hook=self._restore)
+        with contextlib.suppress(TypeError):  # It cannot be hashed, see decode.
+            self._decoders[type_] = decoder
+        return decoder
+
+    def _represent(self, value: Any) -> Any:
+        """Return what stands for a *value* that msgspec does not know."""
+        if isinstance(value, Secret):
+            return seal(self._encode(value.reveal()), self._keys)
+        if _is_pydantic(type(value)):
+            return _dumped(value)
+        match value:  # A subclass is written as what it extends.
+            case str():
+                return str.__str__(value)
+            case int():
+                return int(value)
+            case float():
+                return float(value)
+            case bytes():
+                return bytes(value)
+        raise TypeError(
+            f"a {_name(type(value))} cannot be written as JSON: use a dataclass, an attrs or pydantic class, "
+            "a Struct, or a type of the standard library"
+        )
+
+    def _restore(self, type_: Any, value: Any) -> Any:
+        """Return the value of a *type_* that msgspec does not know."""
+        if type_ is Secret or typing.get_origin(type_) is Secret:
+            inner = typing.get_args(type_)[0] if typing.get_args(type_) else Any
+            return Secret(self.decode(Json(unseal(value, self._keys).decode()), inner))
+        if _is_pydantic(type_):
+            return type_.model_validate_json(self._encode(value), by_alias=False, by_name=True)
+        return value
+
+
+def _breaker_events() -> tuple[type, ...]:
+    return ()
+
+
+def _is_pydantic(type_: Any) -> bool:
+    # No value can be a pydantic model unless somebody imported pydantic.
+    pydantic = sys.modules.get("pydantic")
+    return pydantic is not None and isinstance(type_, type) and issubclass(type_, pydantic.BaseModel)
+
+
+def _dumped(model: Any) -> Any:
+    _refuse_masked(model)
+    return model.model_dump(mode="json", round_trip=True, by_alias=False)
+
+
+def _refuse_masked(value: Any) -> None:
+    """Refuse what pydantic would dump as asterisks: it could never be read back."""
+    if hasattr(value, "get_secret_value"):
+        raise TypeError(
+            f"pydantic writes a {type(value).__name__} as asterisks, which cannot be read back: "
+            "use finality.Secret, in a dataclass"
+        )
+    if _is_pydantic(type(value)):
+        parts: Any = vars(value).values()
+    elif isinstance(value, dict):
+        parts = value.values()
+    elif isinstance(value, list | tuple | set | frozenset):
+        parts = value
+    else:
+        return
+    for part in parts:
+        _refuse_masked(part)
+
+
+def _customs(found: Any, seen: set[int]) -> list[Any]:
+    """Return the types in *found* that msgspec leaves to us."""
+    if id(found) in seen:
+        return []
+    seen.add(id(found))
+    if isinstance(found, msgspec.inspect.CustomType):
+        return [found.cls]
+    if isinstance(found, tuple | list):
+        return [custom for part in found for custom in _customs(part, seen)]
+    if isinstance(found, msgspec.inspect.Type | msgspec.inspect.Field):
+        parts = [getattr(found, name) for name in found.__struct_fields__ if name not in ("default", "cls")]
+        return [custom for part in parts for custom in _customs(part, seen)]
+    return []
+
+
+def _name(type_: Any) -> str:
+    return type_.__name__ if isinstance(type_, type) and not typing.get_args(type_) else str(type_)
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case UnicodeEncodeError():
+            return "it holds half of a surrogate pair"
+        case OverflowError():
+            return "it holds a number that is too large"
+        case _:
+            return "it is nested too deeply, or holds itself"
