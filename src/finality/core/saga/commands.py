@@ -43,16 +43,18 @@ class AwaitTime:
 
 @dataclass(frozen=True, slots=True)
 class CountItems:
-    """Count the items of the list that the step runs over."""
+    """Count the items of the list that the step runs over, not before that time."""
 
     step: str
+    not_before: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class StartChild:
-    """Start the step's child saga."""
+    """Start the branch's child saga, not before that time."""
 
     step: str
+    not_before: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,23 +6,15 @@ deciding twice changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import assert_never
 
 from finality.core.protocol import fold
 from finality.core.saga import events as e
 from finality.core.saga.graph import ITEMS_MAX, Kind, Step
-from finality.core.saga.state import (
-    OPEN,
-    SETTLED,
-    STUCK,
-    TO_UNDO,
-    Branch,
-    Phase,
-    SagaState,
-    Status,
-    evolve,
-)
+from finality.core.saga.owed import is_free, is_nothing_to_undo, outstanding
+from finality.core.saga.state import OPEN, SETTLED, TO_UNDO, Phase, SagaState, Status, evolve
+
+__all__ = ["advance", "decide", "outstanding"]
 
 Events = tuple[e.SagaEvent, ...]
 NOTHING: Events = ()
@@ -41,7 +33,7 @@ def advance(state: SagaState, signal: e.SagaSignal) -> tuple[Events, SagaState]:
     after = fold(evolve, state, events)
     if after.phase is Phase.RUNNING and after.left == 0:
         end: e.SagaEvent = e.Completed()
-    elif after.phase is Phase.UNDOING and not outstanding(after):
+    elif after.phase is Phase.UNDOING and is_nothing_to_undo(after):
         end = e.Compensated()
     else:
         return events, after
@@ -51,23 +43,23 @@ def advance(state: SagaState, signal: e.SagaSignal) -> tuple[Events, SagaState]:
 def _answer(state: SagaState, signal: e.SagaSignal) -> Events:
     match signal:
         case e.Succeeded(step, result, attempt):
-            return (e.StepDone(step, result, attempt),) if _is_awaited(state, step) else NOTHING
+            is_answer = _is_awaited(state, step) and _has_an_answer(state, step)
+            return (e.StepDone(step, result, attempt),) if is_answer else NOTHING
         case e.Begin():
             return _begun(state, signal)
         case e.AboutToRun(step, attempt):
-            if state.phase is not Phase.RUNNING or not _is_awaited(state, step):
-                return NOTHING
-            return (e.StepStarted(step, attempt),)
+            is_next = _is_awaited(state, step, attempt) and _is_new(state, step, attempt)
+            return (e.StepStarted(step, attempt),) if is_next else NOTHING
         case e.Failed(step, attempt):
-            return _failed(state, signal) if _is_awaited(state, step, attempt) else NOTHING
+            # A child that has begun does not fail: it ends, done or undone.
+            is_failure = _is_awaited(state, step, attempt) and not _is_child_begun(state, step)
+            return _failed(state, signal) if is_failure else NOTHING
         case e.RefusedBy(step, attempt, because):
             if not _is_awaited(state, step, attempt):
                 return NOTHING
             return _refused(state, step, attempt, because)
         case e.Declined(step):
-            if state.phase is not Phase.RUNNING or not _is_awaited(state, step):
-                return NOTHING
-            return (e.StepSkipped(step),)
+            return (e.StepSkipped(step),) if _can_be_skipped(state, step) else NOTHING
         case e.Postponed(step, until, because):
             return _postponed(state, step, until, because)
         case e.AnswerLost(step):
@@ -86,7 +78,8 @@ def _answer(state: SagaState, signal: e.SagaSignal) -> Events:
         case e.UndoAsked(because):
             return _undo_asked(state, because)
         case e.RetryAsked(by, because):
-            return (e.Retried(by, because),) if state.parked or state.stuck else NOTHING
+            needs_person = not state.has_ended and (state.parked is not None or state.stuck)
+            return (e.Retried(by, because),) if needs_person else NOTHING
         case e.WaitBegun(step, now):
             return _wait_begun(state, step, now)
         case e.TimeCame(step, now):
@@ -98,9 +91,8 @@ def _answer(state: SagaState, signal: e.SagaSignal) -> Events:
         case e.ItemsCounted(step, items):
             return _counted(state, step, items)
         case e.ChildBegun(step, child):
-            if state.phase is not Phase.RUNNING or not _is_unasked(state, step):
-                return NOTHING
-            return (e.ChildStarted(step, child),)
+            is_next = _can_begin(state, step) and state.step_of(step).is_child and not _is_list(state, step)
+            return (e.ChildStarted(step, child),) if is_next else NOTHING
         case _:
             assert_never(signal)
 
@@ -124,21 +116,89 @@ def _is_awaited(state: SagaState, name: str, attempt: int | None = None) -> bool
     """
     branch = state.branches.get(name)
     if state.phase is Phase.UNDOING:
-        return branch is not None and branch.status is Status.RUNNING
+        is_asked = branch is not None and branch.status is Status.RUNNING
+        return is_asked and (attempt is None or branch is None or attempt >= branch.attempts)
     if state.phase is not Phase.RUNNING:
         return False
     if branch is None:
-        return True
+        return _is_due(state, name)
     if branch.status not in OPEN:
         return False
+    if branch.status is Status.WAITING:
+        wait = state.step_of(name).wait
+        return wait is not None and wait.signal in state.signals
     if attempt is None:
         return True
+    if branch.status is Status.STUCK:
+        return False  # The attempt that it is stuck at was counted; the next is a person's to ask for.
     return attempt > branch.attempts or (branch.status is Status.RUNNING and attempt == branch.attempts)
 
 
-def _is_unasked(state: SagaState, name: str) -> bool:
+def _is_due(state: SagaState, name: str) -> bool:
+    """Say whether a branch of which nothing is known yet may run: signals come from anywhere."""
+    step_name, item = e.split_branch(name)
+    step = state.graph.by_name.get(step_name)
+    if step is None:
+        return False
+    if item is not None:
+        fan = state.branches.get(step_name)
+        is_item = fan is not None and fan.status is Status.FANNED and item < fan.items
+        return is_item and name == e.branch_name(step_name, item)
+    if step.wait is not None and step.wait.signal not in state.signals:
+        return False
+    return _are_needs_settled(state, step)
+
+
+def _are_needs_settled(state: SagaState, step: Step) -> bool:
+    for name in step.after:
+        before = state.branches.get(name)
+        if before is None or before.status not in SETTLED:
+            return False
+    return True
+
+
+def _has_an_answer(state: SagaState, name: str) -> bool:
+    """Say whether branch *name* answers itself: a list's items do, a child once it has begun."""
+    step = state.step_of(name)
+    if step.each is not None and _is_list(state, name):
+        return False
+    return not step.is_child or _is_child_begun(state, name)
+
+
+def _is_list(state: SagaState, name: str) -> bool:
+    step = state.graph.by_name.get(name)
+    return step is not None and step.each is not None
+
+
+def _is_child_begun(state: SagaState, name: str) -> bool:
     branch = state.branches.get(name)
-    return branch is None or branch.status in (Status.WAITING, Status.READY)
+    return branch is not None and branch.child is not None
+
+
+def _is_new(state: SagaState, name: str, attempt: int) -> bool:
+    """Say whether *attempt* is one that branch *name*, which runs code, was not asked for before."""
+    if state.phase is not Phase.RUNNING or _is_list(state, name) or state.step_of(name).is_child:
+        return False
+    branch = state.branches.get(name)
+    return branch is None or attempt > branch.attempts
+
+
+def _can_begin(state: SagaState, name: str) -> bool:
+    """Say whether branch *name* may begin as a list or as a child, which is not asked twice."""
+    if state.phase is not Phase.RUNNING or not _is_awaited(state, name):
+        return False
+    branch = state.branches.get(name)
+    return branch is None or branch.status not in (Status.RUNNING, Status.STUCK)
+
+
+def _can_be_skipped(state: SagaState, name: str) -> bool:
+    """Say whether branch *name* has had no effect so far, for all that anybody knows."""
+    if state.phase is not Phase.RUNNING or not _is_awaited(state, name):
+        return False
+    branch = state.branches.get(name)
+    if branch is None or branch.attempts == 0:
+        return not _is_child_begun(state, name)
+    return state.step_of(name).is_local
 
 
 def _failed(state: SagaState, failed: e.Failed) -> Events:
@@ -169,21 +229,30 @@ def _refused(state: SagaState, name: str, attempt: int, because: str) -> Events:
 
 def _postponed(state: SagaState, name: str, until: float, because: str) -> Events:
     branch = state.branches.get(name)
-    if state.has_ended or (branch is not None and (branch.not_before or 0.0) >= until):
+    if state.phase is Phase.UNDOING:
+        is_due = branch is not None and branch.status in TO_UNDO and branch.status is not Status.UNDO_STUCK
+    else:
+        is_due = _is_awaited(state, name) and not _is_child_begun(state, name)
+    if not is_due or (branch is not None and branch.status is Status.STUCK):
         return NOTHING
-    is_due = branch is None or branch.status in OPEN or branch.status in TO_UNDO
-    return (e.StepPostponed(name, until, because),) if is_due else NOTHING
+    if branch is not None and branch.status is not Status.WAITING and (branch.not_before or 0.0) >= until:
+        return NOTHING
+    return (e.StepPostponed(name, until, because),)
 
 
 def _wait_begun(state: SagaState, name: str, now: float) -> Events:
-    wait = state.graph.by_name[name].wait
-    if wait is None or state.phase is not Phase.RUNNING or name in state.branches:
+    step = state.graph.by_name.get(name)
+    if step is None or step.wait is None or step.wait.signal in state.signals or name in state.branches:
         return NOTHING
-    return (e.WaitStarted(name, None if wait.seconds is None else now + wait.seconds),)
+    if state.phase is not Phase.RUNNING or not _are_needs_settled(state, step):
+        return NOTHING
+    seconds = step.wait.seconds
+    return (e.WaitStarted(name, None if seconds is None else now + seconds),)
 
 
 def _time_came(state: SagaState, name: str, now: float) -> Events:
-    branch, wait = state.branches.get(name), state.graph.by_name[name].wait
+    branch, step = state.branches.get(name), state.graph.by_name.get(name)
+    wait = step.wait if step is not None else None
     if wait is None or branch is None or branch.status is not Status.WAITING:
         return NOTHING
     if state.phase is not Phase.RUNNING or branch.not_before is None or now < branch.not_before:
@@ -198,7 +267,7 @@ def _time_came(state: SagaState, name: str, now: float) -> Events:
 
 
 def _counted(state: SagaState, name: str, items: int) -> Events:
-    if state.phase is not Phase.RUNNING or not _is_unasked(state, name):
+    if not _is_list(state, name) or not _can_begin(state, name):
         return NOTHING
     if items > ITEMS_MAX:
         return _refused(state, name, 0, f"its list has {items} items and {ITEMS_MAX} is the most; split it")
@@ -225,17 +294,19 @@ def _lost(state: SagaState, name: str) -> Events:
     branch = state.branches.get(name)
     if state.phase is not Phase.UNDOING or branch is None or branch.status is not Status.RUNNING:
         return NOTHING
+    if branch.child is not None:
+        return NOTHING  # A child is in the journal: its answer cannot be lost.
     return (e.StepLost(name, "it was asked by a node that is gone"),)
 
 
 def _is_to_undo(state: SagaState, name: str, attempt: int) -> bool:
     branch = state.branches.get(name)
-    return (
-        state.phase is Phase.UNDOING
-        and branch is not None
-        and branch.status in TO_UNDO
-        and attempt > branch.undo_attempts
-    )
+    if state.phase is not Phase.UNDOING or branch is None or branch.status not in TO_UNDO:
+        return False
+    step = state.step_of(name)
+    if not step.is_undoable or _is_list(state, name) or not is_free(state, step.name):
+        return False
+    return attempt > branch.undo_attempts
 
 
 def _compensation_failed(state: SagaState, erred: e.CompensationErred) -> Events:
@@ -248,123 +319,3 @@ def _compensation_failed(state: SagaState, erred: e.CompensationErred) -> Events
         e.CompensationFailed(erred.step, erred.attempt, erred.because, None),
         e.BecameStuck(erred.step, erred.because),
     )
-
-
-# ── What is owed ────────────────────────────────────────────────────────────────────────────
-
-
-def outstanding(state: SagaState) -> tuple[e.SagaCommand, ...]:
-    """Return what the world still owes *state*, computed from the journal alone."""
-    if state.parked is not None:
-        return (e.AskPerson(state.parked),)
-    if state.phase is Phase.RUNNING:
-        return tuple(_forward(state))
-    if state.phase is Phase.UNDOING:
-        return tuple(_backward(state))
-    return ()
-
-
-def _forward(state: SagaState) -> Iterator[e.SagaCommand]:
-    branches = state.branches
-    for step in state.graph.steps:
-        branch = branches.get(step.name)
-        if branch is not None and branch.status in SETTLED:
-            continue
-        for name in step.after:
-            before = branches.get(name)
-            if before is None or before.status not in SETTLED:
-                break
-        else:
-            yield from _step_commands(state, step, branch)
-    if state.started is not None and state.started.deadline is not None and state.can_be_undone:
-        yield e.AwaitDeadline(state.started.deadline)
-
-
-def _step_commands(state: SagaState, step: Step, branch: Branch | None) -> Iterator[e.SagaCommand]:
-    match branch.status if branch else None:
-        case None if step.wait is not None and step.wait.signal not in state.signals:
-            yield e.StartWait(step.name)
-        case Status.WAITING if branch and not (step.wait and step.wait.signal in state.signals):
-            yield e.AwaitTime(step.name, branch.not_before, step.wait.signal if step.wait else None)
-        case Status.FANNED if branch:
-            yield from _item_commands(state, step, branch)
-        case Status.RUNNING if branch and branch.child is not None:
-            yield e.AwaitChild(step.name, branch.child)
-        case Status.STUCK if branch:
-            yield e.AskPerson(f"step {step.name!r} cannot go on: {branch.because}")
-        case _ if step.each is not None:
-            yield e.CountItems(step.name)
-        case _ if step.is_child:
-            yield e.StartChild(step.name)
-        case _:
-            yield _run(step.name, branch)
-
-
-def _run(name: str, branch: Branch | None) -> e.Run:
-    if branch is None:
-        return e.Run(name, 1)
-    is_timed = branch.status in (Status.FAILED, Status.READY)
-    return e.Run(name, branch.attempts + 1, (branch.not_before or 0.0) if is_timed else 0.0)
-
-
-def _item_commands(state: SagaState, step: Step, fan: Branch) -> Iterator[e.SagaCommand]:
-    open_items = 0
-    for item in range(fan.items):
-        name = e.branch_name(step.name, item)
-        branch = state.branches.get(name)
-        if branch is not None and branch.status in SETTLED:
-            continue
-        if branch is not None and branch.status is Status.STUCK:
-            yield e.AskPerson(f"step {name!r} cannot go on: {branch.because}")
-        elif open_items < step.at_once:
-            open_items += 1
-            yield _run(name, branch)
-
-
-def _backward(state: SagaState) -> Iterator[e.SagaCommand]:
-    cleared: set[str] = set()
-    for step in reversed(state.graph.steps):
-        is_free = all(name in cleared for name in state.graph.needed_by[step.name])
-        is_cleared = True
-        in_flight = 0
-        for name, branch in _runs(state, step):
-            command = _undo_command(step, name, branch)
-            if command is None:
-                continue
-            is_cleared = False
-            is_answer = branch.status is Status.RUNNING
-            if is_answer or (is_free and in_flight < step.at_once):
-                in_flight += 1
-                yield command
-        if is_cleared and is_free:
-            cleared.add(step.name)
-
-
-def _runs(state: SagaState, step: Step) -> Iterator[tuple[str, Branch]]:
-    branch = state.branches.get(step.name)
-    if branch is None:
-        return
-    if step.each is None:
-        yield step.name, branch
-        return
-    for item in range(branch.items):
-        name = e.branch_name(step.name, item)
-        if name in state.branches:
-            yield name, state.branches[name]
-
-
-def _undo_command(step: Step, name: str, branch: Branch) -> e.SagaCommand | None:
-    if branch.status is Status.RUNNING:
-        return e.FindAnswer(name) if branch.child is None else e.UndoChild(name, branch.child)
-    if branch.status not in TO_UNDO or not step.is_undoable:
-        return None
-    if branch.status is Status.UNDO_STUCK:
-        return e.AskPerson(f"the compensation of {name!r} cannot go on: {branch.because}")
-    if branch.child is not None:
-        return e.UndoChild(name, branch.child)
-    return e.Compensate(name, branch.undo_attempts + 1, branch.not_before or 0.0)
-
-
-def is_stuck(state: SagaState) -> bool:
-    """Say whether a person is needed before the saga can end."""
-    return any(branch.status in STUCK for branch in state.branches.values())

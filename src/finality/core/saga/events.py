@@ -8,7 +8,7 @@ A *branch* is one run of a step: ``payment``, or ``license[3]`` for the fourth i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from finality.core.ids import Json, TransactionId
@@ -299,10 +299,11 @@ class TakenOver:
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
-    """The saga goes on under another version of its definition."""
+    """The saga goes on under another version of its definition, with some steps renamed."""
 
     version: str
     previous: str
+    renamed: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,4 +334,4 @@ def split_branch(branch: str) -> tuple[str, int | None]:
     if not branch.endswith("]"):
         return branch, None
     step, _, item = branch[:-1].partition("[")
-    return step, int(item)
+    return (step, int(item)) if item.isdecimal() else (branch, None)

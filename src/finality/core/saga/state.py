@@ -141,16 +141,16 @@ def evolve(state: SagaState, event: e.SagaEvent) -> SagaState:
         case e.Started():
             return replace(state, phase=Phase.RUNNING, started=event)
         case e.StepStarted(step, attempt):
-            return _changed(state, step, status=Status.RUNNING, attempts=attempt)
+            return _changed(state, step, status=Status.RUNNING, attempts=attempt, not_before=0.0)
         case e.StepSkipped(step):
             return _settled(state, step, Branch(Status.SKIPPED, result=Json("null")))
         case e.StepFailed(step, attempt, because, retry_at):
-            status = Status.FAILED if retry_at is not None else _given_up(state.step_of(step))
+            status = Status.FAILED if retry_at is not None else _given_up(state, step)
             return _changed(
                 state, step, status=status, attempts=attempt, because=because, not_before=retry_at or 0.0
             )
         case e.StepPostponed(step, until, because):
-            return _changed(state, step, not_before=until, because=because)
+            return _postponed(state, step, until, because)
         case e.StepRefused(step, attempt, because):
             return _changed(state, step, status=Status.REFUSED, attempts=attempt, because=because)
         case e.StepLost(step, because):
@@ -216,9 +216,21 @@ def _list_of(branches: dict[str, Branch], step: str, items: int) -> Json:
     return Json(f"[{','.join(results)}]")
 
 
-def _given_up(step: Step) -> Status:
-    # A local step that failed was undone by its own store; of any other nobody knows.
+def _given_up(state: SagaState, name: str) -> Status:
+    # A local step that failed was undone by its own store, and a child that has no id never
+    # began; of any other nobody knows.
+    step, branch = state.step_of(name), state.branches.get(name)
+    if step.is_child:
+        return Status.LOST if branch is not None and branch.child is not None else Status.GAVE_UP
     return Status.GAVE_UP if step.is_local else Status.LOST
+
+
+def _postponed(state: SagaState, name: str, until: float, because: str) -> SagaState:
+    branch = state.branches.get(name)
+    if branch is not None and branch.status is Status.WAITING:
+        # Its signal has come, or it would not have been tried; what it waits for now is this.
+        return _changed(state, name, status=Status.READY, not_before=until, because=because)
+    return _changed(state, name, not_before=until, because=because)
 
 
 def _turned_back(state: SagaState) -> dict[str, Branch]:
@@ -228,7 +240,7 @@ def _turned_back(state: SagaState) -> dict[str, Branch]:
         if branch.status in (Status.WAITING, Status.READY):
             continue
         if branch.status in (Status.FAILED, Status.STUCK):
-            branch = replace(branch, status=_given_up(state.step_of(name)))
+            branch = replace(branch, status=_given_up(state, name))
         turned[name] = replace(branch, not_before=0.0, forgiven=0)
     return turned
 

@@ -48,13 +48,13 @@ def summary_of(state: SagaState, commands: tuple[e.SagaCommand, ...]) -> Summary
         return Summary("parked", wake_at)
     if any(isinstance(command, e.AskPerson) for command in commands):
         return Summary("stuck", wake_at)
-    return Summary("waiting" if state.phase is Phase.RUNNING else "compensating", wake_at)
+    return Summary("compensating" if state.phase is Phase.UNDOING else "waiting", wake_at)
 
 
 def _wake_at(command: e.SagaCommand) -> float | None:
     match command:
-        case e.Run(not_before=at) | e.Compensate(not_before=at):
-            return at or None
+        case e.Run() | e.Compensate() | e.CountItems() | e.StartChild():
+            return command.not_before or None
         case e.AwaitTime(until=until):
             return NEVER if until is None else until
         case e.AwaitDeadline(at):

@@ -1,0 +1,160 @@
+"""What a saga's state still owes the world: its commands, a function of the journal alone.
+
+Forward, a step is owed as soon as all it comes after is settled. Backward, a step is undone once
+nothing that was done after it still stands, so a saga is taken down in the reverse of the order
+in which it was built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from finality.core.saga import events as e
+from finality.core.saga.graph import Step
+from finality.core.saga.state import SETTLED, TO_UNDO, Branch, Phase, SagaState, Status
+
+
+def outstanding(state: SagaState) -> tuple[e.SagaCommand, ...]:
+    """Return what the world still owes *state*; it is empty once the saga has ended."""
+    if state.phase is Phase.RUNNING:
+        return tuple(_forward(state)) if state.parked is None else (e.AskPerson(state.parked),)
+    if state.phase is Phase.UNDOING:
+        return tuple(_backward(state)) if state.parked is None else (e.AskPerson(state.parked),)
+    return ()
+
+
+def is_nothing_to_undo(state: SagaState) -> bool:
+    """Say whether all that was done is undone and nothing more will be heard."""
+    return next(_backward(state), None) is None
+
+
+def is_free(state: SagaState, name: str) -> bool:
+    """Say whether nothing that comes after the step *name* still stands or may yet answer."""
+    later = list(state.graph.needed_by[name])
+    seen = set(later)
+    while later:
+        step = state.graph.by_name[later.pop()]
+        if any(_undo_command(step, run, branch) is not None for run, branch in _runs(state, step)):
+            return False
+        for after in state.graph.needed_by[step.name]:
+            if after not in seen:
+                seen.add(after)
+                later.append(after)
+    return True
+
+
+# ── Forward ─────────────────────────────────────────────────────────────────────────────────
+
+
+def _forward(state: SagaState) -> Iterator[e.SagaCommand]:
+    branches = state.branches
+    for step in state.graph.steps:
+        branch = branches.get(step.name)
+        if branch is not None and branch.status in SETTLED:
+            continue
+        for name in step.after:
+            before = branches.get(name)
+            if before is None or before.status not in SETTLED:
+                break
+        else:
+            yield from _step_commands(state, step, branch)
+    if state.started is not None and state.started.deadline is not None and state.can_be_undone:
+        yield e.AwaitDeadline(state.started.deadline)
+
+
+def _step_commands(state: SagaState, step: Step, branch: Branch | None) -> Iterator[e.SagaCommand]:
+    match branch.status if branch else None:
+        case None if step.wait is not None and step.wait.signal not in state.signals:
+            yield e.StartWait(step.name)
+        case Status.WAITING if branch and not (step.wait and step.wait.signal in state.signals):
+            yield e.AwaitTime(step.name, branch.not_before, step.wait.signal if step.wait else None)
+        case Status.FANNED if branch:
+            yield from _item_commands(state, step, branch)
+        case status if step.each is not None and status is not Status.STUCK:
+            yield e.CountItems(step.name, _not_before(branch))
+        case _:
+            yield _run(step, step.name, branch)
+
+
+def _item_commands(state: SagaState, step: Step, fan: Branch) -> Iterator[e.SagaCommand]:
+    open_items = 0
+    for item in range(fan.items):
+        name = e.branch_name(step.name, item)
+        branch = state.branches.get(name)
+        if branch is not None and branch.status in SETTLED:
+            continue
+        if branch is not None and branch.status is Status.STUCK:
+            yield _run(step, name, branch)  # It waits for a person, so it holds no place.
+        elif open_items < step.at_once:
+            open_items += 1
+            yield _run(step, name, branch)
+
+
+def _run(step: Step, name: str, branch: Branch | None) -> e.SagaCommand:
+    if branch is None:
+        return e.StartChild(name) if step.is_child else e.Run(name, 1)
+    if branch.status is Status.STUCK:
+        return e.AskPerson(f"step {name!r} cannot go on: {branch.because}")
+    if branch.child is not None:
+        return e.AwaitChild(name, branch.child)
+    if step.is_child:
+        return e.StartChild(name, _not_before(branch))
+    return e.Run(name, branch.attempts + 1, _not_before(branch))
+
+
+def _not_before(branch: Branch | None) -> float:
+    # What a branch that waits has there is the end of its wait, which is over by now.
+    if branch is None or branch.status is Status.WAITING:
+        return 0.0
+    return branch.not_before or 0.0
+
+
+# ── Backward ────────────────────────────────────────────────────────────────────────────────
+
+
+def _backward(state: SagaState) -> Iterator[e.SagaCommand]:
+    cleared: set[str] = set()
+    for step in reversed(state.graph.steps):
+        is_step_free = all(name in cleared for name in state.graph.needed_by[step.name])
+        is_cleared = True
+        in_flight = 0
+        for name, branch in _runs(state, step):
+            command = _undo_command(step, name, branch)
+            if command is None:
+                continue
+            is_cleared = False
+            if branch.status is Status.RUNNING:
+                in_flight += 1
+                yield command
+            elif is_step_free and isinstance(command, e.AskPerson):
+                yield command  # It waits for a person, so it holds no place.
+            elif is_step_free and in_flight < step.at_once:
+                in_flight += 1
+                yield command
+        if is_cleared and is_step_free:
+            cleared.add(step.name)
+
+
+def _runs(state: SagaState, step: Step) -> Iterator[tuple[str, Branch]]:
+    branch = state.branches.get(step.name)
+    if branch is None:
+        return
+    if step.each is None:
+        yield step.name, branch
+        return
+    for item in range(branch.items):
+        name = e.branch_name(step.name, item)
+        if name in state.branches:
+            yield name, state.branches[name]
+
+
+def _undo_command(step: Step, name: str, branch: Branch) -> e.SagaCommand | None:
+    if branch.status is Status.RUNNING:
+        return e.FindAnswer(name) if branch.child is None else e.UndoChild(name, branch.child)
+    if branch.status not in TO_UNDO or not step.is_undoable:
+        return None
+    if branch.status is Status.UNDO_STUCK:
+        return e.AskPerson(f"the compensation of {name!r} cannot go on: {branch.because}")
+    if branch.child is not None:
+        return e.UndoChild(name, branch.child)
+    return e.Compensate(name, branch.undo_attempts + 1, branch.not_before or 0.0)
