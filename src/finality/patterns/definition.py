@@ -18,11 +18,11 @@ from finality.patterns.declaration import Declaration, fields_of
 from finality.patterns.options import Signal
 from finality.patterns.part import Method, Part
 from finality.patterns.shape import version_of
-from finality.patterns.signature import ATTEMPT, ITEM, TX, accepts_none, hints_of
+from finality.patterns.signature import ATTEMPT, ITEM, TX, accepts_none, hints_of, text_of
 from finality.runtime.definition import Action, Definition, Parameter, Source, StepCode, Style
 
 CODEC = JsonCodec()
-LISTS = (list, tuple, set, frozenset)
+LISTS = ("list", "tuple", "Sequence", "Collection", "Iterable")
 
 
 class Resolved:
@@ -137,7 +137,9 @@ def _write_out(cls: type, fields: Mapping[str, Any]) -> None:
 
 
 def _check_tx(method: Method, hint: Any) -> None:
-    from finality.patterns.transaction import SyncTx, Tx  # It knows of sagas, so it cannot be imported above.
+    if hint is None or not method.signature.takes_tx:
+        return
+    from finality.patterns.transaction import SyncTx, Tx  # Imported late: only sagas with a tx need it.
 
     if method.signature.style is Style.TURN and hint is Tx:
         raise DefinitionError(
@@ -269,7 +271,7 @@ def _items(resolved: Resolved, part: Part) -> Action | None:
     hint = resolved.result(each) if each in resolved.parts else resolved.fields[each]
     if not _is_list(hint):
         raise DefinitionError(
-            f"{part.action.who} runs over {each!r}, which is no list but {hint!r}: annotate it as list[…]"
+            f"{part.action.who} runs over {each!r}, which is {text_of(hint)}: annotate it as list[…]"
         )
     if each in resolved.parts:
         return Action(_list_of, Style.BLOCKING, (Parameter(Source.RESULT, each, hint),))
@@ -287,10 +289,9 @@ def _is_list(hint: Any) -> bool:
     beneath = getattr(hint, "__supertype__", None) or getattr(hint, "__value__", None)
     if beneath is not None:
         return _is_list(beneath)
+    # A set has another order on another node, so that nobody could tell which item was the fourth.
     kind = origin or hint
-    return isinstance(kind, type) and (
-        kind in LISTS or kind.__name__ in ("Sequence", "Collection", "Iterable")
-    )
+    return isinstance(kind, type) and kind.__name__ in LISTS
 
 
 def _list_of(saga: Any, result: Any) -> list[Any]:

@@ -52,7 +52,9 @@ class JsonCodec:
             return Json(self._encode(value).decode())
         except (UnicodeEncodeError, OverflowError, RecursionError) as error:
             # The error's own text may quote the value, so only its reason is told.
-            raise TypeError(f"a {type(value).__name__} cannot be written as JSON: {_reason(error)}") from None
+            raise TypeError(
+                f"a value of type {type(value).__name__} cannot be written as JSON: {_reason(error)}"
+            ) from None
 
     def decode(self, text: Json, type_: Any) -> Any:
         """Return the value of *type_* that *text* stands for."""
@@ -126,7 +128,7 @@ class JsonCodec:
             case bytes():
                 return bytes(value)
         raise TypeError(
-            f"a {_name(type(value))} cannot be written as JSON: use a dataclass, an attrs or pydantic class, "
+            f"a value of type {_name(type(value))} cannot be written as JSON: use a dataclass, an attrs or pydantic class, "
             "a Struct, or a type of the standard library"
         )
 
