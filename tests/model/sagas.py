@@ -20,7 +20,7 @@ Events = tuple[e.SagaEvent, ...]
 NEW = 0
 
 # Commands that a node has to act on at once, as opposed to those that wait for somebody.
-AT_ONCE = (e.StartWait, e.CountItems, e.StartChild, e.UndoChild, e.FindAnswer)
+AT_ONCE = (e.StartWait, e.CountItems, e.StartChild, e.FindAnswer)
 
 
 class Sagas:
