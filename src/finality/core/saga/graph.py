@@ -127,9 +127,16 @@ def graph_of(
     """Return the checked graph of *steps*: ordered, with the steps behind the pivot marked.
 
     Raises:
-        DefinitionError: A cycle, a second pivot, or a step behind the pivot that may fail for good.
+        DefinitionError: Two steps of one name, a need that is no step, a cycle, a second pivot, or
+            a step behind the pivot that may fail for good.
     """
-    declared = {step.name: step for step in steps}
+    declared: dict[str, Step] = {}
+    for step in steps:
+        if step.name in declared:
+            raise DefinitionError(f"saga {saga} has two steps named {step.name!r}: rename one")
+        declared[step.name] = step
+    for step in declared.values():
+        _check_needs(saga, step, declared)
     ordered = [declared[name] for name in _order(saga, {s.name: s.needs for s in declared.values()})]
     pivots = [step.name for step in ordered if step.kind is Kind.PIVOT]
     if len(pivots) > 1:
@@ -163,6 +170,24 @@ def _order(saga: str, needs: dict[str, tuple[str, ...]]) -> list[str]:
         ) from error
 
 
+def _check_needs(saga: str, step: Step, declared: dict[str, Step]) -> None:
+    for need in step.needs:
+        if need not in declared:
+            raise DefinitionError(
+                f"step {step.name!r} of {saga} needs {need!r}, which is no step; declare it"
+            )
+    if step.at_once < 1:
+        raise DefinitionError(
+            f"step {step.name!r} of {saga} runs {step.at_once} items at once: "
+            "it would never end; give 1 or more"
+        )
+    if step.wait is not None and step.wait.signal is None and step.wait.seconds is None:
+        raise DefinitionError(
+            f"step {step.name!r} of {saga} waits for nothing: it would never run; "
+            "give the wait a signal or seconds"
+        )
+
+
 def _behind(ordered: list[Step], pivots: list[str]) -> set[str]:
     behind: set[str] = set()
     for step in ordered:
@@ -172,7 +197,12 @@ def _behind(ordered: list[Step], pivots: list[str]) -> set[str]:
 
 
 def _check_pivot(saga: str, step: Step) -> None:
-    if step.is_undoable:
+    if step.is_child:
+        raise DefinitionError(
+            f"pivot {step.name!r} of {saga} runs a child: "
+            "a child may still be undone when it has ended; let a step of this saga be the pivot"
+        )
+    if step.has_undo:
         raise DefinitionError(
             f"pivot {step.name!r} of {saga} has a compensation: "
             "nothing is undone behind the point of no return; drop it, or make the pivot a step"
@@ -185,7 +215,12 @@ def _check_pivot(saga: str, step: Step) -> None:
 
 
 def _check_retriable(saga: str, step: Step) -> None:
-    if step.is_undoable:
+    if step.is_child:
+        raise DefinitionError(
+            f"step {step.name!r} of {saga} stands behind the pivot and runs a child: "
+            "a child may be refused and nothing is undone there; start it as a saga of its own"
+        )
+    if step.has_undo:
         raise DefinitionError(
             f"step {step.name!r} of {saga} stands behind the pivot and has a compensation: "
             "nothing is undone there; drop the compensation or the need of the pivot"
