@@ -114,7 +114,18 @@ def define(cls: type, declaration: Declaration) -> Definition:
         codes={name: _code(resolved, part) for name, part in declaration.parts.items()},
         signals=resolved.signals,
         accepts=declaration.accepts,
+        result=_result(declaration, types),
     )
+
+
+def _result(declaration: Declaration, types: Mapping[str, Any]) -> Any:
+    returns = declaration.graph.returns
+    if returns is None or returns not in types:
+        return Any
+    if declaration.parts[returns].declared.is_child:
+        child = types[returns]
+        return define(child, child.__finality__).result
+    return types[returns]
 
 
 def _check_dataclass(cls: type, declaration: Declaration) -> None:

@@ -46,8 +46,9 @@ def _step(part: Part) -> Step:
         part.name,
         part.needs,
         declared.kind,
-        # A child starts in the commit that records it, so that its answer cannot be lost either.
-        is_local=part.action.signature.takes_tx or declared.is_child,
+        # In the home store a step's effect and its event are one commit. A child starts in the commit
+        # that records it, so that its answer cannot be lost either.
+        is_local=(part.action.signature.takes_tx and options.at is None) or declared.is_child,
         has_undo=part.compensation is not None,
         retry=options.retry or FOREVER,
         undo_retry=declared.undo_retry or PATIENT,

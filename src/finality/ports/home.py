@@ -110,6 +110,10 @@ class HomeTransaction(LocalTransaction, Protocol):
         """See to it that whoever drives the transaction looks at it soon."""
         ...
 
+    def migrate(self, key: int, kind: str, definition: str) -> None:
+        """Put the transaction under another version of its definition, kept by ``define``."""
+        ...
+
     def note(self, key: int, note: str | None) -> None:
         """Say at the head why no node can drive the transaction; None takes it back."""
         ...
@@ -154,6 +158,14 @@ class HomeTransaction(LocalTransaction, Protocol):
 
 class Home(Store, Journal, Protocol):
     """A store that also keeps the journal."""
+
+    def head(self, key: int) -> Head:
+        """Return a transaction's head by key.
+
+        Raises:
+            NotFound: No transaction has it.
+        """
+        ...
 
     def find(self, id: TransactionId) -> Head | None:
         """Return a transaction's head by its id."""

@@ -12,6 +12,7 @@ Source: Sagas, H. Garcia-Molina and K. Salem, 1987.
 
 from finality.core.saga.decide import advance, decide, outstanding
 from finality.core.saga.graph import Graph, Kind, Step, Wait, graph_of
+from finality.core.saga.replay import UnknownStep, replay
 from finality.core.saga.state import Branch, Phase, SagaState, Status, evolve, new_state
 from finality.core.saga.summary import Summary, summary_of
 
@@ -24,6 +25,7 @@ __all__ = [
     "Status",
     "Step",
     "Summary",
+    "UnknownStep",
     "Wait",
     "advance",
     "decide",
@@ -31,5 +33,6 @@ __all__ = [
     "graph_of",
     "new_state",
     "outstanding",
+    "replay",
     "summary_of",
 ]

@@ -124,9 +124,6 @@ def _is_awaited(state: SagaState, name: str, attempt: int | None = None) -> bool
         return _is_due(state, name)
     if branch.status not in OPEN:
         return False
-    if branch.status is Status.WAITING:
-        wait = state.step_of(name).wait
-        return wait is not None and wait.signal in state.signals
     if attempt is None:
         return True
     if branch.status is Status.STUCK:
@@ -144,8 +141,6 @@ def _is_due(state: SagaState, name: str) -> bool:
         fan = state.branches.get(step_name)
         is_item = fan is not None and fan.status is Status.FANNED and item < fan.items
         return is_item and name == e.branch_name(step_name, item)
-    if step.wait is not None and step.wait.signal not in state.signals:
-        return False
     return _are_needs_settled(state, step)
 
 
@@ -160,9 +155,20 @@ def _are_needs_settled(state: SagaState, step: Step) -> bool:
 def _has_an_answer(state: SagaState, name: str) -> bool:
     """Say whether branch *name* answers itself: a list's items do, a child once it has begun."""
     step = state.step_of(name)
+    if not _is_wait_over(state, name):
+        return False
     if step.each is not None and _is_list(state, name):
         return False
     return not step.is_child or _is_child_begun(state, name)
+
+
+def _is_wait_over(state: SagaState, name: str) -> bool:
+    """Say whether branch *name* may act: it may be skipped or refused before, but no more."""
+    wait = state.step_of(name).wait
+    branch = state.branches.get(name)
+    if wait is None or (branch is not None and branch.status is not Status.WAITING):
+        return True
+    return wait.signal in state.signals or name not in state.graph.by_name
 
 
 def _is_list(state: SagaState, name: str) -> bool:
@@ -177,7 +183,9 @@ def _is_child_begun(state: SagaState, name: str) -> bool:
 
 def _is_new(state: SagaState, name: str, attempt: int) -> bool:
     """Say whether *attempt* is one that branch *name*, which runs code, was not asked for before."""
-    if state.phase is not Phase.RUNNING or _is_list(state, name) or state.step_of(name).is_child:
+    if state.phase is not Phase.RUNNING or not _is_wait_over(state, name):
+        return False
+    if _is_list(state, name) or state.step_of(name).is_child:
         return False
     branch = state.branches.get(name)
     return branch is None or attempt > branch.attempts
@@ -185,7 +193,7 @@ def _is_new(state: SagaState, name: str, attempt: int) -> bool:
 
 def _can_begin(state: SagaState, name: str) -> bool:
     """Say whether branch *name* may begin as a list or as a child, which is not asked twice."""
-    if state.phase is not Phase.RUNNING or not _is_awaited(state, name):
+    if state.phase is not Phase.RUNNING or not _is_awaited(state, name) or not _is_wait_over(state, name):
         return False
     branch = state.branches.get(name)
     return branch is None or branch.status not in (Status.RUNNING, Status.STUCK)
@@ -232,7 +240,7 @@ def _postponed(state: SagaState, name: str, until: float, because: str) -> Event
     if state.phase is Phase.UNDOING:
         is_due = branch is not None and branch.status in TO_UNDO and branch.status is not Status.UNDO_STUCK
     else:
-        is_due = _is_awaited(state, name) and not _is_child_begun(state, name)
+        is_due = _is_awaited(state, name) and _is_wait_over(state, name) and not _is_child_begun(state, name)
     if not is_due or (branch is not None and branch.status is Status.STUCK):
         return NOTHING
     if branch is not None and branch.status is not Status.WAITING and (branch.not_before or 0.0) >= until:

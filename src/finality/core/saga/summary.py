@@ -59,7 +59,7 @@ def _wake_at(command: e.SagaCommand) -> float | None:
             return NEVER if until is None else until
         case e.AwaitDeadline(at):
             return at
-        case e.AwaitChild() | e.AskPerson():
+        case e.AwaitChild() | e.UndoChild() | e.AskPerson():
             return NEVER
         case _:
             return None

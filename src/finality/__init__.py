@@ -1,0 +1,118 @@
+"""Finality: transactions across services, databases, queues and shards.
+
+Every public name is listed here. Each is imported when it is first used, so that `finality --help`
+does not wait for a database driver.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from finality.adapters.msgspec.seal import new_secret_key
+    from finality.core.backoff import FOREVER, Retry
+    from finality.core.errors import (
+        Compensated,
+        CompensationFailed,
+        Conflict,
+        DeadlinePassed,
+        DefinitionError,
+        Fenced,
+        FinalityError,
+        HeuristicOutcome,
+        InputMismatch,
+        LimitExceeded,
+        NotFound,
+        OutcomeUnknown,
+        Refused,
+        SchemaMismatch,
+        Stuck,
+        TransactionAborted,
+        Unavailable,
+        VersionConflict,
+    )
+    from finality.core.explain import Explanation
+    from finality.core.secret import Secret
+    from finality.node import AsyncNode, Node, open, open_async
+    from finality.patterns.options import Breaker, signal, timer
+    from finality.patterns.outcome import COMPENSATED, COMPLETED, Handle, Outcome
+    from finality.patterns.saga import Saga
+    from finality.patterns.step import child, pivot, step
+    from finality.patterns.transaction import Locked, SyncTx, Tx
+    from finality.runtime.definition import Attempt
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "finality.adapters.msgspec.seal": "new_secret_key",
+    "finality.core.backoff": "FOREVER Retry",
+    "finality.core.errors": "Compensated CompensationFailed Conflict DeadlinePassed DefinitionError Fenced FinalityError HeuristicOutcome InputMismatch LimitExceeded NotFound OutcomeUnknown Refused SchemaMismatch Stuck TransactionAborted Unavailable VersionConflict",
+    "finality.core.explain": "Explanation",
+    "finality.core.secret": "Secret",
+    "finality.node": "AsyncNode Node open open_async",
+    "finality.patterns.options": "Breaker signal timer",
+    "finality.patterns.outcome": "COMPENSATED COMPLETED Handle Outcome",
+    "finality.patterns.saga": "Saga",
+    "finality.patterns.step": "child pivot step",
+    "finality.patterns.transaction": "Locked SyncTx Tx",
+    "finality.runtime.definition": "Attempt",
+}
+_HOME_OF = {name: module for module, listed in _HOMES.items() for name in listed.split()}
+
+__all__ = [
+    "COMPENSATED",
+    "COMPLETED",
+    "FOREVER",
+    "AsyncNode",
+    "Attempt",
+    "Breaker",
+    "Compensated",
+    "CompensationFailed",
+    "Conflict",
+    "DeadlinePassed",
+    "DefinitionError",
+    "Explanation",
+    "Fenced",
+    "FinalityError",
+    "Handle",
+    "HeuristicOutcome",
+    "InputMismatch",
+    "LimitExceeded",
+    "Locked",
+    "Node",
+    "NotFound",
+    "Outcome",
+    "OutcomeUnknown",
+    "Refused",
+    "Retry",
+    "Saga",
+    "SchemaMismatch",
+    "Secret",
+    "Stuck",
+    "SyncTx",
+    "TransactionAborted",
+    "Tx",
+    "Unavailable",
+    "VersionConflict",
+    "child",
+    "new_secret_key",
+    "open",
+    "open_async",
+    "pivot",
+    "signal",
+    "step",
+    "timer",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'finality' has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,109 @@
+"""From a URL to a store, and from settings to a node."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+from finality.adapters.msgspec.codec import JsonCodec
+from finality.adapters.msgspec.seal import secret_keys_of
+from finality.adapters.system.environment import SystemEnvironment
+from finality.core.errors import DefinitionError, Unavailable
+from finality.node.async_node import AsyncNode, Settings
+from finality.ports.codec import Codec
+from finality.ports.environment import Environment
+from finality.ports.home import Home
+from finality.ports.store import Store
+from finality.runtime.coordinator import IN_FLIGHT_MAX
+from finality.runtime.leases import LEASE_SECONDS
+
+SECRET_KEY_VARIABLE = "FINALITY_SECRET_KEY"
+SCHEMES = "sqlite:///shop.db, sqlite:////var/lib/shop.db or memory://"
+
+
+def open_async(
+    url: str,
+    *,
+    sagas: Iterable[type[Any]] = (),
+    stores: Mapping[str, str] | None = None,
+    secret_key: str | None = None,
+    in_flight_max: int = IN_FLIGHT_MAX,
+    lease: timedelta = timedelta(seconds=LEASE_SECONDS),
+    is_observer: bool = False,
+    environment: Environment | None = None,
+) -> AsyncNode:
+    """Return a node on the store at *url*; it opens at its first use, or as a context manager.
+
+    Args:
+        url: ``sqlite:///shop.db`` (relative), ``sqlite:////var/lib/shop.db`` (absolute) or
+            ``memory://`` (gone with the process).
+        sagas: What this node can drive besides what it starts; name all of them, so that it
+            finishes what a node before it has left open.
+        stores: Other stores for steps with ``at=``, by name.
+        secret_key: What seals ``Secret`` fields; by default the variable FINALITY_SECRET_KEY.
+        in_flight_max: Sagas with something to do at once; the others wait on disk.
+        lease: How long after its last sign of life a node's sagas are taken over.
+        is_observer: Read, and tell sagas something, but drive none.
+
+    Raises:
+        DefinitionError: The URL or a saga is not usable.
+        Unavailable: ``python -O`` takes out the assertions that stop a node before it splits a commit.
+    """
+    if not __debug__:
+        raise Unavailable(
+            "a node does not open under python -O: its assertions stop it before it does harm; run it without -O"
+        )
+    for each in (url, *(stores or {}).values()):
+        check_url(each)
+    keys = secret_keys_of(secret_key or os.environ.get(SECRET_KEY_VARIABLE, ""))
+    settings = Settings(
+        url=url,
+        stores=dict(stores or {}),
+        sagas=tuple(sagas),
+        in_flight_max=in_flight_max,
+        lease_seconds=lease.total_seconds(),
+        is_observer=is_observer,
+        open_home=open_home,
+        open_store=open_store,
+    )
+    return AsyncNode(settings, JsonCodec(keys), environment or SystemEnvironment())
+
+
+def check_url(url: str) -> None:
+    """See that *url* names a store that there is.
+
+    Raises:
+        DefinitionError: It does not.
+    """
+    if not (url.startswith("memory://") or (url.startswith("sqlite:///") and len(url) > len("sqlite:///"))):
+        raise DefinitionError(f"{url!r} names no store: write {SCHEMES}")
+
+
+def path_of(url: str) -> Path:
+    """Return the file that a ``sqlite:///`` URL names."""
+    return Path(url.removeprefix("sqlite:///"))
+
+
+def open_home(url: str, environment: Environment, codec: Codec) -> Home:
+    """Open a home store."""
+    if url.startswith("memory://"):
+        from finality.adapters.memory.store import MemoryHome
+
+        return cast(Home, MemoryHome(url.removeprefix("memory://"), environment, codec))
+    from finality.adapters.sqlite.store import SqliteHome
+
+    return cast(Home, SqliteHome(path_of(url), environment, codec))
+
+
+def open_store(url: str, environment: Environment, name: str) -> Store:
+    """Open a store beside the home."""
+    if url.startswith("memory://"):
+        from finality.adapters.memory.store import MemoryStore
+
+        return cast(Store, MemoryStore(url.removeprefix("memory://"), environment))
+    from finality.adapters.sqlite.store import SqliteStore
+
+    return cast(Store, SqliteStore(path_of(url), environment, name=name))

@@ -1,0 +1,97 @@
+"""What became of a saga, and the handle by which one asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+from finality.core.errors import Compensated
+from finality.core.ids import TransactionId
+
+
+class OutcomeStatus(Enum):
+    """How a saga ended."""
+
+    COMPLETED = "completed"
+    COMPENSATED = "compensated"
+
+
+COMPLETED = OutcomeStatus.COMPLETED
+COMPENSATED = OutcomeStatus.COMPENSATED
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a saga ended.
+
+    Attributes:
+        result: What it yielded, decoded; None when it was compensated.
+        failed_step: The step that failed or refused, if one did.
+        because: Why it was undone; empty when it completed.
+    """
+
+    id: TransactionId
+    status: OutcomeStatus
+    result: Any = None
+    failed_step: str | None = None
+    because: str = ""
+
+    def __eq__(self, other: object) -> bool:
+        """Compare with a status, too: ``outcome == finality.COMPLETED``."""
+        if isinstance(other, OutcomeStatus):
+            return self.status is other
+        if not isinstance(other, Outcome):
+            return NotImplemented
+        return (self.id, self.status, self.result) == (other.id, other.status, other.result)
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.status))
+
+    def raise_if_compensated(self) -> Any:
+        """Return the result.
+
+        Raises:
+            Compensated: The saga was undone.
+        """
+        if self.status is COMPLETED:
+            return self.result
+        raise Compensated(
+            f"saga {self.id} was undone: {self.because}; nothing of it remains, start it anew under another id",
+            transaction_id=self.id,
+            failed_step=self.failed_step,
+            because=self.because,
+        )
+
+
+class Asks(Protocol):
+    """What a handle needs of its node."""
+
+    async def outcome(self, id: str) -> Outcome:
+        """Wait for the outcome."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """A saga that was started; ask it what became of the saga, now or later."""
+
+    id: TransactionId
+    node: Asks
+
+    async def outcome(self) -> Outcome:
+        """Wait until the saga has ended, whichever node drives it, and return how.
+
+        Raises:
+            Stuck: It cannot go on alone; a person is needed.
+        """
+        return await self.node.outcome(self.id)
+
+    async def result(self) -> Any:
+        """Wait until the saga has ended and return what it yielded.
+
+        Raises:
+            Compensated: It was undone.
+            Stuck: It cannot go on alone; a person is needed.
+        """
+        return (await self.outcome()).raise_if_compensated()

@@ -1,0 +1,49 @@
+"""What the runtime needs from the layers around it, put together once by the node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from finality.core.ids import NodeId
+from finality.core.saga import Graph
+from finality.ports.codec import Codec
+from finality.ports.environment import Environment
+from finality.ports.home import Home
+from finality.ports.store import LocalTransaction, Scope, Store
+from finality.runtime.definition import Definition
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The node as its loops see it.
+
+    Attributes:
+        stores: The other stores, by the name that steps know them by.
+        definitions: What the node can drive, by (kind, version).
+        turn_tx: Makes the ``tx`` of a plain step from its turn's transaction and, in the home
+            store, the saga's key.
+        scope_tx: Makes the ``tx`` of an ``async`` step from its scope likewise; the function is
+            called with the transaction when it begins.
+        definition_of: Finds, or makes and keeps, the definition of a saga class.
+        graph_of: Finds the graph of a (kind, version), also of one that the node cannot drive.
+        redact: Takes the secrets of a saga out of a text.
+    """
+
+    node: NodeId
+    home: Home
+    stores: Mapping[str, Store]
+    codec: Codec
+    environment: Environment
+    definitions: dict[tuple[str, str], Definition]
+    turn_tx: Callable[[LocalTransaction, int | None], Any]
+    scope_tx: Callable[[Scope, int | None, Callable[[Any], None] | None], Any]
+    redact: Callable[[str, tuple[str, ...]], str]
+    secrets_of: Callable[[Any], tuple[str, ...]]
+    definition_of: Callable[[type], Definition]
+    graph_of: Callable[[str, str], Graph]
+
+    def store_of(self, name: str | None) -> Store:
+        """Return the store that a step works in."""
+        return self.home if name is None else self.stores[name]

@@ -1,0 +1,285 @@
+"""The coordinator: folds open sagas, does what is outstanding, records what came of it.
+
+```
+   start ──▶ journal ─┐                        ┌─▶ ask a step ──▶ turn ─┐
+   timers ──▶ load ───┴─▶ drive ─▶ outstanding ┼─▶ wait: let go of it   │
+      ▲                     ▲                  └─▶ ended: tell who asked│
+      └──── wake_at         └────────── settle: it is durable ──────────┘
+```
+
+Recovery is not a feature: starting is folding what is open and doing what is outstanding.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from finality.core.errors import Fenced, OutcomeUnknown, Unavailable
+from finality.core.saga import events as e
+from finality.core.saga import replay, summary_of
+from finality.core.saga.summary import NEVER
+from finality.ports.home import Head
+from finality.runtime.answers import describe
+from finality.runtime.arguments import call, items_of
+from finality.runtime.asking import Asking
+from finality.runtime.breakers import Breakers
+from finality.runtime.children import StartChildTurn, heard_of_child
+from finality.runtime.context import Context
+from finality.runtime.drive import Drive
+from finality.runtime.loading import Loader
+from finality.runtime.posting import PostTurn, RestTurn, StartTurn
+from finality.runtime.turns import NotAwaited
+from finality.runtime.waiting import Waiting
+
+log = logging.getLogger("finality.coordinator")
+
+IN_FLIGHT_MAX = 1_000  # Sagas with something to do at once; the others wait on disk, not in memory.
+TROUBLE_SECONDS = 1.0  # How long a saga rests when the store is out of reach.
+
+
+class Coordinator:
+    """Drives the sagas of one node."""
+
+    def __init__(self, context: Context, *, in_flight_max: int = IN_FLIGHT_MAX) -> None:
+        self.waiting = Waiting(context)
+        self.drives: dict[int, Drive] = {}
+        self._context = context
+        self._loop = asyncio.get_running_loop()
+        self._in_flight_max = in_flight_max
+        self._pending: dict[str, deque[int]] = {}
+        self._pending_keys: set[int] = set()
+        self._asking = Asking(context, Breakers(context), self._settled)
+        self._loader = Loader(context)
+        self._is_draining = False
+        self.kick: Callable[[], None] = lambda: None
+        """Called when there may be something due at once."""
+        self.sleeps: Callable[[float | None], None] = lambda wake_at: None
+        """Called with the time at which a saga that was let go of wakes."""
+
+    # ── What comes in ───────────────────────────────────────────────────────────────────────
+
+    def started(self, turn: StartTurn) -> None:
+        """Take over a saga that ``start`` has just made durable."""
+        drive = turn.drive
+        assert drive is not None, "a saga that has begun has its drive"
+        if self._is_draining or len(self.drives) >= self._in_flight_max:
+            self.admit([(drive.key, drive.definition.kind)])
+            return
+        self.drives[drive.key] = drive
+        self._advance(drive)
+
+    def admit(self, due: list[tuple[int, str]]) -> None:
+        """Queue sagas that have something to do, each kind in a line of its own."""
+        for key, kind in due:
+            drive = self.drives.get(key)
+            if drive is not None:
+                self._refresh(drive)
+            elif key not in self._pending_keys:
+                self._pending_keys.add(key)
+                self._pending.setdefault(kind, deque()).append(key)
+        self._load_more()
+
+    async def post(self, head: Head, signal: e.SagaSignal) -> bool:
+        """Let a saga hear *signal*, whoever drives it; return whether that made anything true."""
+        turn = PostTurn(self._context.graph_of(head.kind, head.definition), head.key, signal)
+        self._context.home.submit(turn)
+        is_new = await turn.done
+        if head.key in self.drives:
+            self._refresh(self.drives[head.key])
+        self.kick()
+        return is_new
+
+    async def drain(self, seconds: float) -> None:
+        """Begin nothing more and wait for the steps that are under way, for so long at most."""
+        self._is_draining = True
+        give_up = self._loop.time() + seconds
+        while any(drive.busy for drive in self.drives.values()) and self._loop.time() < give_up:
+            await asyncio.sleep(0.01)
+        self._asking.cancel()
+
+    # ── Admission: bounded, and fair between kinds ──────────────────────────────────────────
+
+    def _load_more(self) -> None:
+        while self._pending and len(self.drives) < self._in_flight_max and not self._is_draining:
+            # The kind that was served goes to the back of the line of kinds.
+            kind = next(iter(self._pending))
+            keys = self._pending.pop(kind)
+            key = keys.popleft()
+            self._pending_keys.discard(key)
+            if keys:
+                self._pending[kind] = keys
+            self._load(key)
+
+    def _load(self, key: int) -> None:
+        loaded = self._loader.load(key)
+        if isinstance(loaded, Drive):
+            loaded.is_claimed = True
+            self.drives[key] = loaded
+            self._advance(loaded)
+        elif loaded is not None:
+            self._context.home.submit(loaded)
+
+    # ── The loop ────────────────────────────────────────────────────────────────────────────
+
+    def _settled(self, drive: Drive, error: BaseException | None) -> None:
+        """Go on after a turn: it is durable, or nothing of it is."""
+        if error is None or isinstance(error, NotAwaited):
+            self._advance(drive)
+        elif isinstance(error, Fenced):
+            log.info("%s", error)
+            drive.is_lost = True
+            self._let_go(drive)
+        elif isinstance(error, OutcomeUnknown):
+            drive.is_lost = True
+        else:
+            if not isinstance(error, Unavailable):
+                log.error("saga %s could not be advanced, it is tried again", drive.id, exc_info=error)
+            self._loop.call_later(TROUBLE_SECONDS, self._advance, drive)
+
+    def _advance(self, drive: Drive) -> None:
+        if drive.is_lost:
+            return
+        if drive.state.has_ended:
+            self._let_go(drive)
+            self.waiting.ended(drive.id, drive.state)
+            return
+        if self._is_draining:
+            return
+        later = NEVER
+        for command in drive.commands:
+            if type(command) is e.Run or type(command) is e.Compensate:
+                if command.not_before and command.not_before > self._context.environment.now():
+                    later = min(later, command.not_before)
+                else:
+                    self._asking.ask(drive, command)
+            else:
+                later = min(later, self._do(drive, command))
+        if not drive.busy:
+            self._rest(drive)
+        elif later < NEVER:
+            self._set_timer(drive, later)
+
+    def _set_timer(self, drive: Drive, at: float) -> None:
+        """Come back to a saga that is kept in hand while some branch of it is being asked."""
+        if drive.timer is not None:
+            drive.timer.cancel()
+        seconds = max(at - self._context.environment.now(), 0.0)
+        drive.timer = self._loop.call_later(seconds, self._advance, drive)
+
+    def _do(self, drive: Drive, command: e.SagaCommand) -> float:
+        """Do what needs no step's code; return when it is due if it is not due yet."""
+        now = self._context.environment.now()
+        match command:
+            case e.StartWait(step):
+                if self._asking.is_wanted(drive, step):
+                    self._signal(drive, e.WaitBegun(step, now), step)
+            case e.AwaitTime(step, until):
+                if until is not None and until > now:
+                    return until
+                if until is not None:
+                    self._signal(drive, e.TimeCame(step, now), step)
+            case e.AwaitDeadline(at):
+                if at > now:
+                    return at
+                self._signal(drive, e.DeadlineCame(now), "the deadline")
+            case e.CountItems(step):
+                self._count(drive, step)
+            case e.StartChild(step):
+                self._start_child(drive, step)
+            case e.AwaitChild() | e.UndoChild():
+                self._see_child(drive, command)
+            case e.FindAnswer(step):
+                self._signal(drive, e.AnswerLost(step), step)
+            case _:
+                pass  # A person is asked: there is nothing for a node to do.
+        return NEVER
+
+    def _signal(self, drive: Drive, signal: e.SagaSignal, branch: str) -> None:
+        if branch not in drive.busy:
+            drive.busy.add(branch)
+            self._asking.signal(drive, signal, branch)
+
+    def _rest(self, drive: Drive) -> None:
+        """Let go of a saga that has nothing to do now; its head says when it wakes."""
+        if drive.is_claimed:
+            self._refresh(drive)
+            return
+        self._let_go(drive)
+        self.waiting.rests(drive.id, drive.state)
+        self.sleeps(summary_of(drive.state, drive.commands).wake_at)
+
+    def _rested(self, drive: Drive, has_news: bool, error: BaseException | None) -> None:
+        if error is not None or has_news:
+            self._settled(drive, error)
+            return
+        drive.is_claimed = False
+        if not drive.busy and self.drives.get(drive.key) is drive:
+            self._rest(drive)
+
+    def _let_go(self, drive: Drive) -> None:
+        if drive.timer is not None:
+            drive.timer.cancel()
+        if self.drives.get(drive.key) is drive:
+            del self.drives[drive.key]
+            if self._pending:
+                self._load_more()
+
+    def _refresh(self, drive: Drive) -> None:
+        """Look at what somebody else has appended to a saga in our hands."""
+        self._context.home.submit(RestTurn(drive, self._rested))
+
+    # ── Fan-out and children ────────────────────────────────────────────────────────────────
+
+    def _count(self, drive: Drive, step: str) -> None:
+        if step in drive.busy or not self._asking.is_wanted(drive, step):
+            return
+        try:
+            items = len(items_of(drive, drive.state, self._context.codec, step))
+        except Exception as error:  # It is pure, so another try would raise the same.
+            self._signal(drive, e.RefusedBy(step, 1, f"its list failed: {describe(error)}"), step)
+        else:
+            self._signal(drive, e.ItemsCounted(step, items), step)
+
+    def _start_child(self, drive: Drive, step: str) -> None:
+        if step in drive.busy or not self._asking.is_wanted(drive, step):
+            return
+        context = self._context
+        try:
+            child = call(drive.definition.codes[step].action, drive, drive.state, context.codec, step)
+            definition = context.definition_of(type(child))
+            input = context.codec.encode(child)
+        except Exception as error:  # It is pure, so another try would raise the same.
+            self._signal(drive, e.RefusedBy(step, 1, f"its child failed: {describe(error)}"), step)
+            return
+        drive.busy.add(step)
+        now = context.environment.now()
+        context.home.submit(StartChildTurn(drive, step, definition, input, now, self._child_begun))
+
+    def _child_begun(self, drive: Drive, error: BaseException | None) -> None:
+        self._settled(drive, error)
+        self.kick()
+
+    def _see_child(self, drive: Drive, command: e.AwaitChild | e.UndoChild) -> None:
+        context, step = self._context, command.step
+        head = context.home.find(command.child)
+        if step in drive.busy or head is None:
+            return
+        told = [recorded.event for recorded in context.home.load(head.key)]
+        child = replay(context.graph_of(head.kind, head.definition), told)
+        signal = heard_of_child(step, child, drive.state.branches[step].status)
+        if signal is not None:
+            self._signal(drive, signal, step)
+        elif isinstance(command, e.UndoChild) and step not in drive.told:
+            drive.told.add(step)
+            because = f"saga {drive.id} is undone"
+            task = self._loop.create_task(self.post(head, e.UndoAsked(because)))
+            task.add_done_callback(partial(self._told_child, drive, step))
+
+    def _told_child(self, drive: Drive, step: str, told: asyncio.Task[bool]) -> None:
+        if told.cancelled() or told.exception() is not None:
+            drive.told.discard(step)
+            self._loop.call_later(TROUBLE_SECONDS, self._advance, drive)

@@ -1,0 +1,136 @@
+"""A definition as the coordinator runs it: a graph, and for each step the code behind it.
+
+``patterns`` makes definitions from the notation that users write; nothing here knows of classes,
+decorators or annotations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from finality.core.breaker import BreakerPolicy
+from finality.core.ids import TransactionId
+from finality.core.saga import Graph
+
+
+class Style(Enum):
+    """How a function has to be called.
+
+    TURN: plain ``def`` with a transaction, run whole in a turn of the store.
+    SCOPE: ``async def`` with a transaction, which begins at its first statement.
+    BLOCKING: plain ``def`` without one, run in a thread.
+    TASK: ``async def`` without one.
+    """
+
+    TURN = "turn"
+    SCOPE = "scope"
+    BLOCKING = "blocking"
+    TASK = "task"
+
+
+class Source(Enum):
+    """Where an argument comes from."""
+
+    TX = "tx"
+    ATTEMPT = "attempt"
+    ITEM = "item"
+    SIGNAL = "signal"
+    RESULT = "result"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of a step's function.
+
+    Attributes:
+        key: The step whose result it takes, or the signal whose value.
+        type: What the value is decoded to.
+    """
+
+    source: Source
+    key: str = ""
+    type: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A function of the user's, called as ``function(saga, *arguments)``."""
+
+    function: Callable[..., Any]
+    style: Style
+    parameters: tuple[Parameter, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StepCode:
+    """What runs when a step runs.
+
+    Attributes:
+        items: What yields the list of a step that runs over one, called like any other action.
+        condition: Called with the needs; the step is skipped when it answers false.
+        store: The name of the store that the step works in; None is the home store.
+        breaker: The name of the circuit breaker in front of it.
+    """
+
+    action: Action
+    compensation: Action | None = None
+    condition: Action | None = None
+    items: Action | None = None
+    store: str | None = None
+    timeout_seconds: float | None = None
+    breaker: str | None = None
+    breaker_policy: BreakerPolicy = field(default_factory=BreakerPolicy)
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One version of one kind of saga.
+
+    Attributes:
+        type: The class that inputs are decoded to.
+        signals: The type of each signal's value, by name.
+        accepts: Older versions whose open sagas go on under this one: for each, the new names of
+            steps that were renamed.
+        result: The type of what the saga yields.
+    """
+
+    graph: Graph
+    type: Any
+    codes: Mapping[str, StepCode]
+    signals: Mapping[str, Any] = field(default_factory=dict)
+    accepts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    result: Any = Any
+
+    @property
+    def kind(self) -> str:
+        """Return the saga's name."""
+        return self.graph.saga
+
+    @property
+    def version(self) -> str:
+        """Return the version derived from its shape."""
+        return self.graph.version
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a step may know about its own run: take it as the parameter ``attempt``.
+
+    Attributes:
+        key: The same for every attempt of this run, and for no other: send it to a service as
+            the idempotency key. The compensation has a key of its own.
+        number: Counted from 1.
+        deadline: The saga's, in seconds since the Unix epoch.
+        undoes: For a compensation, the key of what it undoes: ask the service by it what became
+            of an action whose answer was lost. None for a step.
+    """
+
+    transaction_id: TransactionId
+    step: str
+    number: int
+    key: str
+    deadline: float | None = None
+    undoes: str | None = None

@@ -1,0 +1,161 @@
+"""The turns that begin a saga, tell any saga something, and let a saga rest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from finality.core.ids import Json, TransactionId, Version
+from finality.core.saga import Graph, Summary, advance, new_state, outstanding, replay, summary_of
+from finality.core.saga import events as e
+from finality.ports.home import Birth, HomeTransaction
+from finality.runtime.context import Context
+from finality.runtime.definition import Definition
+from finality.runtime.drive import Drive
+
+
+class StartTurn:
+    """Begins a saga, unless its id is taken."""
+
+    __slots__ = ("_begun", "_context", "_definition", "_events", "done", "drive", "id")
+
+    def __init__(
+        self, context: Context, definition: Definition, saga: Any, input: Json, id: TransactionId,
+        begun: Callable[[StartTurn], None],
+    ) -> None:  # fmt: skip
+        self.id = id
+        self.done: asyncio.Future[Drive | None] = asyncio.get_running_loop().create_future()
+        self._context = context
+        self._definition = definition
+        self._begun = begun
+        begin = e.Begin(input, context.environment.now())
+        self._events, state = advance(new_state(definition.graph), begin)
+        self.drive: Drive | None = Drive(
+            0, id, definition, saga, state, Version(len(self._events)), node=context.node,
+            secrets=context.secrets_of(saga),
+        )  # fmt: skip
+
+    @property
+    def name(self) -> str:
+        """Return who holds the store, for the report about slow turns."""
+        return f"start of saga {self.id}"
+
+    def run(self, tx: HomeTransaction) -> None:
+        """Begin."""
+        drive, graph = self.drive, self._definition.graph
+        assert drive is not None, "a start that was not made yet has its drive"
+        birth = Birth(self.id, graph.saga, graph.version, None, self._context.node)
+        key = tx.create(birth, self._events, summary_of(drive.state, drive.commands))
+        drive.key = key or 0
+
+    def forget(self) -> None:
+        """Nothing in memory has changed that a second run would not set again."""
+
+    def settle(self, error: BaseException | None) -> None:
+        """Answer the caller, and drive the saga."""
+        drive = self.drive
+        if error is not None:
+            if not self.done.done():
+                self.done.set_exception(error)
+            return
+        assert drive is not None, "a start that was not settled yet has its drive"
+        if drive.key == 0:
+            self.drive = drive = None
+        if not self.done.done():
+            self.done.set_result(drive)
+        if drive is not None:
+            self._begun(self)
+
+
+class PostTurn:
+    """Lets a saga hear a signal, whoever drives it.
+
+    The head is set to wake at once, so that the driver looks; what it was about to append
+    conflicts with ours, and it decides anew.
+    """
+
+    __slots__ = ("_graph", "_is_new", "_key", "_signal", "done")
+
+    def __init__(self, graph: Graph, key: int, signal: e.SagaSignal) -> None:
+        self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._graph = graph
+        self._key = key
+        self._signal = signal
+        self._is_new = False
+
+    @property
+    def name(self) -> str:
+        """Return who holds the store, for the report about slow turns."""
+        return f"{type(self._signal).__name__} to saga {self._key}"
+
+    def run(self, tx: HomeTransaction) -> None:
+        """Decide on what is durable, and record."""
+        told = tx.read(self._key)
+        state = replay(self._graph, [recorded.event for recorded in told])
+        events, after = advance(state, self._signal)
+        self._is_new = bool(events)
+        if not events:
+            return
+        summary = summary_of(after, outstanding(after))
+        if not summary.has_ended:
+            summary = Summary(summary.status, wake_at=0.0)
+        tx.append(self._key, events, expected=Version(len(told)), summary=summary)
+        parent = tx.head(self._key).parent
+        if summary.has_ended and parent is not None:
+            tx.wake(parent)
+
+    def forget(self) -> None:
+        """Nothing in memory has changed."""
+
+    def settle(self, error: BaseException | None) -> None:
+        """Answer the caller."""
+        if self.done.done():
+            return
+        if error is None:
+            self.done.set_result(self._is_new)
+        else:
+            self.done.set_exception(error)
+
+
+class RestTurn:
+    """Sets the head of a saga that has nothing to do now, unless there is news of it."""
+
+    __slots__ = ("_before", "_drive", "_has_news", "_rested")
+
+    def __init__(self, drive: Drive, rested: Callable[[Drive, bool, BaseException | None], None]) -> None:
+        self._drive = drive
+        self._rested = rested
+        self._before = drive.tip
+        self._has_news = False
+
+    @property
+    def name(self) -> str:
+        """Return who holds the store, for the report about slow turns."""
+        return f"rest of saga {self._drive.id}"
+
+    def run(self, tx: HomeTransaction) -> None:
+        """Look for news under the write turn, so that none can slip in between."""
+        drive = self._drive
+        self._before = drive.tip
+        head = tx.head(drive.key)
+        self._has_news = head.version != drive.tip[1] or head.wake_at == 0
+        if head.version != drive.tip[1]:
+            drive.catch_up(tx)
+        state = drive.tip[0]
+        wake_at = None if self._has_news else summary_of(state, outstanding(state)).wake_at
+        tx.set_wake(drive.key, wake_at)
+
+    def forget(self) -> None:
+        """Put the tip back to where it was."""
+        self._drive.tip = self._before
+
+    def settle(self, error: BaseException | None) -> None:
+        """Take over the news, and go on or let go."""
+        drive = self._drive
+        if error is None and self._has_news:
+            state, version = drive.tip
+            if version > drive.version:
+                drive.settle((state, version), outstanding(state))
+            drive.is_claimed = True
+        self._rested(drive, self._has_news, error)

@@ -1,0 +1,103 @@
+"""Timers: brings sagas back when their time has come, or when somebody has told them something.
+
+The times are in the journal's heads, not in memory, so that a saga may sleep for months and
+a hundred thousand of them cost nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from finality.core.errors import FinalityError
+from finality.ports.home import HomeTransaction
+from finality.runtime.context import Context
+
+log = logging.getLogger("finality.timers")
+
+LOOK_SECONDS = 0.05  # How soon another process's word is heard; a look costs microseconds.
+CLAIM_MAX = 5_000  # Claimed in one turn; the turn stays well under its time limit.
+
+
+class ClaimTurn:
+    """Takes what is due in hand."""
+
+    name = "claim of what is due"
+
+    def __init__(self, context: Context) -> None:
+        self.done: asyncio.Future[list[tuple[int, str]]] = asyncio.get_running_loop().create_future()
+        self._context = context
+        self._due: list[tuple[int, str]] = []
+
+    def run(self, tx: HomeTransaction) -> None:
+        """Claim."""
+        now = self._context.environment.now()
+        self._due = tx.claim_due(self._context.node, now, limit=CLAIM_MAX)
+
+    def forget(self) -> None:
+        """Claim again."""
+        self._due = []
+
+    def settle(self, error: BaseException | None) -> None:
+        """Pass on what was claimed."""
+        if self.done.done():
+            return
+        if error is None:
+            self.done.set_result(self._due)
+        else:
+            self.done.set_exception(error)
+
+
+class Timers:
+    """The loop that brings sagas back."""
+
+    def __init__(
+        self, context: Context, admit: Callable[[list[tuple[int, str]]], None], look: Callable[[], None]
+    ) -> None:
+        self._context = context
+        self._admit = admit
+        self._look = look
+        self._next_wake: float | None = 0.0
+        self._kicked = asyncio.Event()
+
+    def kick(self, *_: Any) -> None:
+        """Look at once."""
+        self._next_wake = 0.0
+        self._kicked.set()
+
+    def sleeps(self, wake_at: float | None) -> None:
+        """Hear when a saga that was just let go of wakes."""
+        if wake_at is not None and (self._next_wake is None or wake_at < self._next_wake):
+            self._next_wake = wake_at
+
+    async def run(self) -> None:
+        """Look for what is due until cancelled."""
+        home, environment = self._context.home, self._context.environment
+        while True:
+            try:
+                if home.changed():
+                    self._next_wake = home.next_wake(self._context.node)
+                    self._look()
+                if self._next_wake is not None and self._next_wake <= environment.now():
+                    await self._claim()
+            except FinalityError as error:
+                log.warning("what is due could not be looked up: %s", error)
+            self._kicked.clear()
+            if self._next_wake is not None and self._next_wake <= environment.now():
+                await asyncio.sleep(0)
+                continue
+            try:
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._kicked.wait()
+            except TimeoutError:
+                continue
+
+    async def _claim(self) -> None:
+        turn = ClaimTurn(self._context)
+        self._context.home.submit(turn)
+        due = await turn.done
+        self._next_wake = self._context.home.next_wake(self._context.node)
+        if due:
+            self._admit(due)

@@ -1,0 +1,138 @@
+"""The turns by which a node drives a saga: one signal's consequences, with the effect behind it.
+
+A step's effect in the home store and the event that says so are one turn, so they are durable
+together or not at all: the version fence makes the event itself the witness. In any other store
+the effect comes first, with a witness beside it, and the event follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from finality.core.errors import LimitExceeded
+from finality.core.saga import events as e
+from finality.core.saga import outstanding
+from finality.ports.environment import COMPENSATION_AFTER, COMPENSATION_BEFORE, STEP_AFTER, STEP_BEFORE
+from finality.ports.home import HomeTransaction
+from finality.runtime.answers import answered, erred
+from finality.runtime.arguments import call
+from finality.runtime.context import Context
+from finality.runtime.definition import Action
+from finality.runtime.drive import Commands, Drive, Tip
+
+Settled = Callable[[Drive, BaseException | None], None]
+
+
+class NotAwaited(Exception):
+    """The saga has turned back meanwhile, so the step's answer does not count and its effect goes."""
+
+
+class SignalTurn:
+    """Records what a signal makes true."""
+
+    __slots__ = ("_after", "_before", "_commands", "_settled", "branch", "drive", "signal")
+
+    def __init__(
+        self, drive: Drive, signal: e.SagaSignal | None, settled: Settled, branch: str | None = None
+    ) -> None:
+        self.drive = drive
+        self.signal = signal
+        self.branch = branch
+        self._settled = settled
+        self._before: Tip = drive.tip
+        self._after: Tip = drive.tip
+        self._commands: Commands | None = None
+
+    @property
+    def name(self) -> str:
+        """Return who holds the store, for the report about slow turns."""
+        return f"saga {self.drive.definition.kind} {self.drive.id}"
+
+    def run(self, tx: HomeTransaction) -> None:
+        """Record."""
+        self._before = self.drive.tip
+        assert self.signal is not None, "a plain signal turn has its signal from the start"
+        self._record(tx, self.signal)
+
+    def _record(self, tx: HomeTransaction, signal: e.SagaSignal) -> bool:
+        self._commands = self.drive.record(tx, signal)
+        self._after = self.drive.tip
+        return self._commands is not None
+
+    def forget(self) -> None:
+        """Put the tip back to where it was."""
+        self.drive.tip = self._before
+
+    def settle(self, error: BaseException | None) -> None:
+        """Take over what is durable now."""
+        drive = self.drive
+        if self.branch is not None:
+            drive.busy.discard(self.branch)
+        if error is None and self._after[1] != drive.version:
+            commands = outstanding(self._after[0]) if self._commands is None else self._commands
+            drive.settle(self._after, commands)
+        self._settled(drive, error)
+
+
+class ScopeTurn(SignalTurn):
+    """Ends an ``async`` step's scope: if its answer does not count, nothing of the scope remains."""
+
+    __slots__ = ()
+
+    def run(self, tx: HomeTransaction) -> None:
+        """Record, or fail and so abort the scope."""
+        self._before = self.drive.tip
+        assert self.signal is not None, "the step has answered before its scope ends"
+        if not self._record(tx, self.signal):
+            raise NotAwaited
+
+
+class StepTurn(SignalTurn):
+    """Runs a plain step or compensation in the home store and records its answer."""
+
+    __slots__ = ("_action", "_command", "_context")
+
+    def __init__(
+        self,
+        context: Context,
+        drive: Drive,
+        command: e.Run | e.Compensate,
+        action: Action,
+        settled: Settled,
+    ) -> None:
+        super().__init__(drive, None, settled, command.step)
+        self._context = context
+        self._command = command
+        self._action = action
+
+    @property
+    def name(self) -> str:
+        """Return who holds the store."""
+        return f"step {self._command.step!r} of {super().name}"
+
+    def run(self, tx: HomeTransaction) -> None:
+        """Run the user's code and record what came of it."""
+        self._before = self.drive.tip
+        context, drive, command = self._context, self.drive, self._command
+        state = drive.tip[0]
+        is_undo = type(command) is e.Compensate
+        reach = context.environment.reach
+        reach(COMPENSATION_BEFORE if is_undo else STEP_BEFORE)
+        try:
+            answer = call(
+                self._action, drive, state, context.codec, command.step,
+                tx=context.turn_tx(tx, drive.key), attempt=command.attempt, is_undo=is_undo,
+                own=state.branches[command.step].result if is_undo else None,
+            )  # fmt: skip
+            signal = answered(context, command, answer)
+        except Exception as error:  # Whatever the user's code raises is its answer.
+            tx.undo()
+            signal = erred(context, drive, command, error)
+        try:
+            is_recorded = self._record(tx, signal)
+        except LimitExceeded as error:
+            tx.undo()
+            is_recorded = self._record(tx, erred(context, drive, command, error))
+        if not is_recorded:
+            tx.undo()
+        reach(COMPENSATION_AFTER if is_undo else STEP_AFTER)
