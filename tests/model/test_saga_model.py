@@ -88,12 +88,12 @@ WORLDS = {
     ),
     "conditions": Rules(
         graph(
-            step("a", is_conditional=True),
+            step("a", is_conditional=True, wait=Wait("go", 5.0)),
             step("b", "a", local=SERVICE, is_conditional=True),
             pivot("p", "b"),
             behind("r", "p", is_conditional=True),
         ),
-        refusing=frozenset("bp"), faults=2,
+        refusing=frozenset("abp"), faults=2,
     ),
     "a step without compensation in the middle": Rules(
         graph(step("a"), step("m", "a", local=SERVICE, undo=False), step("z", "m", local=SERVICE)),

@@ -139,14 +139,17 @@ class Rules:
                     asked = self.changed(world, who, name, undo_asked=True)
                     yield Move("undoes", who, name), flies(asked, True, who, name, attempt)
             case e.StartWait(name):
+                yield from self.conditioned(world, who, name)
                 yield Move("waits", who, name), self.tell(world, who, e.WaitBegun(name, 0.0))
             case e.AwaitTime(name, until):
                 if until is not None:
                     yield Move("time", who, name), self.tell(world, who, e.TimeCame(name, until))
             case e.CountItems(name):
+                yield from self.conditioned(world, who, name)
                 yield Move("counts", who, name), self.tell(world, who, e.ItemsCounted(name, ITEMS))
                 yield from self.fails(world, who, name, 1)
             case e.StartChild(name):
+                yield from self.conditioned(world, who, name)
                 yield Move("starts", who, name), self.child_begun(world, name)
                 yield from self.fails(world, who, name, 1)
             case e.FindAnswer(name):
@@ -164,8 +167,8 @@ class Rules:
         if name in self.postponing:
             postponed = self.tell(world, who, e.Postponed(name, 1.0, BECAUSE))
             yield Move("postpones", who, name), postponed
-        if step.is_conditional and (step.is_local or attempt == 1):
-            yield Move("declines", who, name), self.tell(world, who, e.Declined(name))
+        if step.is_local or attempt == 1:
+            yield from self.conditioned(world, who, name)
         if step.is_local:
             yield Move("runs", who, name), flies(world, False, who, name, attempt)
             return
@@ -173,6 +176,16 @@ class Rules:
         assert started is not world, f"{name} may never be asked: attempt {attempt}"
         asked = self.changed(started, who, name, asked=True)
         yield Move("asks", who, name, attempt), flies(asked, False, who, name, attempt)
+
+    def conditioned(self, world: World, who: int, name: str) -> Iterator[tuple[Move, World]]:
+        """A step's condition is asked before it waits, counts, begins or runs; it may also raise."""
+        if self.step(who, name).is_conditional:
+            declined = self.tell(world, who, e.Declined(name))
+            assert declined is not world, f"{name} may not be skipped, and must not run"
+            yield Move("declines", who, name), declined
+            refused = self.refused(world, who, name, 1)
+            if refused is not None:
+                yield Move("refused", who, name), refused
 
     def answered(self, world: World) -> Iterator[tuple[Move, World]]:
         """What the node learns of the work that it has in flight."""
