@@ -79,6 +79,11 @@ NAMES: dict[str, tuple[str, ...]] = {
         "step 'b' of BookTrip stands behind the pivot and its signal may never come: "
         "it cannot be refused there; give the signal a default",
     ),
+    "a child behind the pivot": (
+        "@pivot\ndef a(self, tx): ...\n@child\ndef hotel(self, a) -> BookHotel: ...",
+        "step 'hotel' of BookTrip stands behind the pivot and runs a child: a child may be refused and "
+        "nothing is undone there; start it as a saga of its own",
+    ),
     "an unknown result": (
         "@step\ndef a(self, tx): ...",
         "BookTrip returns 'b', which is no step of it; there is 'a'",
@@ -208,7 +213,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     ),
     "nothing at once": (
         "tracks: list[str]\n@step(each='tracks', at_once=0)\nasync def a(self): ...",
-        "step 'a' of BookTrip runs 0 items at once: give 1 or more",
+        "step 'a' of BookTrip runs 0 items at once: it would never end; give 1 or more",
     ),
     "an item of nothing": (
         "@step\nasync def a(self, item): ...",
@@ -333,8 +338,7 @@ TYPES: dict[str, tuple[str, ...]] = {
     "a child that cannot be undone": (
         "@child\ndef hotel(self) -> Final: ...",
         "child 'hotel' of BookTrip runs Final, which has a pivot, 'end': once past it, the child could not "
-        "be "
-        "undone with its parent; run it behind the parent's pivot, or make that pivot a step",
+        "be undone with its parent; make that pivot a step",
     ),
     "a list that is none": (
         "tracks: str\n@step(each='tracks')\nasync def a(self, item): ...",

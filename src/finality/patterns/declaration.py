@@ -175,8 +175,6 @@ def _check_options(action: Method, step: DeclaredStep[Any, Any]) -> None:
         raise DefinitionError(
             f"{who} is at {options.at!r} and takes no tx: it works in no store; take tx or drop at="
         )
-    if options.at_once < 1:
-        raise DefinitionError(f"{who} runs {options.at_once} items at once: give 1 or more")
     if ITEM in action.signature.names and options.each is None:
         raise DefinitionError(f"{who} takes 'item' and runs over no list: say which, as in each='tracks'")
     signal = options.signal

@@ -30,6 +30,7 @@ class Resolved:
 
     def __init__(self, cls: type, declaration: Declaration) -> None:
         self.cls = cls
+        self.declaration = declaration
         self.saga = declaration.saga
         self.parts = declaration.parts
         self.graph = declaration.graph
@@ -44,15 +45,6 @@ class Resolved:
         hints = hints_of(method.function, annotations, self.scope, method.who)
         _check_tx(method, hints.get(TX))
         return hints
-
-    def result(self, name: str) -> Any:
-        """Return the type of what step *name* yields to others."""
-        part, hint = self.parts[name], self.hints[name].get("return", Any)
-        if part.declared.is_child:
-            hint = Any
-        if part.options.each is not None:
-            hint = list[hint]  # type: ignore[valid-type]  # a type made at run time
-        return hint | None if part.condition is not None and not accepts_none(hint) else hint
 
     def _fields(self) -> dict[str, Any]:
         fields: dict[str, Any] = {}
@@ -103,7 +95,7 @@ def define(cls: type, declaration: Declaration) -> Definition:
     for name, hint in types.items():
         part = declaration.parts[name]
         if part.declared.is_child:
-            _check_child(declaration, part, hint)
+            _check_child(part, hint)
         else:
             _check_carried(hint, f"the result of {part.action.who}")
     types |= {f"?{name}": hint for name, hint in resolved.signals.items()}
@@ -114,18 +106,32 @@ def define(cls: type, declaration: Declaration) -> Definition:
         codes={name: _code(resolved, part) for name, part in declaration.parts.items()},
         signals=resolved.signals,
         accepts=declaration.accepts,
-        result=_result(declaration, types),
+        result=result_of(declaration, declaration.graph.returns),
     )
 
 
-def _result(declaration: Declaration, types: Mapping[str, Any]) -> Any:
-    returns = declaration.graph.returns
-    if returns is None or returns not in types:
-        return Any
-    if declaration.parts[returns].declared.is_child:
-        child = types[returns]
-        return define(child, child.__finality__).result
-    return types[returns]
+def result_of(declaration: Declaration, name: str | None) -> Any:
+    """Return the type of what step *name* yields to whoever needs it; a child yields its own result."""
+    is_conditional = False
+    seen: set[str] = set()
+    while name is not None and declaration.saga not in seen:
+        part = declaration.parts[name]
+        is_conditional |= part.condition is not None
+        hint = _annotated(declaration, part)
+        if not part.declared.is_child:
+            result = list[hint] if part.options.each is not None else hint  # type: ignore[valid-type]  # at run time
+            return result | None if is_conditional and not accepts_none(result) else result
+        _check_child(part, hint)
+        seen.add(declaration.saga)
+        declaration = hint.__finality__
+        name = declaration.graph.returns
+    return Any  # A saga without a result, or one that runs itself.
+
+
+def _annotated(declaration: Declaration, part: Part) -> Any:
+    function = part.action.function
+    own = {"return": function.__annotations__.get("return", Any)}
+    return hints_of(function, own, declaration.scope, part.action.who)["return"]
 
 
 def _check_dataclass(cls: type, declaration: Declaration) -> None:
@@ -174,16 +180,13 @@ def _check_carried(hint: Any, what: str) -> None:
 def children(declaration: Declaration) -> list[type]:
     """Return the sagas that the child steps run, in the order of their steps."""
     parts = [part for part in declaration.parts.values() if part.declared.is_child]
-    hints = [
-        hints_of(p.action.function, p.action.function.__annotations__, declaration.scope, p.action.who)
-        for p in parts
-    ]
-    for part, hint in zip(parts, hints, strict=True):
-        _check_child(declaration, part, hint.get("return"))
-    return [hint["return"] for hint in hints]
+    sagas = [_annotated(declaration, part) for part in parts]
+    for part, saga in zip(parts, sagas, strict=True):
+        _check_child(part, saga)
+    return sagas
 
 
-def _check_child(declaration: Declaration, part: Part, hint: Any) -> None:
+def _check_child(part: Part, hint: Any) -> None:
     from finality.patterns.saga import Saga  # It makes definitions, so it cannot be imported above.
 
     if not (isinstance(hint, type) and issubclass(hint, Saga)):
@@ -191,12 +194,10 @@ def _check_child(declaration: Declaration, part: Part, hint: Any) -> None:
             f"{part.action.who} does not say which saga it runs: annotate what it returns, as in -> BookHotel"
         )
     pivot = hint.__finality__.graph.pivot
-    step = declaration.graph.by_name[part.name]
-    if pivot is not None and step.kind.value != "retriable":
+    if pivot is not None:
         raise DefinitionError(
             f"{part.action.who} runs {hint.__name__}, which has a pivot, {pivot.name!r}: once past it, "
-            "the child could not be undone with its parent; run it behind the parent's pivot, "
-            "or make that pivot a step"
+            "the child could not be undone with its parent; make that pivot a step"
         )
 
 
@@ -269,7 +270,7 @@ def _condition(resolved: Resolved, part: Part) -> Action | None:
     hints = {
         name: own.get(name, taken.get(name, resolved.signals.get(name, Any)))
         if name in own or name in taken or name in resolved.signals
-        else resolved.result(name)
+        else result_of(resolved.declaration, name)
         for name in method.signature.names
     }
     return _action(resolved, part, method, hints)
@@ -279,7 +280,7 @@ def _items(resolved: Resolved, part: Part) -> Action | None:
     each = part.options.each
     if each is None:
         return None
-    hint = resolved.result(each) if each in resolved.parts else resolved.fields[each]
+    hint = result_of(resolved.declaration, each) if each in resolved.parts else resolved.fields[each]
     if not _is_list(hint):
         raise DefinitionError(
             f"{part.action.who} runs over {each!r}, which is {text_of(hint)}: annotate it as list[…]"

@@ -8,18 +8,26 @@ of a node, so an event's name is one look into a dict and its encoder is shared.
 from __future__ import annotations
 
 import contextlib
+import datetime
+import math
 import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
 from finality.adapters.msgspec.seal import SecretKey, seal, unseal
+from finality.core.breaker import BreakerEvent
 from finality.core.ids import Json
 from finality.core.saga.events import SagaEvent
 from finality.core.secret import Secret
 from finality.ports.codec import DecodeError
+
+# What to_builtins need not turn into text just to look for floats.
+PLAIN = (bytes, bytearray, datetime.datetime, datetime.date, datetime.time, datetime.timedelta, UUID, Decimal)
 
 
 class JsonCodec:
@@ -36,7 +44,7 @@ class JsonCodec:
         self._events: dict[str, msgspec.json.Decoder[Any]] = {}
         for event in typing.get_args(SagaEvent):
             self.register(event, f"saga.{event.__name__}")
-        for event in _breaker_events():
+        for event in typing.get_args(BreakerEvent):
             self.register(event, f"breaker.{event.__name__}")
 
     def register(self, cls: type, name: str) -> None:
@@ -49,7 +57,10 @@ class JsonCodec:
     def encode(self, value: Any) -> Json:
         """Return *value* as JSON text."""
         try:
-            return Json(self._encode(value).decode())
+            data = self._encode(value)
+            if b"null" in data and value is not None:
+                self._check_finite(value)
+            return Json(data.decode())
         except (UnicodeEncodeError, OverflowError, RecursionError) as error:
             # The error's own text may quote the value, so only its reason is told.
             raise TypeError(
@@ -106,6 +117,15 @@ class JsonCodec:
                     "pydantic class, a Struct, or a type of the standard library"
                 )
 
+    def _check_finite(self, value: Any) -> None:
+        # What JSON cannot say of a number msgspec writes as null, which would read as None.
+        plain = msgspec.to_builtins(value, builtin_types=PLAIN, enc_hook=self._represent, str_keys=True)
+        if not all(map(math.isfinite, _floats(plain))):
+            raise TypeError(
+                f"a value of type {_name(type(value))} cannot be written as JSON: it holds a float that is "
+                "infinite or not a number; use a Decimal, or None"
+            )
+
     def _decoder(self, type_: Any) -> msgspec.json.Decoder[Any]:
         decoder = msgspec.json.Decoder(type_, dec_hook=self._restore)
         with contextlib.suppress(TypeError):  # It cannot be hashed, see decode.
@@ -128,22 +148,33 @@ class JsonCodec:
             case bytes():
                 return bytes(value)
         raise TypeError(
-            f"a value of type {_name(type(value))} cannot be written as JSON: use a dataclass, an attrs or pydantic class, "
-            "a Struct, or a type of the standard library"
+            f"a value of type {_name(type(value))} cannot be written as JSON: use a dataclass, an attrs or "
+            "pydantic class, a Struct, or a type of the standard library"
         )
 
     def _restore(self, type_: Any, value: Any) -> Any:
         """Return the value of a *type_* that msgspec does not know."""
         if type_ is Secret or typing.get_origin(type_) is Secret:
             inner = typing.get_args(type_)[0] if typing.get_args(type_) else Any
-            return Secret(self.decode(Json(unseal(value, self._keys).decode()), inner))
+            return Secret(self._opened(unseal(value, self._keys), inner))
         if _is_pydantic(type_):
             return type_.model_validate_json(self._encode(value), by_alias=False, by_name=True)
         return value
 
+    def _opened(self, data: bytes, type_: Any) -> Any:
+        try:
+            return self.decode(Json(data.decode()), type_)
+        except DecodeError:
+            # The error's own text may quote what it found, and that is a secret.
+            raise ValueError("what is sealed here is of another type") from None
 
-def _breaker_events() -> tuple[type, ...]:
-    return ()
+
+def _floats(plain: Any) -> Iterator[float]:
+    if isinstance(plain, float):
+        yield plain
+    elif isinstance(plain, dict | list | tuple | set | frozenset):
+        for part in plain.values() if isinstance(plain, dict) else plain:
+            yield from _floats(part)
 
 
 def _is_pydantic(type_: Any) -> bool:

@@ -1,0 +1,80 @@
+"""Taking secrets out of a text: whatever an exception quotes must not reach the journal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from finality.core.secret import Secret, secret_values
+from finality.core.secret import redact as redacted
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    number: Secret[str]
+    check: Secret[int]
+    holder: str = "Anne"
+
+
+class Plain:
+    def __init__(self) -> None:
+        self.token = Secret("token")
+        self.me = self
+
+
+# fmt: off
+FOUND: list[tuple[Any, tuple[str, ...]]] = [
+    ("no secret",                                     ()),
+    (Secret("visa"),                                  ("visa",)),
+    (Secret(""),                                      ()),
+    (Secret(None),                                    ()),
+    (Secret(True),                                    ()),
+    (Secret(42),                                      ("42",)),
+    (Secret(b"ab"),                                   ("ab",)),
+    (Secret(b"\xff"),                                 ("\\\\xff", "\\xff")),
+    (Secret("a'\"b\n"),                               ('a\'\\"b\\n', "a\\'\"b\\n", "a'\"b\n")),
+    (Secret("ü"),                                     ("\\u00fc", "ü")),
+    (Secret({"user": "me", "codes": ["1", 22]}),      ("codes", "user", "22", "me", "1")),
+    (Secret(Secret("inner")),                         ("inner",)),
+    (Card(Secret("visa"), Secret(123)),               ("visa", "123")),
+    ([{"a": (Secret("x"), {Secret("yy")})}],          ("yy", "x")),
+    (Plain(),                                         ("token",)),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize("value, expected", FOUND, ids=str)
+def test_secrets_are_found_wherever_they_lie(value: Any, expected: tuple[str, ...]) -> None:
+    assert secret_values(value) == expected
+
+
+# fmt: off
+REDACTED = [
+    ("card visa-1 refused",   ["visa-1"],        "card *** refused"),
+    ("cvv 123, try 1",        ["123"],           "cvv ***, try 1"),
+    ("abcdef",                ["abcd", "cdef"],  "***"),
+    ("aaaa",                  ["aaa"],           "***"),
+    ("abab-ab",               ["ab"],            "***-***"),
+    ("nothing here",          ["visa"],          "nothing here"),
+    ("nothing here",          [""],              "nothing here"),
+    ("a ** b",                ["*"],             "a *** b"),
+    ("",                      ["visa"],          ""),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize("text, values, expected", REDACTED)
+def test_each_occurrence_is_masked(text: str, values: list[str], expected: str) -> None:
+    assert redacted(text, values) == expected
+
+
+@given(st.text("ab '\"\n\\ü", min_size=4), st.text("xyz"), st.text("xyz"))
+def test_what_an_exception_quotes_is_masked(secret: str, before: str, after: str) -> None:
+    values = secret_values(Secret(secret))
+    for quoted in (secret, repr(secret), str(KeyError(secret)), repr(ValueError(secret))):
+        assert secret not in redacted(f"{before}{quoted}{after}", values)
+        assert repr(secret)[1:-1] not in redacted(f"{before}{quoted}{after}", values)
