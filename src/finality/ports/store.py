@@ -13,9 +13,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
+from finality.core.errors import FinalityError
 from finality.core.ids import TransactionId
 
 T = TypeVar("T")
+
+
+class StatementRefused(FinalityError):
+    """A statement would break what its transaction promises; it had no effect."""
+
+    code = "statement_refused"
 
 
 class Rows(list[tuple[Any, ...]]):
@@ -77,7 +84,11 @@ class Turn(Protocol):
         ...
 
     def forget(self) -> None:
-        """Take back what ``run`` changed in memory: the commit did not happen; it may run again."""
+        """Take back what ``run`` changed in memory: nothing of it is durable; it may run again.
+
+        Called once for each ``run`` that is undone, its own failure included, latest first; never
+        for a turn that did not run.
+        """
         ...
 
     def settle(self, error: BaseException | None) -> None:
@@ -111,7 +122,11 @@ class Store(Protocol):
     name: str
 
     def submit(self, turn: Turn) -> None:
-        """Queue *turn*; its ``settle`` says what became of it. Never blocks."""
+        """Queue *turn*, on the event loop; its ``settle`` says what became of it. Never blocks.
+
+        Raises:
+            Unavailable: This process was forked from the one that opened the store.
+        """
         ...
 
     def scope(self, name: str) -> Scope:
@@ -119,7 +134,11 @@ class Store(Protocol):
         ...
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
-        """Read what is committed, outside of any transaction."""
+        """Read what is committed, outside of any transaction, on the event loop.
+
+        Raises:
+            StatementRefused: It would begin a transaction, change a setting or write.
+        """
         ...
 
     async def close(self) -> None:

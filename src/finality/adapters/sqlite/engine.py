@@ -2,79 +2,93 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from pathlib import Path
 
 import apsw
 
-from finality.adapters.group_commit import Busy, CommitFailed
+from finality.adapters.engine import Busy, CommitFailed
+from finality.adapters.sqlite.connection import explain
 from finality.adapters.sqlite.transaction import SqliteTransaction
 from finality.core.errors import Unavailable
 
+log = logging.getLogger("finality.store")
+
 CHECKPOINT_PAGES = 4_000  # 16 MiB of write-ahead log: fewer syncs of the main file than at 1,000.
-READ_BUSY_MILLISECONDS = 5_000  # A reader waits only while the file recovers after a crash.
-
-
-def connect(path: Path | str, *, is_reader: bool = False) -> apsw.Connection:
-    """Open a database so that a commit is on disk when it returns.
-
-    Durable means a write-ahead log with ``synchronous=FULL``: it is flushed at each commit.
-
-    Raises:
-        Unavailable: The file cannot be opened, or is no database.
-    """
-    try:
-        connection = apsw.Connection(str(path))
-        connection.set_busy_timeout(READ_BUSY_MILLISECONDS)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-        if is_reader:
-            connection.execute("PRAGMA query_only = ON")
-    except (apsw.CantOpenError, apsw.NotADBError, apsw.IOError, apsw.BusyError) as error:
-        raise Unavailable(
-            f"cannot open {path}: {error}; check that its folder exists, may be written and that it is "
-            "a SQLite database"
-        ) from error
-    return connection
+RESTART_PAGES = 16_000  # 64 MiB: readers that overlap without a gap have kept it growing.
+RESTART_MILLISECONDS = 100  # Our readers' looks are far shorter, so that one gap is enough.
 
 
 class SqliteEngine:
-    """Fulfils ``adapters.group_commit.Engine``."""
+    """Fulfils ``adapters.engine.Engine``."""
 
-    def __init__(self, connection: apsw.Connection, transaction: SqliteTransaction) -> None:
+    def __init__(self, connection: apsw.Connection, transaction: SqliteTransaction, path: Path | str) -> None:
         self.transaction = transaction
         self._connection = connection
+        self._path = os.path.abspath(path)
+        self._file = _identity(self._path)
         self.keep_turn = transaction.keep_turn
         self.undo_turn = transaction.undo_turn
+        self.explain = explain
         # The writer waits by itself when another process has the turn.
         connection.set_busy_timeout(0)
+        connection.set_wal_hook(self._checkpoint)
 
-    def begin(self) -> None:
+    def begin(self, *, is_guarded: bool = False) -> None:
         """Take the write turn of all processes."""
+        # A commit to a file that has no name any more would be lost with this process.
+        if _identity(self._path) != self._file:
+            raise Unavailable(
+                f"nothing was written: {self._path} was deleted or replaced while it was open; "
+                "restart the node"
+            )
         try:
             self._connection.execute("BEGIN IMMEDIATE")
         except apsw.BusyError as error:
             raise Busy from error
-        self.transaction.start()
+        except apsw.Error as error:
+            raise explain(error) from error
+        self.transaction.start(is_guarded=is_guarded)
 
     def commit(self) -> None:
         """Make everything durable."""
         try:
             self._connection.execute("COMMIT")
-        except (apsw.ConstraintError, apsw.FullError, apsw.BusyError) as error:
-            # Deferred constraints are checked now, and a full disk is found before the commit
-            # record is written: the transaction is still open, and nothing of it is durable.
-            raise CommitFailed(str(error)) from _for_the_caller(error)
+        except apsw.ConstraintError as error:
+            # Deferred constraints are checked now; the transaction is still open.
+            raise CommitFailed(str(error)) from error
+        except (apsw.FullError, apsw.BusyError) as error:
+            # Both are found before the commit record is written.
+            raise explain(error) from error
 
     def abort(self) -> None:
         """Leave nothing of the transaction."""
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
-        self.transaction.start()
+        self.transaction.lose_all()
+
+    def _checkpoint(self, connection: apsw.Connection, database: str, pages: int) -> int:
+        """Copy the write-ahead log into the file, after a commit that made it long."""
+        if pages < CHECKPOINT_PAGES:
+            return apsw.SQLITE_OK
+        try:
+            if pages < RESTART_PAGES:
+                connection.wal_checkpoint(database, apsw.SQLITE_CHECKPOINT_PASSIVE)
+            else:
+                connection.set_busy_timeout(RESTART_MILLISECONDS)
+                connection.wal_checkpoint(database, apsw.SQLITE_CHECKPOINT_RESTART)
+        except apsw.Error as error:
+            # The commit itself is durable and must not look as if it had failed; the next one tries again.
+            log.warning("the write-ahead log of %s has %d pages: %s", self._path, pages, error)
+        finally:
+            connection.set_busy_timeout(0)
+        return apsw.SQLITE_OK
 
 
-def _for_the_caller(error: apsw.Error) -> Exception:
-    if isinstance(error, apsw.ConstraintError):
-        return error
-    return Unavailable(f"nothing was written: {error}; free some disk space, it is tried again")
+def _identity(path: str) -> tuple[int, int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return (0, 0)
+    return status.st_dev, status.st_ino

@@ -9,6 +9,7 @@ from typing import Any
 import apsw
 
 from finality.adapters.sqlite.queries import QUERIES
+from finality.adapters.sqlite.rows import Names, head_of, recorded_of
 from finality.adapters.sqlite.transaction import SqliteTransaction
 from finality.core.errors import LimitExceeded, NotFound, VersionConflict
 from finality.core.ids import NodeId, StreamName, Version, transaction_stream
@@ -19,7 +20,6 @@ from finality.ports.codec import Codec
 from finality.ports.environment import Environment
 from finality.ports.home import Birth, Head, NodeRow
 from finality.ports.journal import EVENT_BYTES_MAX
-from finality.adapters.sqlite.rows import Names, head_of, recorded_of
 
 CREATE = QUERIES["create"]
 ADVANCE = QUERIES["advance"]
@@ -36,6 +36,22 @@ class SqliteHomeTransaction(SqliteTransaction):
         super().__init__(connection, environment)
         self._codec = codec
         self._names = names
+
+    def start(self, *, is_guarded: bool = False) -> None:
+        """Begin the transaction that the turns share."""
+        super().start(is_guarded=is_guarded)
+        self._names.keep()
+
+    def undo_turn(self) -> bool:
+        """Undo what the turn wrote."""
+        is_undone = super().undo_turn()
+        if is_undone:
+            self._names.forget(self._connection)
+        return is_undone
+
+    def lose_all(self) -> None:
+        """Hear that the whole transaction was aborted."""
+        self._names.forget(self._connection)
 
     # ── The journal ─────────────────────────────────────────────────────────────────────────
 
@@ -58,9 +74,7 @@ class SqliteHomeTransaction(SqliteTransaction):
         self._insert(key, 0, rows)
         return key
 
-    def append(
-        self, key: int, events: Sequence[Any], *, expected: Version, summary: Summary
-    ) -> None:
+    def append(self, key: int, events: Sequence[Any], *, expected: Version, summary: Summary) -> None:
         """Append to a transaction's stream and renew its head."""
         rows = self._encoded(events)
         has_ended = summary.has_ended
@@ -145,6 +159,10 @@ class SqliteHomeTransaction(SqliteTransaction):
         """Let whoever drives the transaction look at it."""
         self._write("wake", (key,))
 
+    def migrate(self, key: int, kind: str, definition: str) -> None:
+        """Put the transaction under another version of its definition."""
+        self._write("migrate", (self._names.definition(self._connection, kind, definition), key))
+
     def note(self, key: int, note: str | None) -> None:
         """Say at the head why no node can drive the transaction."""
         self._write("note", (note, key))
@@ -177,11 +195,12 @@ class SqliteHomeTransaction(SqliteTransaction):
 
     def renew(self, node: NodeRow) -> None:
         """Enter the node or renew its lease."""
+        drives = "\n".join(sorted(node.drives))
         self._write(
             "renew",
-            (node.id, node.host, node.process, "\n".join(sorted(node.drives)), node.joined_at, node.lease_until),
-        )  # fmt: skip
-        self._names.own = self._names.node(self._connection, node.id)
+            (node.id, node.host, node.process, drives, node.joined_at, node.lease_until),
+        )
+        self._names.join(self._connection, node.id)
 
     def leave(self, node: NodeId) -> None:
         """End the node's lease and let go of its transactions."""
@@ -196,16 +215,14 @@ class SqliteHomeTransaction(SqliteTransaction):
             self._write("set_wake", (None, key))
         return [(int(key), str(kind)) for key, kind in due]
 
-    def take_over(
-        self, node: NodeId, drives: frozenset[str], *, expired_before: float, limit: int
-    ) -> int:
+    def take_over(self, node: NodeId, drives: frozenset[str], *, expired_before: float, limit: int) -> int:
         """Give *node* transactions that nobody alive drives."""
         own = self._names.node(self._connection, node)
         known = json.dumps(self._names.definitions(self._connection, drives))
         dead = [row[0] for row in self._sql(QUERIES["dead_drivers"], (expired_before,)).fetchall()]
         taken = 0
         for driver in (None, *(key for key in dead if key != own)):
-            previous = self._names.node_id(self._connection, driver) if driver else ""
+            previous = self._names.node_id(self._connection, driver or 0)
             event = self._encoded([TakenOver(node, previous)])
             streams = self._sql(QUERIES["takeable"], (driver, known, limit - taken)).fetchall()
             for key, version in streams:

@@ -47,7 +47,8 @@ WHERE e.position > ? ORDER BY e.position LIMIT ?;
 
 -- name: next_wake
 -- When a node's next transaction wakes.
-SELECT min(wake_at) FROM finality_stream WHERE open = 1 AND driver = ?;
+SELECT min(wake_at) FROM finality_stream
+WHERE open = 1 AND driver = (SELECT node FROM finality_node WHERE id = ?);
 
 -- name: wake
 -- Let whoever drives an open transaction look at it.
@@ -57,8 +58,12 @@ UPDATE finality_stream SET wake_at = 0 WHERE stream = ? AND open = 1;
 -- Renew the time at which an open transaction wakes.
 UPDATE finality_stream SET wake_at = ? WHERE stream = ? AND open = 1;
 
+-- name: migrate
+-- Put a transaction under another version of its definition.
+UPDATE finality_stream SET definition = ?, note = NULL WHERE stream = ?;
+
 -- name: note
--- Say why no node can drive a transaction, and let go of it.
+-- Say why no node can drive a transaction.
 UPDATE finality_stream SET note = ? WHERE stream = ?;
 
 -- name: due
@@ -79,7 +84,9 @@ WHERE open = 1 AND driver IS ? AND definition IN (SELECT value FROM json_each(?)
 -- name: take
 -- Give a transaction to a node, one version on.
 UPDATE finality_stream
-SET version = version + 1, driver = ?, wake_at = ifnull(wake_at, 0), note = NULL WHERE stream = ?;
+SET version = version + 1, driver = ?, note = NULL,
+    wake_at = CASE WHEN status = 'compensating' THEN 0 ELSE ifnull(wake_at, 0) END
+WHERE stream = ?;
 
 -- name: witness
 -- What an operation of a branch answered here.

@@ -23,13 +23,38 @@ Row = tuple[Any, ...]
 
 
 class Names:
-    """The short names of nodes and definitions, remembered: they never change."""
+    """The short names of nodes and definitions, remembered: once committed, they never change.
+
+    Attributes:
+        own: The node that writes; 0 when none has joined.
+    """
 
     def __init__(self) -> None:
         self.own = 0
+        self._own_id: NodeId | None = None
+        self._is_fresh = False
         self._nodes: dict[NodeId, int] = {}
         self._node_ids: dict[int, NodeId] = {}
         self._definitions: dict[tuple[str, str], int] = {}
+
+    def join(self, connection: apsw.Connection, id: NodeId) -> None:
+        """Make the node the one that writes."""
+        self._own_id = id
+        self.own = self.node(connection, id)
+
+    def keep(self) -> None:
+        """Hear that what was learned so far is committed."""
+        self._is_fresh = False
+
+    def forget(self, connection: apsw.Connection) -> None:
+        """Hear that the names may be those of rows that were undone, so that others will get them."""
+        if not self._is_fresh:
+            return
+        self._nodes.clear()
+        self._node_ids.clear()
+        self._definitions.clear()
+        row = connection.execute(QUERIES["node_key"], (self._own_id,)).fetchone()
+        self.own = int(row[0]) if row else 0
 
     def node(self, connection: apsw.Connection, id: NodeId) -> int:
         """Return the short name of a node that has joined."""
@@ -37,15 +62,19 @@ class Names:
             row = connection.execute(QUERIES["node_key"], (id,)).fetchone()
             assert row is not None, f"node {id} has not joined"
             self._nodes[id] = int(row[0])
+            self._is_fresh = True
         return self._nodes[id]
 
     def node_id(self, connection: apsw.Connection, key: int) -> NodeId:
         """Return the id of the node with a short name."""
+        if key == 0:  # Written by no node: by a command line that only told it something.
+            return NodeId("")
         if key not in self._node_ids:
             row = connection.execute(QUERIES["node_id"], (key,)).fetchone()
             if row is None:
                 return NodeId("")
             self._node_ids[key] = NodeId(row[0])
+            self._is_fresh = True
         return self._node_ids[key]
 
     def definition(self, connection: apsw.Connection, kind: str, version: str) -> int:
@@ -54,11 +83,12 @@ class Names:
             row = connection.execute(QUERIES["definition_key"], (kind, version)).fetchone()
             assert row is not None, f"definition {kind}@{version} is not kept"
             self._definitions[kind, version] = int(row[0])
+            self._is_fresh = True
         return self._definitions[kind, version]
 
     def definitions(self, connection: apsw.Connection, drives: frozenset[str]) -> list[int]:
         """Return the short names of those ``kind@version`` that are kept."""
-        rows = connection.execute(QUERIES["definitions"]).fetchall()
+        rows: list[Any] = connection.execute(QUERIES["definitions"]).fetchall()
         return [int(key) for key, kind, version in rows if f"{kind}@{version}" in drives]
 
 

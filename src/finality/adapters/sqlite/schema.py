@@ -2,60 +2,79 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from importlib import resources
 
 import apsw
 
-from finality.core.errors import SchemaMismatch, Unavailable
+from finality.adapters.sqlite.connection import explain, patiently
+from finality.core.errors import SchemaMismatch
 
-OPEN_SECONDS_MAX = 30.0  # Another process may be migrating; a larger wait means that it hangs.
+Scripts = Mapping[int, str]
+
+STORE, HOME = "store", "home"
 
 
-def migrations(*, is_home: bool) -> dict[int, str]:
-    """Return the scripts that make the schema, by the version each leads to."""
-    scripts: dict[int, str] = {}
-    for file in sorted((resources.files(__package__) / "migrations").iterdir(), key=lambda f: f.name):
+def migrations(*, is_home: bool) -> dict[str, dict[int, str]]:
+    """Return the scripts that make each part of the schema, by the version each leads to."""
+    parts: dict[str, dict[int, str]] = {STORE: {}, HOME: {}} if is_home else {STORE: {}}
+    for file in (resources.files(__package__) / "migrations").iterdir():
         number, _, part = file.name.removesuffix(".sql").partition("_")
-        if is_home or part != "home":
-            scripts[int(number)] = scripts.get(int(number), "") + file.read_text("utf-8")
-    return scripts
+        if part in parts:
+            parts[part][int(number)] = file.read_text("utf-8")
+    return parts
 
 
-def migrate(connection: apsw.Connection, scripts: Mapping[int, str], *, part: str) -> int:
-    """Bring *part* of the schema forward to the newest script; return its version.
+def migrate(connection: apsw.Connection, parts: Mapping[str, Scripts]) -> None:
+    """Bring each part of the schema forward to its newest script, all in one transaction.
 
-    Several processes may call it at once: each script runs once, in one transaction.
+    Several processes may call it at once: each script runs once.
 
     Args:
-        part: ``store`` or ``home``, each with a version of its own.
+        parts: Each with a version of its own.
 
     Raises:
         SchemaMismatch: The store is newer than this code; nothing was written.
+        Unavailable: The file cannot be written.
     """
-    newest = max(scripts)
-    if version_of(connection, part) == newest:
-        return newest
-    _begin(connection)
     try:
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS finality_schema (part TEXT PRIMARY KEY, version INTEGER NOT NULL)"
-        )
-        found = version_of(connection, part)
-        if found > newest:
+        if not _outdated(connection, parts):
+            return
+        patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+        try:
+            _run(connection, parts)
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+    except apsw.Error as error:
+        raise explain(error) from error
+
+
+def _run(connection: apsw.Connection, parts: Mapping[str, Scripts]) -> None:
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS finality_schema (part TEXT PRIMARY KEY, version INTEGER NOT NULL)"
+    )
+    # Another process may have come first since we looked, and may be newer.
+    for part, found in _outdated(connection, parts).items():
+        scripts = parts[part]
+        for number in sorted(number for number in scripts if number > found):
+            connection.execute(scripts[number]).fetchall()
+        connection.execute("INSERT OR REPLACE INTO finality_schema VALUES (?, ?)", (part, max(scripts)))
+
+
+def _outdated(connection: apsw.Connection, parts: Mapping[str, Scripts]) -> dict[str, int]:
+    """Return the version found of each part that is not the newest."""
+    found = {part: version_of(connection, part) for part in parts}
+    for part, version in found.items():
+        newest = max(parts[part])
+        if version > newest:
             raise SchemaMismatch(
-                f"the store has schema {found} and this version of Finality knows {newest}: "
+                f"the {part} schema has version {version} and this version of Finality knows {newest}: "
                 "newer code has opened it; upgrade Finality here"
             )
-        for number in range(found + 1, newest + 1):
-            connection.execute(scripts[number])
-        connection.execute("INSERT OR REPLACE INTO finality_schema VALUES (?, ?)", (part, newest))
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
-    return newest
+    return {part: version for part, version in found.items() if version < max(parts[part])}
 
 
 def version_of(connection: apsw.Connection, part: str) -> int:
@@ -64,18 +83,3 @@ def version_of(connection: apsw.Connection, part: str) -> int:
         return 0
     row = connection.execute("SELECT version FROM finality_schema WHERE part = ?", (part,)).fetchone()
     return int(row[0]) if row else 0
-
-
-def _begin(connection: apsw.Connection) -> None:
-    give_up = time.monotonic() + OPEN_SECONDS_MAX
-    while True:
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            return
-        except apsw.BusyError as error:
-            if time.monotonic() > give_up:
-                raise Unavailable(
-                    f"the store is unavailable: another process has held it for {OPEN_SECONDS_MAX:.0f} "
-                    "seconds; find the process that has the file open"
-                ) from error
-            time.sleep(0.002)

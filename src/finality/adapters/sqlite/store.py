@@ -9,13 +9,19 @@ from typing import Any
 
 import apsw
 
-from finality.adapters.group_commit import Writer, WriterScope
-from finality.adapters.sqlite.engine import SqliteEngine, connect
+from finality.adapters.append import Append
+from finality.adapters.fork import keep_out_of_children
+from finality.adapters.group_commit import Writer
+from finality.adapters.scope import WriterScope
+from finality.adapters.sqlite.connection import OUT_OF_REACH, connect, explain
+from finality.adapters.sqlite.engine import SqliteEngine
+from finality.adapters.sqlite.guard import Guard
 from finality.adapters.sqlite.home_transaction import SqliteHomeTransaction
 from finality.adapters.sqlite.queries import QUERIES
 from finality.adapters.sqlite.rows import Names, head_of, node_of, recorded_of
 from finality.adapters.sqlite.schema import migrate, migrations
 from finality.adapters.sqlite.transaction import SqliteTransaction
+from finality.core.errors import NotFound, Unavailable
 from finality.core.ids import (
     NodeId,
     Position,
@@ -29,46 +35,94 @@ from finality.ports.codec import Codec
 from finality.ports.environment import Environment
 from finality.ports.home import HEADS_MAX, Head, NodeRow
 from finality.ports.journal import PAGE_EVENTS_MAX
-from finality.ports.store import Rows, Turn
+from finality.ports.store import Rows
 
 NODES_MAX = 1_000  # Of the newest nodes; older ones stay in the table for the audit trail.
 FOLLOW_SECONDS = 0.05  # How soon a follower sees a commit; a look costs microseconds.
 
 
+class Gone:
+    """Stands where a connection was."""
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def __getattr__(self, name: str) -> Any:
+        raise Unavailable(self._why)
+
+
 class SqliteStore:
     """Fulfils ``ports.store.Store``. Several processes may open the same file."""
+
+    _is_home = False
 
     def __init__(self, path: Path | str, environment: Environment, *, name: str | None = None) -> None:
         self.name = name or str(path)
         self.path = path
         self._environment = environment
-        self._connection = connection = connect(path)
-        migrate(connection, migrations(is_home=False), part="store")
-        self._reader = connect(path, is_reader=True)
-        self._writer = Writer(self._engine(connection), self.name, environment)
+        self._connection = connect(path)
+        try:
+            migrate(self._connection, migrations(is_home=self._is_home))
+            # Any: once it is closed, what stands here refuses whatever is asked of it.
+            self._reader: Any = connect(path, is_reader=True)
+        except BaseException:
+            self._connection.close()
+            raise
+        self._guard = Guard(self._reader, is_reader=True)
+        self._writer = Writer(
+            SqliteEngine(self._connection, self._transaction(), path), self.name, environment
+        )
         self.submit = self._writer.put
+        keep_out_of_children(self)
 
-    def _engine(self, connection: apsw.Connection) -> SqliteEngine:
-        return SqliteEngine(connection, SqliteTransaction(connection, self._environment))
+    def _transaction(self) -> SqliteTransaction:
+        return SqliteTransaction(self._connection, self._environment)
 
     def scope(self, name: str) -> WriterScope:
         """Return a transaction for ``async`` code."""
-        return WriterScope(self._writer, name)
+        return self._writer.scope(name)
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
         """Read what is committed."""
-        return Rows(self._reader.execute(sql, parameters).fetchall())
+        try:
+            return self._guard.execute(self._reader.execute, sql, parameters)
+        except OUT_OF_REACH as error:
+            raise explain(error) from error
+
+    def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        try:
+            return list(self._reader.execute(sql, parameters).fetchall())
+        except OUT_OF_REACH as error:
+            raise explain(error) from error
 
     async def close(self) -> None:
         """Settle what was submitted, then let go of the file."""
         await self._writer.close()
-        self._reader.close()
-        self._connection.close()
+        self._let_go()
+
+    def abandon(self) -> None:
+        """Let go at once, as a crash does: what is not committed is gone, and nobody hears anything."""
+        self._writer.abandon()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if isinstance(self._reader, apsw.Connection):
+            self._reader.close()
+            self._connection.close()
+            self._reader = Gone(f"store {self.name} is unavailable: it is closed")
+
+    def keep_out(self) -> None:
+        """Refuse to be read in a child process that was forked with this store in it."""
+        self._kept = self._reader
+        self._reader = Gone(
+            f"store {self.name} is unavailable: it was opened before this process was forked; "
+            "open it again in this process"
+        )
 
     def health(self) -> list[tuple[str, bool, str]]:
         """Return what the doctor wants to know of the database."""
-        journal_mode = self._reader.pragma("journal_mode")
-        synchronous = self._reader.pragma("synchronous")
+        [(journal_mode,)] = self._rows("PRAGMA journal_mode")
+        [(synchronous,)] = self._rows("PRAGMA synchronous")
         version = apsw.sqlite_lib_version()
         is_fixed = apsw.SQLITE_VERSION_NUMBER >= 3_051_003
         return [
@@ -81,6 +135,8 @@ class SqliteStore:
 class SqliteHome(SqliteStore):
     """Fulfils ``ports.home.Home``."""
 
+    _is_home = True
+
     def __init__(
         self, path: Path | str, environment: Environment, codec: Codec, *, name: str | None = None
     ) -> None:
@@ -89,33 +145,26 @@ class SqliteHome(SqliteStore):
         self._seen = -1
         super().__init__(path, environment, name=name)
 
-    def _engine(self, connection: apsw.Connection) -> SqliteEngine:
-        migrate(connection, migrations(is_home=True), part="home")
-        return SqliteEngine(
-            connection, SqliteHomeTransaction(connection, self._environment, self._codec, Names())
-        )
+    def _transaction(self) -> SqliteTransaction:
+        return SqliteHomeTransaction(self._connection, self._environment, self._codec, Names())
 
     # ── The journal ─────────────────────────────────────────────────────────────────────────
 
-    async def append(
-        self, stream: StreamName, events: Sequence[Any], *, expected: Version
-    ) -> Version:
+    async def append(self, stream: StreamName, events: Sequence[Any], *, expected: Version) -> Version:
         """Append *events* to *stream*, all or none; durable on return."""
-        scope = Append(stream, events, expected)
-        self.submit(scope)
-        await scope.done
+        turn = Append(stream, events, expected)
+        self.submit(turn)
+        await turn.done
         return Version(expected + len(events))
 
     async def read(
         self, stream: StreamName, *, after: Version = Version(0), limit: int = PAGE_EVENTS_MAX
     ) -> list[Recorded]:
         """Return the events of *stream* behind *after*."""
-        row = self._reader.execute(QUERIES["stream"], (stream,)).fetchone()
-        return self._recorded("read", (row[0], after, limit)) if row else []
+        found = self._rows(QUERIES["stream"], (stream,))
+        return self._recorded("read", (found[0][0], after, limit)) if found else []
 
-    async def page(
-        self, *, after: Position = Position(0), limit: int = PAGE_EVENTS_MAX
-    ) -> list[Recorded]:
+    async def page(self, *, after: Position = Position(0), limit: int = PAGE_EVENTS_MAX) -> list[Recorded]:
         """Return events of all streams behind *after*. Positions are given in commit order."""
         return self._recorded("page", (after, limit))
 
@@ -134,10 +183,17 @@ class SqliteHome(SqliteStore):
         return self._recorded("read", (key, after, -1))
 
     def _recorded(self, query: str, parameters: tuple[Any, ...]) -> list[Recorded]:
-        rows = self._reader.execute(QUERIES[query], parameters).fetchall()
+        rows = self._rows(QUERIES[query], parameters)
         return [recorded_of(row, self._codec, self._names, self._reader) for row in rows]
 
     # ── Heads and nodes ─────────────────────────────────────────────────────────────────────
+
+    def head(self, key: int) -> Head:
+        """Return a transaction's head by key."""
+        found = self._heads("WHERE s.stream = ?", (key,))
+        if not found:
+            raise NotFound(f"no transaction has the key {key}")
+        return found[0]
 
     def find(self, id: TransactionId) -> Head | None:
         """Return a transaction's head by its id."""
@@ -167,54 +223,28 @@ class SqliteHome(SqliteStore):
         return self._heads("WHERE s.parent = ? ORDER BY s.stream", (key,))
 
     def _heads(self, where: str, parameters: tuple[Any, ...]) -> list[Head]:
-        rows = self._reader.execute(f"{QUERIES['head_columns']} {where}", parameters).fetchall()
+        rows = self._rows(f"{QUERIES['head_columns']} {where}", parameters)
         return [head_of(row) for row in rows]
 
     def next_wake(self, node: NodeId) -> float | None:
         """Return when the node's next transaction wakes."""
-        row = self._reader.execute(QUERIES["node_key"], (node,)).fetchone()
-        wake = self._reader.execute(QUERIES["next_wake"], (row[0],)).fetchone() if row else None
-        return None if wake is None else wake[0]
+        wakes = self._rows(QUERIES["next_wake"], (node,))
+        return None if wakes[0][0] is None else float(wakes[0][0])
 
     def counts(self) -> dict[tuple[str, str], int]:
         """Return how many transactions there are by (kind, status)."""
-        return {(kind, status): n for kind, status, n in self._reader.execute(QUERIES["counts"])}
+        return {(kind, status): n for kind, status, n in self._rows(QUERIES["counts"])}
 
     def definition(self, kind: str, definition: str) -> str | None:
         """Return the kept shape of a definition."""
-        row = self._reader.execute(QUERIES["definition"], (kind, definition)).fetchone()
-        return row[0] if row else None
+        found = self._rows(QUERIES["definition"], (kind, definition))
+        return str(found[0][0]) if found else None
 
     def nodes(self) -> list[NodeRow]:
         """Return the nodes, newest first."""
-        return [node_of(row) for row in self._reader.execute(QUERIES["nodes"], (NODES_MAX,))]
+        return [node_of(row) for row in self._rows(QUERIES["nodes"], (NODES_MAX,))]
 
     def changed(self) -> bool:
-        """Say whether anyone has committed since the last call."""
+        """Say whether anyone has committed since the last call; this process counts, too."""
         seen, self._seen = self._seen, self._reader.data_version()
         return seen != self._seen
-
-
-class Append:
-    """The turn of a plain append."""
-
-    def __init__(self, stream: StreamName, events: Sequence[Any], expected: Version) -> None:
-        self.name = f"append to {stream}"
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._stream, self._events, self._expected = stream, events, expected
-
-    def run(self, tx: SqliteHomeTransaction) -> None:
-        """Append."""
-        tx.append_to(self._stream, self._events, expected=self._expected)
-
-    def forget(self) -> None:
-        """Nothing in memory has changed."""
-
-    def settle(self, error: BaseException | None) -> None:
-        """Answer the caller."""
-        if self.done.done():
-            return
-        if error is None:
-            self.done.set_result(None)
-        else:
-            self.done.set_exception(error)

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 import apsw
 
+from finality.adapters.sqlite.connection import READ_BUSY_MILLISECONDS
+from finality.adapters.sqlite.guard import Guard
 from finality.adapters.sqlite.queries import QUERIES
-from finality.core.errors import FinalityError
+from finality.core.errors import TransactionAborted
 from finality.core.ids import TransactionId
 from finality.ports.environment import Environment
 from finality.ports.store import Rows
 
 
-class StatementRefused(FinalityError):
-    """A statement of the user's would break what its transaction promises."""
+class TurnLost(TransactionAborted):
+    """The turn cannot go on: only aborting the transaction that it shares undoes it."""
 
-    code = "statement_refused"
-
-
-REFUSED_ACTIONS = frozenset(
-    {apsw.SQLITE_TRANSACTION, apsw.SQLITE_SAVEPOINT, apsw.SQLITE_ATTACH, apsw.SQLITE_DETACH, apsw.SQLITE_PRAGMA}
-)  # fmt: skip
-WRITES = frozenset({apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE, apsw.SQLITE_DELETE, apsw.SQLITE_DROP_TABLE})
-OURS = "finality_"
+    code = "turn_lost"
 
 
 class SqliteTransaction:
@@ -37,19 +32,27 @@ class SqliteTransaction:
     def __init__(self, connection: apsw.Connection, environment: Environment) -> None:
         self.at = 0.0
         self._connection = connection
-        self._sql = connection.execute
+        self._sql: Callable[..., Any] = connection.execute
         self._environment = environment
         self._is_guarded = False
         self._has_written = False
-        self._is_user = False
-        connection.authorizer = self._authorize
+        self._is_single = False
+        self._is_lost = False
+        self._guarded = Guard(connection)
 
-    # ── How the engine ends a turn ──────────────────────────────────────────────────────────
+    # ── How the engine begins and ends a turn ───────────────────────────────────────────────
 
-    def start(self) -> None:
-        """Begin the transaction that the turns share."""
+    def start(self, *, is_guarded: bool = False) -> None:
+        """Begin the transaction that the turns share, or that one turn has for itself."""
         self.at = self._environment.now()
-        self._is_guarded = self._has_written = False
+        self._sql = self._connection.execute
+        self._is_guarded = self._has_written = self._is_lost = False
+        self._is_single = is_guarded
+        if is_guarded:
+            self._guard()
+
+    def lose_all(self) -> None:
+        """Hear that the whole transaction was aborted."""
 
     def keep_turn(self) -> None:
         """Keep what the turn wrote."""
@@ -60,7 +63,9 @@ class SqliteTransaction:
 
     def undo_turn(self) -> bool:
         """Undo what the turn wrote; False when that takes aborting the whole transaction."""
-        if not self._connection.in_transaction or (self._has_written and not self._is_guarded):
+        if self._is_lost or not self._connection.in_transaction:
+            return False
+        if self._has_written and not self._is_guarded:
             return False
         if self._is_guarded:
             self._sql("ROLLBACK TO finality_turn")
@@ -80,21 +85,39 @@ class SqliteTransaction:
         """Run one statement of the user's own."""
         if not self._is_guarded:
             self._guard()
-        self._is_user = True
         try:
-            return Rows(self._sql(sql, parameters).fetchall())
-        except apsw.AuthError as error:
-            raise StatementRefused(
-                f"the statement {sql[:60]!r} is refused: it would end the transaction, change a setting or "
-                "write a table of Finality's; the transaction ends when your code returns"
-            ) from error
-        finally:
-            self._is_user = False
+            return self._guarded.execute(self._sql, sql, parameters)
+        except Exception:
+            # A statement may abort the whole transaction (ON CONFLICT ROLLBACK, a full disk). What
+            # came after it would be committed by itself, without the turn, if it could still run.
+            if not self._connection.in_transaction:
+                self._lose()
+            raise
 
     def undo(self) -> None:
         """Take back all that this turn has written so far."""
-        if not self.undo_turn():
-            raise apsw.AbortError("the turn cannot be undone alone")
+        if self.undo_turn():
+            if self._is_single:
+                self._guard()
+        elif self._is_single and not self._connection.in_transaction:
+            self._begin_anew()
+        else:
+            self._lose()
+            self._sql()
+
+    def _begin_anew(self) -> None:
+        """Begin again after a statement has aborted the transaction that was this turn's alone."""
+        self._connection.set_busy_timeout(READ_BUSY_MILLISECONDS)
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        finally:
+            self._connection.set_busy_timeout(0)
+        self.lose_all()
+        self.start(is_guarded=True)
+
+    def _lose(self) -> None:
+        self._is_lost = self._is_guarded = True
+        self._sql = _refuse_lost
 
     def witness(self, transaction: TransactionId, branch: str, operation: str) -> str | None:
         """Return what the branch's operation answered here."""
@@ -112,9 +135,9 @@ class SqliteTransaction:
         id = f"{self._environment.random_bits(128):032x}"
         self._sql(QUERIES["publish"], (id, topic, key, type_name, payload, self.at))
 
-    def _authorize(self, action: int, first: str | None, *_: str | None) -> int:
-        if not self._is_user:
-            return apsw.SQLITE_OK
-        if action in REFUSED_ACTIONS or (action in WRITES and (first or "").startswith(OURS)):
-            return apsw.SQLITE_DENY
-        return apsw.SQLITE_OK
+
+def _refuse_lost(*_: Any, **__: Any) -> NoReturn:
+    raise TurnLost(
+        "the transaction was aborted by one of its statements (ON CONFLICT ROLLBACK, RAISE(ROLLBACK)): "
+        "nothing of it remains and nothing more can run in it; use ABORT instead of ROLLBACK"
+    )

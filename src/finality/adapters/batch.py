@@ -1,0 +1,240 @@
+"""The turns that wait for a commit, and the commits that they share.
+
+A turn that spoils the commit for all is found and run alone, and its neighbours run again:
+
+| what a turn does                         | what becomes of its batch                                |
+| ---------------------------------------- | -------------------------------------------------------- |
+| raises, and its savepoint undoes it      | goes on; the turn hears of it                            |
+| raises, and only an abort undoes it      | runs again, with that turn in a commit of its own        |
+| breaks a deferred rule found at commit   | runs again in halves, until that turn is alone           |
+| cannot be committed, as on a full disk   | hears that nothing was written                           |
+| an error on commit of any other kind     | hears that nobody knows; nothing more is written         |
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from finality.adapters.engine import Busy, CommitFailed, Engine
+from finality.core.errors import OutcomeUnknown, Unavailable
+from finality.ports.environment import COMMIT_AFTER, COMMIT_BEFORE, Environment
+from finality.ports.store import Turn
+
+log = logging.getLogger("finality.store")
+
+BATCH_TURNS_MAX = 1_000  # Bounds how long the first turn of a batch waits for the last.
+BATCH_SECONDS_MAX = 0.02  # The same, in time: other processes want their turn, too.
+TURN_SECONDS_MAX = 0.1  # A turn that takes longer is reported by name: it holds up everybody.
+
+Outcome = tuple[Turn, BaseException | None]
+
+
+class Spoiled(Exception):
+    """The turn that ran last failed in a way that only aborting everything undoes."""
+
+
+class Batches:
+    """Runs turns in shared commits on an engine.
+
+    Attributes:
+        turns: Those that wait.
+        in_hand: Those that must hear of it if the writer itself fails.
+        broken: Why nothing can be written any more, once that is so.
+        turn_errors: What is a turn's own failure; anything else is the writer's.
+        slowest: The turn that held the store longest, and for how many seconds.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        name: str,
+        environment: Environment,
+        clock: Callable[[], float],
+        tell: Callable[..., None],
+    ) -> None:
+        self.turns: deque[Turn] = deque()
+        self.in_hand: list[Any] = []
+        self.broken: str | None = None
+        # A thread survives what a turn raises; in line it is somebody's Ctrl-C, or a planted crash.
+        self.turn_errors: type[BaseException] = BaseException if environment.is_threaded else Exception
+        self.slowest: tuple[str, float] = ("", 0.0)
+        self._engine = engine
+        self._name = name
+        self._reach = environment.reach
+        self._clock = clock
+        self._tell = tell
+        self._size_max = BATCH_TURNS_MAX
+        self._spoilers: set[int] = set()
+
+    def flush(self) -> None:
+        """Run a batch in one transaction, commit it, and tell each turn what became of it.
+
+        Raises:
+            Busy: Another process has the write turn; nothing has changed.
+        """
+        batch = self._next()
+        try:
+            self._engine.begin(is_guarded=id(batch[0]) in self._spoilers)
+        except Busy:
+            self.turns.extendleft(reversed(batch))
+            raise
+        except Exception as problem:  # The database is out of reach, and nothing was written.
+            self._settle([(turn, problem) for turn in batch])
+            return
+        self.in_hand = [*batch]
+        outcomes: list[Outcome] = []
+        try:
+            self._run(batch, outcomes)
+            self.turns.extendleft(reversed(batch[len(outcomes) :]))
+            self.commit()
+        except Spoiled:
+            self._separate(batch, outcomes)
+        except CommitFailed as problem:
+            self._halve(outcomes, problem.__cause__ or problem)
+        except Unavailable as problem:
+            self.abort()
+            _forget(outcomes)
+            self._settle([(turn, error or problem) for turn, error in outcomes])
+        except OutcomeUnknown as problem:
+            self._settle([(turn, error or problem) for turn, error in outcomes])
+        else:
+            self._size_max = min(self._size_max * 2, BATCH_TURNS_MAX)
+            self._settle(outcomes)
+
+    def _next(self) -> list[Turn]:
+        """Take the turns of the next commit from the queue."""
+        turns = self.turns
+        size = min(len(turns), self._size_max)
+        if self._spoilers:
+            ids = [id(turn) for turn in turns]
+            size = min([size, *(max(ids.index(spoiler), 1) for spoiler in self._spoilers)])
+        return [turns.popleft() for _ in range(size)]
+
+    def _run(self, batch: list[Turn], outcomes: list[Outcome]) -> None:
+        engine, clock = self._engine, self._clock
+        begun = last = clock()
+        for turn in batch:
+            error: BaseException | None = None
+            try:
+                turn.run(engine.transaction)
+                engine.keep_turn()
+            except self.turn_errors as problem:  # The turn's own; its settle hears of it.
+                error = problem
+            outcomes.append((turn, error))
+            if error is not None:
+                turn.forget()
+                if not self.undo_turn():
+                    raise Spoiled
+            now = clock()
+            if now - last > TURN_SECONDS_MAX:
+                self.report_slow(turn.name, now - last)
+            last = now
+            if now - begun > BATCH_SECONDS_MAX:
+                return
+
+    def _separate(self, batch: list[Turn], outcomes: list[Outcome]) -> None:
+        """Run the batch again, and the turn that spoiled it in a commit of its own."""
+        self.abort()
+        _forget(outcomes)
+        spoiler, error = outcomes[-1]
+        if id(spoiler) in self._spoilers:
+            self._settle([(spoiler, error)])
+            return
+        self._spoilers.add(id(spoiler))
+        self.turns.extendleft(reversed(batch))
+
+    def _halve(self, outcomes: list[Outcome], problem: BaseException) -> None:
+        """Run the batch again in halves, so that the turn that spoils the commit ends up alone."""
+        self.abort()
+        _forget(outcomes)
+        if len(outcomes) == 1:
+            self._settle([(outcomes[0][0], outcomes[0][1] or problem)])
+            return
+        self._size_max = len(outcomes) // 2
+        self.turns.extendleft(turn for turn, _ in reversed(outcomes))
+
+    def _settle(self, outcomes: list[Outcome]) -> None:
+        self.in_hand = []
+        if self._spoilers:
+            self._spoilers.difference_update(id(turn) for turn, _ in outcomes)
+        for place, (turn, error) in enumerate(outcomes):
+            if error is not None:
+                outcomes[place] = (turn, self._engine.explain(error))
+        self._tell(settle_all, outcomes)
+
+    def drop_all(self) -> list[Turn]:
+        """Return every turn that waits, and forget it."""
+        dropped = [*self.turns]
+        self.turns.clear()
+        self._spoilers.clear()
+        return dropped
+
+    # ── What scopes need as well ────────────────────────────────────────────────────────────
+
+    def commit(self) -> None:
+        """Make everything durable.
+
+        Raises:
+            CommitFailed: For a turn's sake nothing is.
+            Unavailable: For the database's sake nothing is.
+            OutcomeUnknown: Nobody knows, so nothing may follow.
+        """
+        self._reach(COMMIT_BEFORE)
+        try:
+            self._engine.commit()
+        except (CommitFailed, Unavailable):
+            raise
+        except Exception as problem:
+            self._break("while it committed", problem)
+            self.abort()
+            raise OutcomeUnknown(f"{self.broken}, which reads what is durable") from problem
+        self._reach(COMMIT_AFTER)
+
+    def abort(self) -> None:
+        """Leave nothing of the transaction that is open, if one is."""
+        try:
+            self._engine.abort()
+        except Exception as problem:
+            self._break("while it aborted", problem)
+
+    def undo_turn(self) -> bool:
+        """Undo the turn that ran last; False when only an abort can."""
+        try:
+            return self._engine.undo_turn()
+        except Exception:
+            log.exception("store %s could not undo a turn alone", self._name)
+            return False
+
+    def report_slow(self, name: str, seconds: float) -> None:
+        """Name who held up everybody else."""
+        if seconds > self.slowest[1]:
+            self.slowest = (name, seconds)
+        log.warning(
+            "%s held the write turn of store %s for %.3f s: everybody else waited; "
+            "take slow work out of the transaction",
+            name, self._name, seconds,
+        )  # fmt: skip
+
+    def _break(self, when: str, problem: Exception) -> None:
+        if self.broken is None:
+            log.critical("store %s failed %s: %s; restart the node", self._name, when, problem)
+            self.broken = f"store {self._name} failed {when}: {problem}; restart the node"
+
+
+def _forget(outcomes: list[Outcome]) -> None:
+    """Take back what the turns changed in memory, latest first; those that failed have done so."""
+    for turn, error in reversed(outcomes):
+        if error is None:
+            turn.forget()
+
+
+def settle_all(outcomes: list[Outcome]) -> None:
+    """Tell each turn its outcome; on the event loop."""
+    for turn, error in outcomes:
+        try:
+            turn.settle(error)
+        except Exception:  # One that cannot bear its outcome must not keep theirs from the others.
+            log.exception("%s failed while it heard that it is settled", turn.name)

@@ -1,0 +1,55 @@
+"""What the writer needs of a database: a connection that begins, commits and keeps savepoints."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class Busy(Exception):
+    """Another process has the write turn just now."""
+
+
+class CommitFailed(Exception):
+    """One of the turns spoiled the commit, as with a deferred constraint; its reason is the cause.
+
+    Nothing of the transaction is durable, for sure.
+    """
+
+
+class Engine(Protocol):
+    """A database connection that writes, as the writer drives it."""
+
+    transaction: Any
+    """What a turn gets to write through."""
+
+    def begin(self, *, is_guarded: bool = False) -> None:
+        """Take the write turn of all processes.
+
+        Args:
+            is_guarded: There will be one turn only; it can be undone whatever it does.
+
+        Raises:
+            Busy: Another process has it; ask again soon.
+            Exception: The database is out of reach; nothing has begun.
+        """
+
+    def commit(self) -> None:
+        """Make everything durable.
+
+        Raises:
+            CommitFailed: For a turn's sake nothing is.
+            Unavailable: For the database's sake nothing is.
+            Exception: Nobody knows.
+        """
+
+    def abort(self) -> None:
+        """Leave nothing of the transaction, and give the write turn back."""
+
+    def keep_turn(self) -> None:
+        """End the turn that ran last; what it wrote stays in the transaction."""
+
+    def undo_turn(self) -> bool:
+        """Undo the turn that ran last; False when only aborting the whole transaction can."""
+
+    def explain(self, problem: BaseException) -> BaseException:
+        """Return what the caller shall hear of a turn's *problem*: ours, if it is the database's fault."""

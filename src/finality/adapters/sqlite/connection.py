@@ -1,0 +1,100 @@
+"""How a SQLite file is opened, and what its errors mean to a caller."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import apsw
+
+from finality.core.errors import Unavailable
+
+T = TypeVar("T")
+
+OPEN_SECONDS_MAX = 30.0  # Another process may be creating or migrating; a larger wait means that it hangs.
+OPEN_WAIT_SECONDS = 0.002
+READ_BUSY_MILLISECONDS = 5_000  # A reader waits only while the file recovers after a crash.
+
+
+def connect(path: Path | str, *, is_reader: bool = False) -> apsw.Connection:
+    """Open a database so that a commit is on disk when it returns.
+
+    Durable means a write-ahead log with ``synchronous=FULL``: it is flushed at each commit.
+
+    Raises:
+        Unavailable: The file cannot be opened, or is no database.
+    """
+    connection = None
+    try:
+        connection = apsw.Connection(str(path))
+        connection.set_busy_timeout(READ_BUSY_MILLISECONDS)
+        _use_write_ahead_log(connection, path)
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA fullfsync = ON")  # A Mac's plain fsync leaves it in the disk's cache.
+        connection.execute("PRAGMA foreign_keys = ON")
+        if is_reader:
+            connection.execute("PRAGMA query_only = ON")
+    except (apsw.Error, Unavailable) as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, Unavailable):
+            raise
+        raise Unavailable(
+            f"cannot open {path}: {error}; check that its folder exists, that both may be "
+            "written and that it is a SQLite database"
+        ) from error
+    return connection
+
+
+def _use_write_ahead_log(connection: apsw.Connection, path: Path | str) -> None:
+    # SQLite does not wait by itself here when several processes create one file.
+    mode = patiently(lambda: connection.pragma("journal_mode", "wal"))
+    if mode != "wal":
+        raise Unavailable(
+            f"cannot open {path}: it has journal mode {mode!r} and Finality needs a write-ahead log; "
+            "use a file on a local disk"
+        )
+
+
+def patiently(ask: Callable[[], T]) -> T:
+    """Return what *ask* does once no other process is in its way.
+
+    Raises:
+        Unavailable: One has been for longer than ``OPEN_SECONDS_MAX``.
+    """
+    give_up = time.monotonic() + OPEN_SECONDS_MAX
+    while True:
+        try:
+            return ask()
+        except (apsw.BusyError, apsw.LockedError) as error:
+            if time.monotonic() > give_up:
+                raise Unavailable(
+                    f"the store is unavailable: another process has held it for {OPEN_SECONDS_MAX:.0f} "
+                    "seconds; find the process that has the file open"
+                ) from error
+            time.sleep(OPEN_WAIT_SECONDS)
+
+
+# What is wrong with the file or the disk rather than with the statement.
+OUT_OF_REACH = (
+    apsw.BusyError,
+    apsw.CantOpenError,
+    apsw.CorruptError,
+    apsw.FullError,
+    apsw.IOError,
+    apsw.NotADBError,
+    apsw.PermissionsError,
+    apsw.ReadOnlyError,
+)
+
+
+def explain(problem: BaseException) -> BaseException:
+    """Return *problem*, or what it means to the caller if the file or the disk is at fault."""
+    if not isinstance(problem, OUT_OF_REACH):
+        return problem
+    todo = "free some disk space" if isinstance(problem, apsw.FullError) else "check the file and its disk"
+    unavailable = Unavailable(f"nothing was written: {problem}; {todo}, then try again")
+    unavailable.__cause__ = problem
+    return unavailable
