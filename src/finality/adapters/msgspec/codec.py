@@ -28,6 +28,8 @@ from finality.ports.codec import DecodeError
 
 # What to_builtins need not turn into text just to look for floats.
 PLAIN = (bytes, bytearray, datetime.datetime, datetime.date, datetime.time, datetime.timedelta, UUID, Decimal)
+# In these a float may be: what is annotated as one, and what is not annotated.
+OPEN_TYPES = (msgspec.inspect.FloatType, msgspec.inspect.AnyType, msgspec.inspect.CustomType)
 
 
 class JsonCodec:
@@ -40,6 +42,7 @@ class JsonCodec:
         self._keys = tuple(secret_keys)
         self._encode = msgspec.json.Encoder(enc_hook=self._represent).encode
         self._decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
+        self._with_floats: dict[type, bool] = {}
         self._names: dict[type, str] = {}
         self._events: dict[str, msgspec.json.Decoder[Any]] = {}
         for event in typing.get_args(SagaEvent):
@@ -58,7 +61,7 @@ class JsonCodec:
         """Return *value* as JSON text."""
         try:
             data = self._encode(value)
-            if b"null" in data and value is not None:
+            if b"null" in data and value is not None and self._may_hold_floats(type(value)):
                 self._check_finite(value)
             return Json(data.decode())
         except (UnicodeEncodeError, OverflowError, RecursionError) as error:
@@ -108,7 +111,8 @@ class JsonCodec:
             raise TypeError(
                 f"{_name(type_)} has a field whose type cannot be resolved, {error}: define both in a module"
             ) from error
-        for custom in _customs(found, set()):
+        types = _types_in(found, set())
+        for custom in [part.cls for part in types if isinstance(part, msgspec.inspect.CustomType)]:
             if typing.get_origin(custom) is Secret:
                 self.check(typing.get_args(custom)[0])
             elif custom is not Secret and not _is_pydantic(custom):
@@ -116,6 +120,12 @@ class JsonCodec:
                     f"nothing says how to read a {_name(custom)} from JSON: use a dataclass, an attrs or "
                     "pydantic class, a Struct, or a type of the standard library"
                 )
+
+    def _may_hold_floats(self, cls: type) -> bool:
+        known = self._with_floats.get(cls)
+        if known is None:
+            known = self._with_floats[cls] = _may_hold_floats(cls)
+        return known
 
     def _check_finite(self, value: Any) -> None:
         # What JSON cannot say of a number msgspec writes as null, which would read as None.
@@ -207,19 +217,29 @@ def _refuse_masked(value: Any) -> None:
         _refuse_masked(part)
 
 
-def _customs(found: Any, seen: set[int]) -> list[Any]:
-    """Return the types in *found* that msgspec leaves to us."""
+def _types_in(found: Any, seen: set[int]) -> Iterator[msgspec.inspect.Type]:
+    """Return *found* and every type within it, each once."""
     if id(found) in seen:
-        return []
+        return
     seen.add(id(found))
-    if isinstance(found, msgspec.inspect.CustomType):
-        return [found.cls]
     if isinstance(found, tuple | list):
-        return [custom for part in found for custom in _customs(part, seen)]
-    if isinstance(found, msgspec.inspect.Type | msgspec.inspect.Field):
-        parts = [getattr(found, name) for name in found.__struct_fields__ if name not in ("default", "cls")]
-        return [custom for part in parts for custom in _customs(part, seen)]
-    return []
+        for part in found:
+            yield from _types_in(part, seen)
+    elif isinstance(found, msgspec.inspect.Type | msgspec.inspect.Field):
+        if isinstance(found, msgspec.inspect.Type):
+            yield found
+        for name in found.__struct_fields__:
+            if name not in ("default", "cls"):
+                yield from _types_in(getattr(found, name), seen)
+
+
+def _may_hold_floats(cls: type) -> bool:
+    """Say whether a value of *cls* may hold a float, as far as annotations tell."""
+    try:
+        types = list(_types_in(msgspec.inspect.type_info(cls), set()))
+    except (TypeError, NameError):
+        return True  # It says nothing about itself, so its values have to be looked at.
+    return any(isinstance(type_, OPEN_TYPES) for type_ in types)
 
 
 def _name(type_: Any) -> str:
