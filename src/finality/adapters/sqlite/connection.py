@@ -32,6 +32,8 @@ def connect(path: Path | str, *, is_reader: bool = False) -> apsw.Connection:
         connection.set_busy_timeout(READ_BUSY_MILLISECONDS)
         _use_write_ahead_log(connection, path)
         connection.execute("PRAGMA synchronous = FULL")
+        # Without this, a build with STAT4 plans a statement anew at each binding: 24 µs a look-up, not 5.
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         connection.execute("PRAGMA fullfsync = ON")  # A Mac's plain fsync leaves it in the disk's cache.
         connection.execute("PRAGMA foreign_keys = ON")
         if is_reader:
