@@ -319,7 +319,7 @@ def test_what_json_cannot_carry_is_refused(codec: Codec, make: Callable[[], Any]
 
 @dataclass
 class Nowhere:
-    field: Missing  # type: ignore[name-defined]  # noqa: F821  # the missing name is the test
+    field: Missing  # type: ignore[name-defined]  # the missing name is the test  # noqa: F821
 
 
 @dataclass
@@ -347,7 +347,7 @@ def test_a_type_that_cannot_be_read_back_is_found_beforehand(type_: Any, message
 
 @pytest.mark.parametrize("type_", [type_ for _, type_ in VALUES], ids=str)
 def test_a_type_that_can_be_read_back_passes(type_: Any) -> None:
-    checked: object = JsonCodec().check(type_)  # type: ignore[func-returns-value]  # it raises or it does not
+    checked: object = JsonCodec().check(type_)  # type: ignore[func-returns-value]  # None is what is tested
 
     assert checked is None
 

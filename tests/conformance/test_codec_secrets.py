@@ -74,7 +74,7 @@ def test_the_same_secret_is_sealed_differently_each_time() -> None:
 @given(st.text() | st.integers() | st.binary() | st.none() | st.lists(st.text()))
 def test_every_secret_survives(value: Any) -> None:
     codec = JsonCodec(keys(NEW))
-    type_ = Secret[list[str]] if isinstance(value, list) else Secret[type(value)]  # type: ignore[misc]  # at run time
+    type_ = Secret[list[str]] if isinstance(value, list) else Secret[type(value)]  # type: ignore[misc]  # made at run time
 
     assert codec.decode(codec.encode(Secret(value)), type_) == Secret(value)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -247,6 +248,38 @@ def test_a_definition_is_made_once() -> None:
 def test_the_sagas_of_child_steps_are_known() -> None:
     assert children_of(BookTrip) == (BookHotel,)
     assert children_of(BookHotel) == ()
+
+
+@dataclass(frozen=True)
+class Countdown(Saga):
+    left: int
+
+    @child(when=lambda self: self.left > 0)
+    def rest(self) -> Countdown:
+        return Countdown(self.left - 1)
+
+
+# fmt: off
+RESULTS = [
+    ("@step\ndef a(self, tx) -> str: ...",                                          str),
+    ("@step\ndef a(self, tx): ...",                                                 Any),
+    ("@step\ndef a(self, tx) -> str: ...\n@step\ndef b(self, tx) -> str: ...",      Any),
+    ("@step(when=lambda self: True)\ndef a(self, tx) -> str: ...",                  str | None),
+    ("tracks: list[str]\n@step(each='tracks')\nasync def a(self, item) -> int: ...", list[int]),
+    ("@child\ndef hotel(self) -> BookHotel: ...",                                   str),
+    ("@child(when=lambda self: True)\ndef hotel(self) -> BookHotel: ...",           str | None),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize("body, expected", RESULTS)
+def test_the_type_of_what_a_saga_yields_is_known(body: str, expected: object) -> None:
+    assert defined(body).result == expected
+
+
+def test_a_saga_may_run_itself() -> None:
+    assert children_of(Countdown) == (Countdown,)
+    assert definition_of(Countdown).result is Any
 
 
 def test_a_method_is_called_in_a_unit_test_like_any_other() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import abc
 from dataclasses import dataclass
 from datetime import timedelta
+
+import pytest
 
 from finality.core.backoff import Retry
 from finality.patterns.saga import Saga, definition_of
@@ -102,6 +105,16 @@ def test_the_base_stays_what_it_was() -> None:
 def test_a_saga_that_adds_no_field_needs_no_decorator() -> None:
     assert definition_of(Plain).kind == "Plain"
     assert definition_of(Plain).type is Plain
+
+
+def test_a_base_may_leave_a_step_to_its_sagas() -> None:
+    class Base(Saga, abc.ABC):
+        @step
+        @abc.abstractmethod
+        def payment(self, tx: object) -> str: ...
+
+    with pytest.raises(TypeError, match="abstract"):
+        Base()  # type: ignore[abstract]  # the refusal is the test
 
 
 def test_compensations_may_all_have_one_name() -> None:

@@ -85,25 +85,25 @@ async def accepted(trip: BookTrip, tx: finality.Tx, sync: finality.SyncTx) -> No
 
 
 async def refused(trip: BookTrip, tx: finality.Tx, sync: finality.SyncTx) -> None:
-    await trip.payment()  # type: ignore[call-arg]  # tx is missing
+    await trip.payment()  # type: ignore[call-arg]  # without tx
     trip.ticket(sync, True, room="x")  # type: ignore[call-arg]  # there is no parameter of that name
-    trip.ticket(sync, approved=True, hotel=7)  # type: ignore[arg-type]  # a need has its type
-    trip.ticket(tx, approved=True, hotel="x")  # type: ignore[arg-type]  # an async tx for a plain function
-    await trip.refund(tx, "p-1")  # type: ignore[arg-type]  # a compensation has its types too
+    trip.ticket(sync, approved=True, hotel=7)  # type: ignore[arg-type]  # each need has its type
+    trip.ticket(tx, approved=True, hotel="x")  # type: ignore[arg-type]  # the async tx for a plain function
+    await trip.refund(tx, "p-1")  # type: ignore[arg-type]  # compensations have their types too
     trip.payment.compensate(print)  # type: ignore[attr-defined]  # the saga has the method, its class the step
-    BookTrip("4111", [])  # type: ignore[arg-type]  # a secret is wrapped
-    number: int = trip.card.reveal()  # type: ignore[assignment]  # a secret has the type of its value
+    BookTrip("4111", [])  # type: ignore[arg-type]  # every secret is wrapped
+    number: int = trip.card.reveal()  # type: ignore[assignment]  # secrets have the type of its value
     definition_of(str)  # type: ignore[arg-type]  # not a saga
     finality.step(retry=3)  # type: ignore[call-overload]  # attempts are not a retry
-    finality.step(timeout=5)  # type: ignore[call-overload]  # a time is a timedelta
-    finality.step(wait_for="approval")  # type: ignore[call-overload]  # a signal is made by signal()
-    finality.pivot(each="tracks")  # type: ignore[call-overload]  # a pivot runs over no list
-    finality.child(timeout=timedelta(1))  # type: ignore[call-overload]  # a child has its own deadline
-    finality.signal("approval", timedelta(1))  # type: ignore[call-arg]  # a time says what it is for
+    finality.step(timeout=5)  # type: ignore[call-overload]  # times are timedeltas
+    finality.step(wait_for="approval")  # type: ignore[call-overload]  # signals are made by signal()
+    finality.pivot(each="tracks")  # type: ignore[call-overload]  # pivots run over no list
+    finality.child(timeout=timedelta(1))  # type: ignore[call-overload]  # children have deadlines of their own
+    finality.signal("approval", timedelta(1))  # type: ignore[call-arg]  # each time says what it is for
     assert number is not None
 
 
-class InSeconds(finality.Saga, deadline=5):  # type: ignore[arg-type]  # a time is a timedelta
+class InSeconds(finality.Saga, deadline=5):  # type: ignore[arg-type]  # times are timedeltas
     """A deadline of five whats."""
 
 

@@ -119,7 +119,7 @@ def result_of(declaration: Declaration, name: str | None) -> Any:
         is_conditional |= part.condition is not None
         hint = _annotated(declaration, part)
         if not part.declared.is_child:
-            result = list[hint] if part.options.each is not None else hint  # type: ignore[valid-type]  # at run time
+            result = list[hint] if part.options.each is not None else hint  # type: ignore[valid-type]  # made at run time
             return result | None if is_conditional and not accepts_none(result) else result
         _check_child(part, hint)
         seen.add(declaration.saga)

@@ -75,7 +75,7 @@ def definition_of(cls: type[Saga]) -> Definition:
     made = vars(cls).get("__definition__")
     if made is None:
         made = define(cls, cls.__finality__)
-        cls.__definition__ = made  # type: ignore[attr-defined]  # a cache, which is no business of a subclass
+        cls.__definition__ = made  # type: ignore[attr-defined]  # kept here, beside the class that it is of
     assert isinstance(made, Definition), f"{cls.__name__}.__definition__ is {made!r}"
     return made
 

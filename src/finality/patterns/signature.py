@@ -7,6 +7,7 @@ they may name what is defined further down.
 from __future__ import annotations
 
 import inspect
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -48,6 +49,11 @@ def signature_of(function: Callable[..., Any], who: str) -> Signature:
         raise DefinitionError(f"{who} is not a function: declare a method, with def or async def")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise DefinitionError(f"{who} yields: a step answers once; return the result")
+    if inspect.iscoroutinefunction(inspect.unwrap(function)) and not inspect.iscoroutinefunction(function):
+        raise DefinitionError(
+            f"{who} is async def under a decorator that is not: nobody would await it; "
+            "make the decorator's function async def too"
+        )
     parameters = list(inspect.signature(function).parameters.values())
     for parameter in parameters:
         if parameter.kind not in POSITIONAL:
@@ -83,9 +89,8 @@ def hints_of(
     Raises:
         DefinitionError: One of them cannot be resolved.
     """
-    globals_ = getattr(owner, "__globals__", None)
-    if globals_ is None:
-        globals_ = vars(typing.cast(Any, inspect.getmodule(owner))) if inspect.getmodule(owner) else {}
+    module = sys.modules.get(owner.__module__)
+    globals_ = getattr(inspect.unwrap(owner), "__globals__", None) or vars(module or types)
     hints = {}
     for name, annotation in annotations.items():
         one = types.SimpleNamespace(__annotations__={name: annotation})

@@ -48,6 +48,7 @@ class DeclaredStep(Generic[P, R]):
         self.is_sealed = False
         self.__doc__ = function.__doc__
         self.__wrapped__ = function
+        self.__isabstractmethod__ = getattr(function, "__isabstractmethod__", False)
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -228,4 +229,4 @@ def _declare(
     def declare(function: Callable[Concatenate[Any, P], R], /) -> DeclaredStep[P, R]:
         return DeclaredStep(function, kind, options, is_child=is_child)
 
-    return declare if function is None else declare(function)  # type: ignore[return-value]  # P and R are the caller's
+    return declare if function is None else declare(function)  # type: ignore[return-value]  # the caller's P and R
