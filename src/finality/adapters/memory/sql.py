@@ -1,0 +1,107 @@
+"""The user's own SQL on a private database in memory, beside the rows that we keep in Python."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+from finality.ports.store import Rows, StatementRefused
+
+OURS = "finality_"
+TABLES = ("definition", "event", "lock", "node", "outbox", "schema", "stream", "witness")
+READS = frozenset(
+    {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
+)
+REFUSED = frozenset(
+    {sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_SAVEPOINT, sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH}
+)  # fmt: skip
+PRAGMAS = frozenset(
+    {
+        "database_list", "defer_foreign_keys", "foreign_key_check", "foreign_key_list", "function_list",
+        "index_info", "index_list", "index_xinfo", "table_info", "table_list", "table_xinfo",
+    }
+)  # fmt: skip
+
+# The connection caches statements by their text. With a comment of ours in it, the user's
+# COMMIT is never found in the cache as the one that we ran, unauthorized.
+BEGIN = "BEGIN IMMEDIATE /* ours */"
+COMMIT = "COMMIT /* ours */"
+ABORT = "ROLLBACK /* ours */"
+GUARD = "SAVEPOINT finality_turn /* ours */"
+KEEP = "RELEASE finality_turn /* ours */"
+UNDO = "ROLLBACK TO finality_turn /* ours */"
+
+_numbers = itertools.count(1)
+
+
+class Sql:
+    """Two connections to one database: what is written on the one is seen on the other once committed."""
+
+    def __init__(self) -> None:
+        uri = f"file:/finality-{next(_numbers)}?vfs=memdb"
+        self._writer = self._open(uri)
+        for table in TABLES:  # Only so that a statement that would write one is refused, not misunderstood.
+            self._writer.execute(f"CREATE TABLE {OURS}{table} (a)")
+        self._reader = self._open(uri)
+        self._is_user = False
+        self._writer.set_authorizer(self._authorize_writer)
+        self._reader.set_authorizer(self._authorize_reader)
+
+    def _open(self, uri: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        weakref.finalize(self, connection.close)
+        connection.execute("PRAGMA foreign_keys = ON")
+        return connection
+
+    @property
+    def is_open(self) -> bool:
+        """Say whether a transaction is open."""
+        return self._writer.in_transaction
+
+    def control(self, statement: str) -> None:
+        """Begin, end, guard or undo."""
+        self._writer.execute(statement)
+
+    def write(self, sql: str, parameters: Sequence[Any]) -> Rows:
+        """Run one statement of the user's own in the transaction."""
+        self._is_user = True
+        try:
+            return _rows(self._writer, sql, parameters, "end the transaction, write a table of Finality's")
+        finally:
+            self._is_user = False
+
+    def read(self, sql: str, parameters: Sequence[Any]) -> Rows:
+        """Run one query of the user's own on what is committed."""
+        return _rows(self._reader, sql, parameters, "write")
+
+    def _authorize_writer(self, action: int, first: str | None, second: str | None, *_: str | None) -> int:
+        if not self._is_user or action in READS:
+            return sqlite3.SQLITE_OK
+        if action == sqlite3.SQLITE_PRAGMA:
+            return _of_pragma(first)
+        is_ours = any((name or "").lower().startswith(OURS) for name in (first, second))
+        return sqlite3.SQLITE_DENY if is_ours or action in REFUSED else sqlite3.SQLITE_OK
+
+    def _authorize_reader(self, action: int, first: str | None, *_: str | None) -> int:
+        if action == sqlite3.SQLITE_PRAGMA:
+            return _of_pragma(first)
+        return sqlite3.SQLITE_OK if action in READS else sqlite3.SQLITE_DENY
+
+
+def _of_pragma(name: str | None) -> int:
+    return sqlite3.SQLITE_OK if (name or "").lower() in PRAGMAS else sqlite3.SQLITE_DENY
+
+
+def _rows(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any], what: str) -> Rows:
+    try:
+        return Rows(connection.execute(sql, parameters).fetchall())
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_AUTH:
+            raise
+        raise StatementRefused(
+            f"the statement {sql[:60]!r} is refused: it would {what} or change a setting; "
+            "the transaction ends when your code returns"
+        ) from error
