@@ -43,7 +43,10 @@ def advance(state: SagaState, signal: e.SagaSignal) -> tuple[Events, SagaState]:
 def _answer(state: SagaState, signal: e.SagaSignal) -> Events:
     match signal:
         case e.Succeeded(step, result, attempt):
-            is_answer = _is_awaited(state, step) and _has_an_answer(state, step)
+            if step in state.graph.plain and step not in state.branches and state.phase is Phase.RUNNING:
+                is_answer = _are_needs_settled(state, state.graph.by_name[step])
+            else:
+                is_answer = _is_awaited(state, step) and _has_an_answer(state, step)
             return (e.StepDone(step, result, attempt),) if is_answer else NOTHING
         case e.Begin():
             return _begun(state, signal)

@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from graphlib import CycleError, TopologicalSorter
+from typing import Any
 
 from finality.core.backoff import DEFAULT, PATIENT, Retry
 from finality.core.errors import DefinitionError
@@ -94,6 +95,8 @@ class Graph:
         version: Derived from its shape; sagas of another version are left alone.
         deadline_seconds: From the start; None has no deadline.
         returns: The step whose result is the saga's.
+        plain: The steps that run at once and once: no wait, no list, no child.
+        owed: What is outstanding once exactly these steps are settled, as far as it was asked.
     """
 
     saga: str
@@ -104,6 +107,8 @@ class Graph:
     by_name: dict[str, Step] = field(init=False, compare=False, repr=False)
     needed_by: dict[str, tuple[str, ...]] = field(init=False, compare=False, repr=False)
     pivot: Step | None = field(init=False, compare=False, repr=False)
+    plain: frozenset[str] = field(init=False, compare=False, repr=False)
+    owed: dict[tuple[str, ...], Any] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         needed_by = {
@@ -113,6 +118,9 @@ class Graph:
         # A frozen dataclass lets its own __post_init__ set derived fields only this way.
         object.__setattr__(self, "by_name", {step.name: step for step in self.steps})
         object.__setattr__(self, "needed_by", needed_by)
+        plain = (s.name for s in self.steps if s.wait is None and s.each is None and not s.is_child)
+        object.__setattr__(self, "plain", frozenset(plain))
+        object.__setattr__(self, "owed", {})
         object.__setattr__(self, "pivot", next((s for s in self.steps if s.kind is Kind.PIVOT), None))
 
 

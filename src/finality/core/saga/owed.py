@@ -13,14 +13,36 @@ from finality.core.saga import events as e
 from finality.core.saga.graph import Step
 from finality.core.saga.state import SETTLED, TO_UNDO, Branch, Phase, SagaState, Status
 
+OWED_MAX = 1_000  # Remembered for a graph; one with many parallel steps has more states than that.
+
 
 def outstanding(state: SagaState) -> tuple[e.SagaCommand, ...]:
     """Return what the world still owes *state*; it is empty once the saga has ended."""
     if state.phase is Phase.RUNNING:
-        return tuple(_forward(state)) if state.parked is None else (e.AskPerson(state.parked),)
+        if state.parked is not None:
+            return (e.AskPerson(state.parked),)
+        is_between = len(state.branches) == len(state.graph.steps) - state.left
+        if is_between and not state.signals and not state.graph.deadline_seconds:
+            return _between(state)
+        return tuple(_forward(state))
     if state.phase is Phase.UNDOING:
         return tuple(_backward(state)) if state.parked is None else (e.AskPerson(state.parked),)
     return ()
+
+
+def _between(state: SagaState) -> tuple[e.SagaCommand, ...]:
+    """Return what is owed when every branch that is known is settled: it depends on which those are.
+
+    Most of the states of most sagas are of this kind, so the graph remembers their commands.
+    """
+    known = state.graph.owed
+    settled = tuple(state.branches)
+    commands: tuple[e.SagaCommand, ...] | None = known.get(settled)
+    if commands is None:
+        commands = tuple(_forward(state))
+        if len(known) < OWED_MAX:
+            known[settled] = commands
+    return commands
 
 
 def is_nothing_to_undo(state: SagaState) -> bool:

@@ -44,4 +44,4 @@ def rename(event: SagaEvent, names: dict[str, str]) -> SagaEvent:
     if step not in names:
         return event
     renamed = names[step] if item is None else branch_name(names[step], item)
-    return replace(event, step=renamed)  # type: ignore[call-arg]  # it has a step, as was seen above
+    return replace(event, step=renamed)  # type: ignore[arg-type]  # it has a step, as was seen above

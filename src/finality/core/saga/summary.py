@@ -40,6 +40,8 @@ def summary_of(state: SagaState, commands: tuple[e.SagaCommand, ...]) -> Summary
         return COMPLETED
     if state.phase is Phase.COMPENSATED:
         return COMPENSATED
+    if commands and type(commands[0]) is e.Run and not commands[0].not_before:
+        return RUNNING
     wakes = [_wake_at(command) for command in commands]
     if None in wakes:
         return RUNNING if state.phase is Phase.RUNNING else COMPENSATING
