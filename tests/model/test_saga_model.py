@@ -39,6 +39,10 @@ WORLDS = {
         graph(step("a"), step("b", "a"), step("c", "b"), deadline=9.0),
         refusing=frozenset("c"), faults=3, may_park=True,
     ),
+    "a pivot with a step aside": Rules(
+        graph(step("a"), step("s", local=SERVICE), pivot("p", "a"), behind("r", "p", "s"), deadline=9.0),
+        refusing=frozenset("sp"), faults=3,
+    ),
     "a chain of services": Rules(
         graph(step("a", local=SERVICE), step("b", "a", local=SERVICE), deadline=9.0),
         refusing=frozenset("ab"), postponing=frozenset("b"), faults=3,

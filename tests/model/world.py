@@ -169,6 +169,9 @@ class Rules:
             yield Move("postpones", who, name), postponed
         if step.is_local or attempt == 1:
             yield from self.conditioned(world, who, name)
+        elif step.is_conditional:
+            # A node that asks the condition again, and hears another answer, must do no harm.
+            yield Move("declines", who, name), self.tell(world, who, e.Declined(name))
         if step.is_local:
             yield Move("runs", who, name), flies(world, False, who, name, attempt)
             return
@@ -247,33 +250,32 @@ class Rules:
         if effect.asked:
             yield from self.action_arrives(world, who, name, effect)
         if effect.undo_asked:
-            compensated, _ = serve(effect.witness, Operation.COMPENSATION, DONE)
+            compensated = serve(effect.witness, Operation.COMPENSATION, DONE)
             if compensated != effect.witness:
-                yield Move("undo arrives", who, name), self.witnessed(world, who, name, compensated)
+                yield Move("undo arrives", who, name), self.witnessed(world, who, name, compensated, UNDONE)
             else:
                 yield from self.undo_answers(world, who, name)
 
     def action_arrives(
         self, world: World, who: int, name: str, effect: Effect
     ) -> Iterator[tuple[Move, World]]:
-        done, answer = serve(effect.witness, Operation.ACTION, DONE)
+        done = serve(effect.witness, Operation.ACTION, DONE)
         if done != effect.witness:
-            yield Move("arrives", who, name), self.witnessed(world, who, name, done)
-            if name in self.refusing and (self.step(who, name).kind is not Kind.RETRIABLE or world.faults):
-                refused, _ = serve(effect.witness, Operation.ACTION, REFUSED)
-                paid = world.faults - (self.step(who, name).kind is Kind.RETRIABLE)
-                yield (
-                    Move("refuses", who, name),
-                    self.witnessed(world._replace(faults=paid), who, name, refused),
-                )
+            yield Move("arrives", who, name), self.witnessed(world, who, name, done, STANDS)
+            is_retriable = self.step(who, name).kind is Kind.RETRIABLE
+            if name in self.refusing and (not is_retriable or world.faults):
+                refused = serve(effect.witness, Operation.ACTION, REFUSED)
+                paid = world._replace(faults=world.faults - is_retriable)
+                yield Move("refuses", who, name), self.witnessed(paid, who, name, refused, effect.standing)
+        known = WITNESSES[effect.witness]
+        if known == NOTHING_KNOWN:
             return
+        is_no = known.action is None or known.action.is_refusal
         branch = self.sagas[who].states[world.sagas[who]].branches.get(name)
         attempts = {*range(1, (branch.attempts if branch else 0) + 1), *in_flight(world, False, who, name)}
         for attempt in sorted(attempts):
             signal: e.SagaSignal = (
-                e.RefusedBy(name, attempt, BECAUSE)
-                if answer is None or answer.is_refusal
-                else e.Succeeded(name, json_of(name), attempt)
+                e.RefusedBy(name, attempt, BECAUSE) if is_no else e.Succeeded(name, json_of(name), attempt)
             )
             heard = self.tell(world, who, signal)
             yield Move("answers", who, name, attempt), lands(heard, False, who, name, attempt)
@@ -288,9 +290,7 @@ class Rules:
             heard = self.tell(world, who, e.CompensationSucceeded(name, attempt))
             yield Move("undo answers", who, name, attempt), lands(heard, True, who, name, attempt)
 
-    def witnessed(self, world: World, who: int, name: str, witness: int) -> World:
-        known = WITNESSES[witness]
-        standing = STANDS if known.has_effect else UNDONE if known.compensation else NONE
+    def witnessed(self, world: World, who: int, name: str, witness: int, standing: int) -> World:
         return self.changed(world, who, name, witness=witness, standing=standing)
 
     # ── People ──────────────────────────────────────────────────────────────────────────────
@@ -315,7 +315,7 @@ class Rules:
         for name, status in self.sagas[who].statuses[world.sagas[who]].items():
             if status is Status.STUCK and (who, name) in self.slots:
                 if WITNESSES[world.effects[self.slots[who, name]].witness].action == REFUSED:
-                    world = self.witnessed(world, who, name, 0)
+                    world = self.witnessed(world, who, name, 0, NONE)
         return self.tell(world, who, e.RetryAsked("ann", BECAUSE))
 
     # ── A child and its parent ──────────────────────────────────────────────────────────────
@@ -376,13 +376,12 @@ def lands(world: World, is_undo: bool, who: int, name: str, attempt: int) -> Wor
 
 
 @cache
-def serve(witness: int, operation: Operation, answer: Answer) -> tuple[int, Answer | None]:
-    """Return the witness that a request leaves, and its answer; None when it came too late."""
+def serve(witness: int, operation: Operation, answer: Answer) -> int:
+    """Return the witness that a request leaves; the same one when the service does nothing."""
     known = WITNESSES[witness]
-    reply = answer_to(known, operation)
-    if isinstance(reply, Proceed):
-        after = recorded(known, operation, answer)
-        if after not in WITNESSES:
-            WITNESSES.append(after)
-        return WITNESSES.index(after), answer
-    return witness, getattr(reply, "answer", None)
+    if not isinstance(answer_to(known, operation), Proceed):
+        return witness
+    after = recorded(known, operation, answer)
+    if after not in WITNESSES:
+        WITNESSES.append(after)
+    return WITNESSES.index(after)
