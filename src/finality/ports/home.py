@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from finality.core.ids import NodeId, StreamName, TransactionId, Version
+from finality.core.ids import NodeId, Position, StreamName, TransactionId, Version
 from finality.core.protocol import Recorded
 from finality.core.saga import Summary
 from finality.ports.journal import Journal
@@ -201,6 +201,14 @@ class Home(Store, Journal, Protocol):
 
     def definition(self, kind: str, definition: str) -> str | None:
         """Return the kept shape of a definition."""
+        ...
+
+    def streams(self, prefix: str, *, limit: int = HEADS_MAX) -> list[StreamName]:
+        """Return the names of the streams that begin with *prefix*, in the order of the alphabet."""
+        ...
+
+    def end(self) -> Position:
+        """Return the position of the newest event; 0 when there is none."""
         ...
 
     def nodes(self) -> list[NodeRow]:

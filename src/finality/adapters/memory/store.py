@@ -205,6 +205,16 @@ class MemoryHome(MemoryStore):
         """Return the kept shape of a definition."""
         return self._open_database().definitions.committed.get((kind, definition))
 
+    def streams(self, prefix: str, *, limit: int = HEADS_MAX) -> list[StreamName]:
+        """Return the names of the streams that begin with *prefix*."""
+        database = self._open_database()
+        with database.lock:
+            return sorted(name for name in database.keys.committed if name.startswith(prefix))[:limit]
+
+    def end(self) -> Position:
+        """Return the position of the newest event."""
+        return Position(len(self._open_database().events))
+
     def nodes(self) -> list[NodeRow]:
         """Return the nodes, newest first."""
         database = self._open_database()

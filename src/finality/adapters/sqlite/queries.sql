@@ -45,6 +45,14 @@ SELECT e.position, s.name, e.version, e.type, e.data, e.at, e.node
 FROM finality_event e JOIN finality_stream s ON s.stream = e.stream
 WHERE e.position > ? ORDER BY e.position LIMIT ?;
 
+-- name: streams
+-- The streams whose names begin with a prefix; the highest character there is ends the range.
+SELECT name FROM finality_stream WHERE name >= ? AND name < ? || char(1114111) ORDER BY name LIMIT ?;
+
+-- name: end
+-- The position of the newest event.
+SELECT max(position) FROM finality_event;
+
 -- name: next_wake
 -- When a node's next transaction wakes.
 SELECT min(wake_at) FROM finality_stream

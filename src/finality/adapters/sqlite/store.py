@@ -240,6 +240,14 @@ class SqliteHome(SqliteStore):
         found = self._rows(QUERIES["definition"], (kind, definition))
         return str(found[0][0]) if found else None
 
+    def streams(self, prefix: str, *, limit: int = HEADS_MAX) -> list[StreamName]:
+        """Return the names of the streams that begin with *prefix*."""
+        return [StreamName(name) for (name,) in self._rows(QUERIES["streams"], (prefix, prefix, limit))]
+
+    def end(self) -> Position:
+        """Return the position of the newest event."""
+        return Position(self._rows(QUERIES["end"])[0][0] or 0)
+
     def nodes(self) -> list[NodeRow]:
         """Return the nodes, newest first."""
         return [node_of(row) for row in self._rows(QUERIES["nodes"], (NODES_MAX,))]
