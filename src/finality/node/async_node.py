@@ -84,6 +84,7 @@ class AsyncNode:
         self._opening: asyncio.Task[None] | None = None
         self._loops: list[asyncio.Task[None]] = []
         self._graphs: dict[tuple[str, str], Graph] = {}
+        self._is_open = False
         self._is_closed = False
         self._context: Context
         self._coordinator: Coordinator
@@ -106,6 +107,7 @@ class AsyncNode:
         if self._opening is None:
             self._opening = asyncio.ensure_future(self._open())
         await asyncio.shield(self._opening)
+        self._is_open = True
         return self._context
 
     async def _open(self) -> None:
@@ -147,7 +149,7 @@ class AsyncNode:
             self._is_closed = True
             return
         await asyncio.shield(self._opening)
-        self._is_closed = True
+        self._is_closed, self._is_open = True, False
         await self._coordinator.drain(drain_seconds)
         for loop in self._loops:
             loop.cancel()
@@ -215,7 +217,8 @@ class AsyncNode:
             DefinitionError: The saga's declaration cannot keep its promise.
             Unavailable: The store is out of reach; nothing was started.
         """
-        await self.opened()
+        if not self._is_open:
+            await self.opened()
         definition = self._context.definitions.get(_key_of(type(saga))) or await self._register(type(saga))
         transaction_id = TransactionId(id) if id is not None else self._new_id()
         text = self._codec.encode(saga)
@@ -252,41 +255,41 @@ class AsyncNode:
             NotFound: No saga has this id.
             Stuck: It cannot go on alone; a person is needed.
         """
-        await self.opened()
-        head = self._head(TransactionId(id))
-        if not is_over(head):
-            future = self._coordinator.waiting.future(head.id)
-            if not is_over(self._head(head.id)):
-                state = await future
-                if state is not None and state.has_ended:
-                    return self._outcome_of(head, state)
-        return self._outcome_of(self._head(head.id), None)
+        if not self._is_open:
+            await self.opened()
+        transaction_id, waiting = TransactionId(id), self._coordinator.waiting
+        if transaction_id in self._coordinator.ids:
+            state = await waiting.future(transaction_id)
+            if state is not None:
+                return self._outcome_of(transaction_id, state)
+        while not is_over(self._head(transaction_id)):
+            future = waiting.future(transaction_id)
+            if not is_over(self._head(transaction_id)):
+                await future
+        return self._outcome_of(transaction_id, self._state(self._head(transaction_id)))
 
-    def _outcome_of(self, head: Head, state: SagaState | None) -> Outcome:
-        state = state or self._state(head)
-        if not state.has_ended:
-            explanation = str(self._explained(self._head(head.id)))
-            raise Stuck(
-                f"saga {head.id} is {head.status}: {self._problem(state)}; "
-                f"see `finality transaction explain {head.id}`",
-                transaction_id=head.id,
-                explanation=explanation,
-            )
+    def _outcome_of(self, id: TransactionId, state: SagaState) -> Outcome:
         if state.phase is Phase.COMPLETED:
-            return Outcome(head.id, COMPLETED, self._result(head, state))
-        undo = state.undo
-        assert undo is not None, f"saga {head.id} was compensated for a reason"
-        return Outcome(head.id, COMPENSATED, None, undo.step, undo.because)
+            return Outcome(id, COMPLETED, self._result(state))
+        if state.phase is Phase.COMPENSATED:
+            assert state.undo is not None, f"saga {id} was compensated for a reason"
+            return Outcome(id, COMPENSATED, None, state.undo.step, state.undo.because)
+        head = self._head(id)
+        raise Stuck(
+            f"saga {id} is {head.status}: {self._problem(state)}; see `finality transaction explain {id}`",
+            transaction_id=id,
+            explanation=str(self._explained(head)),
+        )
 
     def _problem(self, state: SagaState) -> str:
         if state.parked is not None:
             return state.parked
         return "; ".join(f"{name}: {state.branches[name].because}" for name in state.stuck) or "it rests"
 
-    def _result(self, head: Head, state: SagaState) -> Any:
+    def _result(self, state: SagaState) -> Any:
         if state.result is None:
             return None
-        definition = self._context.definitions.get((head.kind, head.definition))
+        definition = self._context.definitions.get((state.graph.saga, state.graph.version))
         return self._codec.decode(state.result, definition.result if definition else Any)
 
     async def handle(self, id: str) -> Handle:

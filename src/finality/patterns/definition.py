@@ -9,7 +9,10 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, get_args
+from uuid import UUID
 
 from finality.adapters.msgspec.codec import JsonCodec
 from finality.core.breaker import BreakerPolicy
@@ -22,6 +25,7 @@ from finality.patterns.signature import ATTEMPT, ITEM, TX, accepts_none, hints_o
 from finality.runtime.definition import Action, Definition, Parameter, Source, StepCode, Style
 
 CODEC = JsonCodec()
+PLAIN = (str, int, float, bool, bytes, Decimal, UUID, date, datetime, timedelta, type(None), Ellipsis)
 LISTS = ("list", "tuple", "Sequence", "Collection", "Iterable")
 
 
@@ -107,7 +111,14 @@ def define(cls: type, declaration: Declaration) -> Definition:
         signals=resolved.signals,
         accepts=declaration.accepts,
         result=result_of(declaration, declaration.graph.returns),
+        may_hold_secrets=not all(_is_plain(hint) for hint in resolved.fields.values()),
     )
+
+
+def _is_plain(hint: Any) -> bool:
+    """Say whether no value of the type can hold a secret, for sure."""
+    parts = get_args(hint)
+    return all(map(_is_plain, parts)) if parts else hint in PLAIN
 
 
 def result_of(declaration: Declaration, name: str | None) -> Any:

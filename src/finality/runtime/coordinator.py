@@ -19,6 +19,7 @@ from collections.abc import Callable
 from functools import partial
 
 from finality.core.errors import Fenced, OutcomeUnknown, Unavailable
+from finality.core.ids import TransactionId
 from finality.core.saga import events as e
 from finality.core.saga import replay, summary_of
 from finality.core.saga.summary import NEVER
@@ -47,6 +48,7 @@ class Coordinator:
     def __init__(self, context: Context, *, in_flight_max: int = IN_FLIGHT_MAX) -> None:
         self.waiting = Waiting(context)
         self.drives: dict[int, Drive] = {}
+        self.ids: set[TransactionId] = set()
         self._context = context
         self._loop = asyncio.get_running_loop()
         self._in_flight_max = in_flight_max
@@ -69,7 +71,11 @@ class Coordinator:
         if self._is_draining or len(self.drives) >= self._in_flight_max:
             self.admit([(drive.key, drive.definition.kind)])
             return
+        self._take_in_hand(drive)
+
+    def _take_in_hand(self, drive: Drive) -> None:
         self.drives[drive.key] = drive
+        self.ids.add(drive.id)
         self._advance(drive)
 
     def admit(self, due: list[tuple[int, str]]) -> None:
@@ -118,8 +124,7 @@ class Coordinator:
         loaded = self._loader.load(key)
         if isinstance(loaded, Drive):
             loaded.is_claimed = True
-            self.drives[key] = loaded
-            self._advance(loaded)
+            self._take_in_hand(loaded)
         elif loaded is not None:
             self._context.home.submit(loaded)
 
@@ -225,6 +230,7 @@ class Coordinator:
             drive.timer.cancel()
         if self.drives.get(drive.key) is drive:
             del self.drives[drive.key]
+            self.ids.discard(drive.id)
             if self._pending:
                 self._load_more()
 

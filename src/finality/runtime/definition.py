@@ -95,6 +95,7 @@ class Definition:
         accepts: Older versions whose open sagas go on under this one: for each, the new names of
             steps that were renamed.
         result: The type of what the saga yields.
+        may_hold_secrets: Whether a secret may be anywhere in an input; to look takes its time.
     """
 
     graph: Graph
@@ -103,6 +104,7 @@ class Definition:
     signals: Mapping[str, Any] = field(default_factory=dict)
     accepts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     result: Any = Any
+    may_hold_secrets: bool = True
 
     @property
     def kind(self) -> str:

@@ -33,7 +33,7 @@ class StartTurn:
         self._events, state = advance(new_state(definition.graph), begin)
         self.drive: Drive | None = Drive(
             0, id, definition, saga, state, Version(len(self._events)), node=context.node,
-            secrets=context.secrets_of(saga),
+            secrets=context.secrets_of(saga) if definition.may_hold_secrets else (),
         )  # fmt: skip
 
     @property
