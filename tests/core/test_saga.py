@@ -78,6 +78,9 @@ TRIP_TABLE: list[Row] = [
     ((BEGUN, PAID),                      e.Succeeded("pay", J, 2),                  ()),
     ((BEGUN,),                           e.Failed("pay", 1, "down", 5.0),           (e.StepFailed("pay", 1, "down", 6.0),)),
     ((BEGUN,),                           e.Failed("pay", 2, "down", 5.0),           (e.StepFailed("pay", 2, "down", None), e.UndoStarted("down", e.Reason.FAILED, "pay"), e.Compensated())),
+    ((BEGUN,),                           e.Failed("pay", 1, "big", 5.0, is_final=True),  (e.StepFailed("pay", 1, "big", None), e.UndoStarted("big", e.Reason.FAILED, "pay"), e.Compensated())),
+    (TICKETED,                           e.Failed("mail", 1, "big", 5.0, is_final=True), (e.StepFailed("mail", 1, "big", None), e.BecameStuck("mail", "big"))),
+    ((*TICKETED, e.StepFailed("mail", 1, "big", None), e.BecameStuck("mail", "big"), e.Retried("ann", "ok")), e.Succeeded("mail", J, 2), (e.StepDone("mail", J, 2), e.Completed())),
     ((BEGUN,),                           e.RefusedBy("pay", 1, "poor"),             (e.StepRefused("pay", 1, "poor"), e.UndoStarted("poor", e.Reason.REFUSED, "pay"), e.Compensated())),
     ((BEGUN,),                           e.Cancel("ann", "ill"),                    (CANCELLED, e.Compensated())),
     ((BEGUN,),                           e.DeadlineCame(99.0),                      ()),
@@ -194,6 +197,7 @@ OWED: list[tuple[tuple[e.SagaEvent, ...], tuple[e.SagaCommand, ...], str, float 
     ((BEGUN, e.StepFailed("pay", 1, "down", 6.0)),     (e.Run("pay", 2, 6.0), DEADLINE),               "waiting",      6.0),
     ((BEGUN, PAID, ASKED),                             (e.Run("seat", 2), DEADLINE),                   "running",      None),
     ((BEGUN, PAID, ASKED, e.StepPostponed("seat", 9.0, "open")), (e.Run("seat", 2, 9.0), DEADLINE),    "waiting",      9.0),
+    ((BEGUN, PAID, ASKED, e.StepFailed("seat", 1, "down", 6.0), e.StepStarted("seat", 2)), (e.Run("seat", 3), DEADLINE), "running", None),
     ((BEGUN, PAID, ASKED, CANCELLED),                  (e.FindAnswer("seat"),),                        "compensating", None),
     ((BEGUN, PAID, ASKED, CANCELLED, LOST),            (e.Compensate("seat", 1),),                     "compensating", None),
     ((BEGUN, PAID, CANCELLED, e.CompensationFailed("pay", 1, "no", 7.0)), (e.Compensate("pay", 2, 7.0),), "compensating", 7.0),
@@ -228,6 +232,8 @@ def test_a_list_runs_so_many_items_at_once_and_yields_a_list() -> None:
     for item in ("list[1]", "list[0]"):
         state = advance(state, e.Succeeded(item, Json(f'"{item}"'), 1))[1]
     assert state.branches["list"].result == '["list[0]","list[1]"]'
+    state = advance(state, e.Cancel("ann", "ill"))[1]
+    assert outstanding(state) == (e.Compensate("list[0]", 1),)
 
 
 def test_a_completed_child_is_undone_for_its_parent_and_for_nobody_else() -> None:

@@ -218,7 +218,7 @@ def _failed(state: SagaState, failed: e.Failed) -> Events:
         return (e.StepFailed(failed.step, failed.attempt, failed.because, None),)
     branch = state.branches.get(failed.step)
     counted = failed.attempt - (branch.forgiven if branch else 0)
-    if not step.retry.is_exhausted(counted):
+    if not failed.is_final and not step.retry.is_exhausted(counted):
         retry_at = failed.now + step.retry.delay_seconds(counted, failed.chance)
         return (e.StepFailed(failed.step, failed.attempt, failed.because, retry_at),)
     last = e.StepFailed(failed.step, failed.attempt, failed.because, None)
@@ -226,6 +226,8 @@ def _failed(state: SagaState, failed: e.Failed) -> Events:
         # The point of no return may lie behind us, so neither way is safe to take alone.
         because = f"nobody knows whether it took effect: {failed.because}"
         return last, e.BecameStuck(failed.step, because)
+    if step.kind is Kind.RETRIABLE:
+        return last, e.BecameStuck(failed.step, failed.because)  # There is no way back from here.
     return last, e.UndoStarted(failed.because, e.Reason.FAILED, failed.step)
 
 

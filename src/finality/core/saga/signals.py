@@ -84,13 +84,17 @@ class Declined:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An attempt failed for a technical reason. *chance* is random, 0 to 1, for the jitter."""
+    """An attempt failed for a technical reason. *chance* is random, 0 to 1, for the jitter.
+
+    It *is_final* when no other attempt can help, as with a result that is too large to keep.
+    """
 
     step: str
     attempt: int
     because: str
     now: float
     chance: float = 0.0
+    is_final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
