@@ -131,7 +131,7 @@ class AsyncNode:
             graph_of=self._graph_of,
         )
         self._coordinator = Coordinator(self._context, in_flight_max=settings.in_flight_max)
-        self._timers = Timers(self._context, self._coordinator.admit, self._coordinator.waiting.look)
+        self._timers = Timers(self._context, self._coordinator.admit, self._coordinator.look)
         self._coordinator.kick = self._timers.kick
         self._coordinator.sleeps = self._timers.sleeps
         row = NodeRow(id, socket.gethostname(), os.getpid(), frozenset(), now, now + settings.lease_seconds)

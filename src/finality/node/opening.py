@@ -11,7 +11,7 @@ from typing import Any, cast
 from finality.adapters.msgspec.codec import JsonCodec
 from finality.adapters.msgspec.seal import secret_keys_of
 from finality.adapters.system.environment import SystemEnvironment
-from finality.core.errors import DefinitionError, Unavailable
+from finality.core.errors import DefinitionError, NotFound, Unavailable
 from finality.node.async_node import AsyncNode, Settings
 from finality.ports.codec import Codec
 from finality.ports.environment import Environment
@@ -33,6 +33,7 @@ def open_async(
     in_flight_max: int = IN_FLIGHT_MAX,
     lease: timedelta = timedelta(seconds=LEASE_SECONDS),
     is_observer: bool = False,
+    must_exist: bool = False,
     environment: Environment | None = None,
 ) -> AsyncNode:
     """Return a node on the store at *url*; it opens at its first use, or as a context manager.
@@ -47,9 +48,12 @@ def open_async(
         in_flight_max: Sagas with something to do at once; the others wait on disk.
         lease: How long after its last sign of life a node's sagas are taken over.
         is_observer: Read, and tell sagas something, but drive none.
+        must_exist: Make no store where there is none, and migrate none.
 
     Raises:
         DefinitionError: The URL or a saga is not usable.
+        NotFound: The store must exist and does not.
+        SchemaMismatch: The store must exist and is newer or older than this code.
         Unavailable: ``python -O`` takes out the assertions that stop a node before it splits a commit.
     """
     if not __debug__:
@@ -58,6 +62,8 @@ def open_async(
         )
     for each in (url, *(stores or {}).values()):
         check_url(each)
+    if must_exist:
+        check_exists(url)
     keys = secret_keys_of(secret_key or os.environ.get(SECRET_KEY_VARIABLE, ""))
     settings = Settings(
         url=url,
@@ -80,6 +86,21 @@ def check_url(url: str) -> None:
     """
     if not (url.startswith("memory://") or (url.startswith("sqlite:///") and len(url) > len("sqlite:///"))):
         raise DefinitionError(f"{url!r} names no store: write {SCHEMES}")
+
+
+def check_exists(url: str) -> None:
+    """See that there is a home store at *url*, without making or changing one.
+
+    Raises:
+        NotFound: There is none.
+        Unavailable: It cannot be read, or is no database.
+        SchemaMismatch: It is newer or older than this code.
+    """
+    if url.startswith("memory://"):
+        raise NotFound(f"{url} is gone with the process that made it: name a store on disk, {SCHEMES}")
+    from finality.adapters.sqlite.look import check_home
+
+    check_home(path_of(url))
 
 
 def path_of(url: str) -> Path:

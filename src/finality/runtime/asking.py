@@ -61,6 +61,7 @@ class Asking:
         self._context = context
         self._breakers = breakers
         self._settled = settled
+        self._submit = context.home.submit
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -74,9 +75,13 @@ class Asking:
         if name in drive.busy:
             return
         drive.busy.add(name)
+        is_undo = type(command) is e.Compensate
+        direct = None if is_undo else drive.definition.direct.get(name)
+        if direct is not None:
+            self._submit(StepTurn(self._context, drive, command, direct, self._settled))
+            return
         codes = drive.definition.codes
         code = codes.get(name) or codes[split_branch(name)[0]]
-        is_undo = type(command) is e.Compensate
         if code.condition is not None and not is_undo and not self.is_wanted(drive, name):
             return
         action = code.compensation if is_undo else code.action

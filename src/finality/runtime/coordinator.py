@@ -89,6 +89,10 @@ class Coordinator:
                 self._pending.setdefault(kind, deque()).append(key)
         self._load_more()
 
+    def look(self) -> None:
+        """See whether sagas that somebody waits for have ended elsewhere."""
+        self.waiting.look(self.ids)
+
     async def post(self, head: Head, signal: e.SagaSignal) -> bool:
         """Let a saga hear *signal*, whoever drives it; return whether that made anything true."""
         turn = PostTurn(self._context.graph_of(head.kind, head.definition), head.key, signal)

@@ -6,7 +6,7 @@ decorators or annotations.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -95,6 +95,7 @@ class Definition:
         accepts: Older versions whose open sagas go on under this one: for each, the new names of
             steps that were renamed.
         result: The type of what the saga yields.
+        direct: The actions that are one turn in the home store and nothing else: most of them.
         may_hold_secrets: Whether a secret may be anywhere in an input; to look takes its time.
     """
 
@@ -105,6 +106,18 @@ class Definition:
     accepts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     result: Any = Any
     may_hold_secrets: bool = True
+    direct: Mapping[str, Action] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # A frozen dataclass lets its own __post_init__ set derived fields only this way.
+        object.__setattr__(self, "direct", dict(self._direct_actions()))
+
+    def _direct_actions(self) -> Iterator[tuple[str, Action]]:
+        for step in self.graph.steps:
+            code = self.codes[step.name]
+            is_guarded = code.condition is not None or code.breaker is not None
+            if step.is_local and code.action.style is Style.TURN and not is_guarded:
+                yield step.name, code.action
 
     @property
     def kind(self) -> str:

@@ -100,7 +100,12 @@ class StepTurn(SignalTurn):
         action: Action,
         settled: Settled,
     ) -> None:
-        super().__init__(drive, None, settled, command.step)
+        # Spelled out instead of asking the base: every plain step of every saga passes here.
+        self.drive = drive
+        self.signal = None
+        self.branch = command.step
+        self._settled = settled
+        self._commands = None
         self._context = context
         self._command = command
         self._action = action

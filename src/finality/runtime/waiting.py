@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Set
 
 from finality.core.ids import TransactionId
 from finality.core.saga import SagaState
@@ -39,9 +40,9 @@ class Waiting:
         if id in self._futures and (state.parked is not None or state.stuck):
             self.ended(id, state)
 
-    def look(self) -> None:
-        """See whether sagas that other nodes drive have ended."""
-        for id in list(self._futures):
+    def look(self, in_hand: Set[TransactionId]) -> None:
+        """See whether sagas that other nodes drive have ended; those *in_hand* tell it themselves."""
+        for id in [id for id in self._futures if id not in in_hand]:
             if all(future.done() for future in self._futures[id]):
                 del self._futures[id]
                 continue
