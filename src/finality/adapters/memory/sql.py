@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import sqlite3
+import threading
 import weakref
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from finality.ports.store import Rows, StatementRefused
@@ -34,27 +35,29 @@ GUARD = "SAVEPOINT finality_turn /* ours */"
 KEEP = "RELEASE finality_turn /* ours */"
 UNDO = "ROLLBACK TO finality_turn /* ours */"
 
-_numbers = itertools.count(1)
-
 
 class Sql:
-    """Two connections to one database: what is written on the one is seen on the other once committed."""
+    """One connection that writes, and beside it a copy of what is committed while a transaction is open."""
 
     def __init__(self) -> None:
-        uri = f"file:/finality-{next(_numbers)}?vfs=memdb"
-        self._writer = self._open(uri)
+        self._lock = threading.Lock()  # Readers are on the event loop, the writer may have a thread.
+        # This kind of memory can be copied without what is not committed, if that stays in the cache.
+        self._writer = self._connection("file:finality?vfs=memdb")
+        self._writer.execute("PRAGMA cache_spill = OFF")
+        self._writer.execute("PRAGMA foreign_keys = ON")
         for table in TABLES:  # Only so that a statement that would write one is refused, not misunderstood.
             self._writer.execute(f"CREATE TABLE {OURS}{table} (a)")
-        self._reader = self._open(uri)
-        self._is_user = False
+        self._is_user = self._is_reader = False
         self._writer.set_authorizer(self._authorize_writer)
-        self._reader.set_authorizer(self._authorize_reader)
 
-    def _open(self, uri: str) -> sqlite3.Connection:
+    def _connection(self, uri: str) -> sqlite3.Connection:
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         weakref.finalize(self, connection.close)
-        connection.execute("PRAGMA foreign_keys = ON")
         return connection
+
+    @cached_property
+    def _copy(self) -> sqlite3.Connection:
+        return self._connection(":memory:")
 
     @property
     def is_open(self) -> bool:
@@ -63,21 +66,37 @@ class Sql:
 
     def control(self, statement: str) -> None:
         """Begin, end, guard or undo."""
-        self._writer.execute(statement)
+        with self._lock:
+            self._writer.execute(statement)
 
     def write(self, sql: str, parameters: Sequence[Any]) -> Rows:
         """Run one statement of the user's own in the transaction."""
-        self._is_user = True
-        try:
-            return _rows(self._writer, sql, parameters, "end the transaction, write a table of Finality's")
-        finally:
-            self._is_user = False
+        with self._lock:
+            self._is_user = True
+            try:
+                return _rows(
+                    self._writer, sql, parameters, "end the transaction, write a table of Finality's"
+                )
+            finally:
+                self._is_user = False
 
     def read(self, sql: str, parameters: Sequence[Any]) -> Rows:
         """Run one query of the user's own on what is committed."""
-        return _rows(self._reader, sql, parameters, "write")
+        with self._lock:
+            if self._writer.in_transaction:
+                self._copy.set_authorizer(None)  # The copying attaches a database, which readers may not.
+                self._copy.deserialize(self._writer.serialize())
+                self._copy.set_authorizer(self._authorize_reader)
+                return _rows(self._copy, sql, parameters, "write")
+            self._is_reader = True
+            try:
+                return _rows(self._writer, sql, parameters, "write")
+            finally:
+                self._is_reader = False
 
     def _authorize_writer(self, action: int, first: str | None, second: str | None, *_: str | None) -> int:
+        if self._is_reader:
+            return self._authorize_reader(action, first)
         if not self._is_user or action in READS:
             return sqlite3.SQLITE_OK
         if action == sqlite3.SQLITE_PRAGMA:

@@ -64,7 +64,7 @@ class MemoryTransaction:
         if self._is_lost:
             raise TurnLost(
                 "the transaction was aborted by one of its statements (ON CONFLICT ROLLBACK, "
-                "RAISE(ROLLBACK)): nothing of it remains and nothing more can run in it; use ABORT instead of ROLLBACK"
+                "RAISE(ROLLBACK)): nothing of it remains, nothing more can run in it; use ABORT instead"
             )
 
     # ── The port ────────────────────────────────────────────────────────────────────────────
