@@ -76,8 +76,10 @@ class LocalTransaction(Protocol):
 class Turn(Protocol):
     """One unit of writing."""
 
-    name: str
-    """Who holds the store while it runs, for the report about slow ones."""
+    @property
+    def name(self) -> str:
+        """Return who holds the store while it runs, for the report about slow ones."""
+        ...
 
     def run(self, tx: Any) -> None:
         """Write through *tx*; on the store's own thread, quickly. An error undoes this turn alone."""
