@@ -262,3 +262,13 @@ def test_a_list_of_children_begins_each_and_undoes_each() -> None:
         e.UndoChild("hotels[0]", TransactionId("tour/0")),
         e.UndoChild("hotels[1]", TransactionId("tour/1")),
     )
+
+
+def test_what_one_saga_owes_is_not_owed_by_another_of_the_same_graph() -> None:
+    """A saga keeps the deadline it was started with, also under a newer definition that has none."""
+    graph = graph_of("Hotel", [Step("room")], version="2")
+    old = state_of(graph, e.Started("Hotel", "1", J, 100.0), e.Migrated("2", "1"))
+    new = state_of(graph, e.Started("Hotel", "2", J))
+
+    assert outstanding(old) == (e.Run("room", 1), e.AwaitDeadline(100.0))
+    assert outstanding(new) == (e.Run("room", 1),)

@@ -22,7 +22,9 @@ def outstanding(state: SagaState) -> tuple[e.SagaCommand, ...]:
         if state.parked is not None:
             return (e.AskPerson(state.parked),)
         is_between = len(state.branches) == len(state.graph.steps) - state.left
-        if is_between and not state.signals and not state.graph.deadline_seconds:
+        # The saga's own deadline counts: the definition it was started under may have been another.
+        has_deadline = state.started is not None and state.started.deadline is not None
+        if is_between and not state.signals and not has_deadline:
             return _between(state)
         return tuple(_forward(state))
     if state.phase is Phase.UNDOING:
