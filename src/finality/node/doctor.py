@@ -1,0 +1,257 @@
+"""The doctor: what is wrong with a store and its nodes, or soon will be, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from finality.core.breaker import Breaker, BreakerPolicy, evolve
+from finality.core.errors import FinalityError
+from finality.core.ids import Position
+from finality.core.protocol import fold
+from finality.node.async_node import AsyncNode
+from finality.node.opening import open_async, path_of
+from finality.ports.home import Head, NodeRow
+from finality.runtime.breakers import BREAKER_PREFIX
+
+SKEW_SECONDS = 2.0  # Clocks that are kept by NTP differ by milliseconds.
+LEASE_SECONDS_MAX = 600.0  # A lease that ends later was written by another clock.
+DISK_BYTES_SOON = 1 << 30  # 1 GiB: a day of a busy node.
+DISK_BYTES_MIN = 64 << 20  # 64 MiB: the write-ahead log alone may take that.
+NETWORK_FILE_SYSTEMS = frozenset({"9p", "afs", "ceph", "cifs", "fuse.sshfs", "nfs", "nfs4", "smb3", "smbfs"})
+SHOWN_MAX = 5
+
+
+class Level(Enum):
+    """How bad it is. A problem needs somebody now."""
+
+    OK = "ok"
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found, and what to do about it."""
+
+    check: str
+    level: Level
+    found: str
+    todo: str = ""
+
+
+async def examine(url: str) -> list[Finding]:
+    """Look at the store at *url* and at the nodes that share it; change nothing.
+
+    Raises:
+        DefinitionError: *url* names no store.
+    """
+    findings = [_python()]
+    try:
+        async with open_async(url, is_observer=True, must_exist=True) as node:
+            path = path_of(url)
+            findings += [*_store(path), *await _database(node), _schema(path)]
+            findings += [_disk(path), *_file_system(path)]
+            findings += await _clocks(node, path)
+            findings += await _sagas(node)
+            findings.append(await _breakers(node))
+    except (FinalityError, OSError) as error:
+        what, _, todo = str(error).rpartition("; ")
+        findings.append(Finding("store", Level.PROBLEM, what or todo, todo if what else ""))
+    return findings
+
+
+# ── The machine and the file ────────────────────────────────────────────────────────────────
+
+
+def _python() -> Finding:
+    from finality import __version__
+
+    return Finding("version", Level.OK, f"Finality {__version__} on Python {sys.version.split()[0]}")
+
+
+def _store(path: Path) -> Iterator[Finding]:
+    size = path.stat().st_size
+    log = Path(f"{path}-wal")
+    log_size = log.stat().st_size if log.exists() else 0
+    yield Finding("store", Level.OK, f"{path}, {_bytes(size)} and {_bytes(log_size)} of write-ahead log")
+    if log_size > max(size, 256 << 20):
+        yield Finding(
+            "write-ahead log", Level.WARNING, f"it has {_bytes(log_size)} and is not copied into the file",
+            "find the process that keeps an old read transaction open",
+        )  # fmt: skip
+
+
+async def _database(node: AsyncNode) -> list[Finding]:
+    todo = {
+        "sqlite": "upgrade apsw: SQLite before 3.51.3 may damage a database that several connections use",
+        "journal mode": "use a local disk, and let no other program change the journal mode",
+        "durability": "commits may be lost in a power cut: let nothing change PRAGMA synchronous",
+    }
+    return [
+        Finding(check, Level.OK if is_good else Level.PROBLEM, found, "" if is_good else todo.get(check, ""))
+        for check, is_good, found in (await node.opened()).home.health()
+    ]
+
+
+def _schema(path: Path) -> Finding:
+    from finality.adapters.sqlite.look import found_schema
+
+    versions = ", ".join(f"{part} {found}" for part, (found, _) in found_schema(path).items())
+    return Finding("schema", Level.OK, f"{versions}, the newest that this version knows")
+
+
+def _disk(path: Path) -> Finding:
+    usage = shutil.disk_usage(path.absolute().parent)
+    found = f"{_bytes(usage.free)} of {_bytes(usage.total)} free"
+    if usage.free < DISK_BYTES_MIN:
+        return Finding("disk", Level.PROBLEM, found, "free some space: without it nothing can be written")
+    if usage.free < DISK_BYTES_SOON:
+        return Finding("disk", Level.WARNING, found, "free some space soon")
+    return Finding("disk", Level.OK, found)
+
+
+def _file_system(path: Path) -> Iterator[Finding]:
+    kind = _kind_of_file_system(path.absolute().parent)
+    if kind in NETWORK_FILE_SYSTEMS:
+        yield Finding(
+            "file system", Level.PROBLEM, f"{path} is on {kind}",
+            "move it to a local disk: SQLite's write-ahead log needs shared memory",
+        )  # fmt: skip
+
+
+def _kind_of_file_system(folder: Path) -> str:
+    try:
+        lines = Path("/proc/mounts").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return ""  # Only Linux has this file; elsewhere nothing is said.
+    mounts = [(line.split()[1], line.split()[2]) for line in lines if len(line.split()) > 2]
+    real = str(folder.resolve())
+    over = [(at, kind) for at, kind in mounts if at == "/" or real == at or real.startswith(f"{at}/")]
+    return max(over, key=lambda mount: len(mount[0]))[1] if over else ""
+
+
+# ── Clocks ──────────────────────────────────────────────────────────────────────────────────
+
+
+async def _clocks(node: AsyncNode, path: Path) -> list[Finding]:
+    now = time.time()
+    findings = []
+    skew = _file_skew(path)
+    if skew is not None and abs(skew) > SKEW_SECONDS:
+        findings.append(
+            _clock(f"the disk's clock is {abs(skew):.0f} seconds {_side(skew)} of this machine's")
+        )
+    home = (await node.opened()).home
+    newest = await home.page(after=Position(max(home.end() - 1, 0)))
+    if newest and newest[-1].at > now + SKEW_SECONDS:
+        findings.append(_clock(f"the newest event is {newest[-1].at - now:.0f} seconds in the future"))
+    for row in await node.nodes():
+        ahead = max(row.joined_at - now, row.lease_until - now - LEASE_SECONDS_MAX)
+        if ahead > SKEW_SECONDS:
+            findings.append(_clock(f"the clock of node {row.id} is ahead of this machine's"))
+    return findings or [Finding("clock", Level.OK, "agrees with the disk, the journal and the nodes")]
+
+
+def _clock(found: str) -> Finding:
+    todo = "set the clocks by NTP: leases and timers are told by them"
+    return Finding("clock", Level.WARNING, found, todo)
+
+
+def _side(skew: float) -> str:
+    return "ahead" if skew > 0 else "behind"
+
+
+def _file_skew(path: Path) -> float | None:
+    """Return by how much the disk's clock is ahead, by a file that nobody sees; None if it cannot be made."""
+    try:
+        with tempfile.TemporaryFile(dir=path.absolute().parent) as file:
+            before = time.time()
+            file.write(b"x")
+            file.flush()
+            written = os.fstat(file.fileno()).st_mtime
+            after = time.time()
+    except OSError:
+        return None  # A folder that may not be written is the store's finding, not the clock's.
+    return 0.0 if before - SKEW_SECONDS <= written <= after + SKEW_SECONDS else written - after
+
+
+# ── Sagas and breakers ──────────────────────────────────────────────────────────────────────
+
+
+async def _sagas(node: AsyncNode) -> list[Finding]:
+    now = time.time()
+    alive = [row for row in await node.nodes() if row.lease_until > now]
+    still = await node.transactions(is_open=True, limit=1)
+    findings = [_nodes(alive, has_open=bool(still))]
+    for status in ("stuck", "parked"):
+        heads = await node.transactions(status=status, limit=1_000)
+        findings.append(_waiting_for_person(status, heads))
+    undriven = await node.undriven()
+    if not undriven:
+        return [
+            *findings,
+            Finding("driven", Level.OK, "every open transaction has a live node that can drive it"),
+        ]
+    kinds = sorted({f"{head.kind}@{head.definition}" for head in undriven})
+    found = f"no live node can drive {_listed(undriven)}: {', '.join(kinds[:SHOWN_MAX])}"
+    todo = "start a node with this saga in this version; `finality transaction explain ID` says more"
+    return [*findings, Finding("driven", Level.PROBLEM, found, todo)]
+
+
+def _nodes(alive: Sequence[NodeRow], *, has_open: bool) -> Finding:
+    if alive:
+        return Finding("nodes", Level.OK, f"{len(alive)} alive")
+    if has_open:
+        return Finding(
+            "nodes", Level.WARNING, "none is alive and transactions are open", "start one: it takes them over"
+        )
+    return Finding("nodes", Level.OK, "none is alive and nothing is open")
+
+
+def _waiting_for_person(status: str, heads: Sequence[Head]) -> Finding:
+    if not heads:
+        return Finding(status, Level.OK, "no transaction")
+    todo = (
+        f"`finality transaction explain {heads[0].id}` says why; put it right, then "
+        f'`finality transaction retry {heads[0].id} --because "…"`'
+    )
+    return Finding(status, Level.PROBLEM, _listed(heads), todo)
+
+
+async def _breakers(node: AsyncNode) -> Finding:
+    home = (await node.opened()).home
+    now = time.time()
+    opened = []
+    for stream in home.streams(BREAKER_PREFIX):
+        events: list[Any] = [recorded.event for recorded in await home.read(stream)]
+        breaker = fold(evolve, Breaker(BreakerPolicy()), events)
+        if breaker.until is not None and breaker.until > now:
+            opened.append(f"{stream.removeprefix(BREAKER_PREFIX)} ({breaker.because})")
+    if not opened:
+        return Finding("breakers", Level.OK, "none is open")
+    todo = "see why the service behind it fails; it is tried again by itself"
+    return Finding("breakers", Level.WARNING, f"open: {'; '.join(opened[:SHOWN_MAX])}", todo)
+
+
+def _listed(heads: Sequence[Head]) -> str:
+    count = f"{len(heads):,}" if len(heads) < 1_000 else "1,000 or more"
+    more = ", …" if len(heads) > SHOWN_MAX else ""
+    return f"{count}: {', '.join(head.id for head in heads[:SHOWN_MAX])}{more}"
+
+
+def _bytes(count: int) -> str:
+    size = float(count)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

@@ -1,0 +1,193 @@
+"""What the faces show of a node's store: the same for the command line, HTTP and the console.
+
+Values are plain data, ready for JSON. What is sealed in the journal is masked here, so that no
+face can show it by mistake.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from finality.core.errors import LimitExceeded, NotFound
+from finality.core.ids import TRANSACTION_PREFIX, Position, StreamName, TransactionId
+from finality.core.protocol import Recorded
+from finality.core.secret import MASK
+from finality.node.async_node import AsyncNode
+from finality.patterns.saga import Saga, definition_of
+from finality.ports.codec import Codec
+from finality.ports.home import HEADS_MAX, Head
+from finality.ports.journal import EVENT_BYTES_MAX
+
+TAIL_POSITIONS_MAX = 200_000  # How far back the tail looks for events that were asked for: about a second.
+TAIL_PAGE = 2_000
+JSON_FIELDS = frozenset({"input", "result", "value"})  # Of events: what is JSON text in itself.
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event as a person or a program reads it.
+
+    Attributes:
+        by: The node that wrote it, or the person who asked for it; empty if neither is known.
+        type: The event's name, such as ``StepDone``.
+        fields: What the event says, with secrets masked.
+    """
+
+    position: int
+    stream: str
+    version: int
+    at: float
+    by: str
+    type: str
+    fields: dict[str, Any]
+
+
+async def find(node: AsyncNode, id: str) -> Head:
+    """Return a transaction's head.
+
+    Raises:
+        NotFound: No transaction has this id; the message names one that is like it.
+    """
+    context = await node.opened()
+    head = context.home.find(TransactionId(id))
+    if head is None:
+        close = get_close_matches(id, [str(head.id) for head in context.home.heads(limit=HEADS_MAX)], n=1)
+        hint = f"did you mean {close[0]!r}?" if close else "`finality transaction list` shows what there is"
+        raise NotFound(f"no transaction has the id {id!r} in {node.settings.url}; {hint}", transaction_id=id)
+    return head
+
+
+async def children(node: AsyncNode, head: Head) -> list[Head]:
+    """Return the heads of the transactions that are steps of this one."""
+    return (await node.opened()).home.children(head.key)
+
+
+async def parent(node: AsyncNode, head: Head) -> Head | None:
+    """Return the head of the transaction whose step this one is."""
+    return None if head.parent is None else (await node.opened()).home.head(head.parent)
+
+
+async def begun(node: AsyncNode, saga: Saga, id: str) -> Head | None:
+    """Return the head of what ``start`` would find, None if it would begin it; begin nothing.
+
+    Raises:
+        InputMismatch: The id is taken by a transaction with another input.
+        LimitExceeded: The input is too large.
+        DefinitionError, TypeError: The input cannot be kept.
+    """
+    context = await node.opened()
+    head = context.home.find(TransactionId(id))
+    if head is not None:
+        node._check_same(head.id, definition_of(type(saga)), saga)
+        return head
+    size = len(context.codec.encode(saga))
+    if size >= EVENT_BYTES_MAX:
+        raise LimitExceeded(
+            f"the input has {size:,} bytes and an event holds {EVENT_BYTES_MAX:,}: "
+            "keep large things elsewhere and pass where they are"
+        )
+    return None
+
+
+async def look_up(node: AsyncNode, id: str) -> Head | None:
+    """Return a transaction's head, None if there is no such transaction; costs microseconds."""
+    return (await node.opened()).home.find(TransactionId(id))
+
+
+async def history(node: AsyncNode, head: Head) -> list[Entry]:
+    """Return everything that happened to a transaction, oldest first."""
+    context = await node.opened()
+    return [entry_of(recorded, context.codec) for recorded in context.home.load(head.key)]
+
+
+async def tail(
+    node: AsyncNode, *, count: int, stream: StreamName | None = None, type: str | None = None
+) -> tuple[list[Entry], Position]:
+    """Return the newest events, oldest of them first, and the position behind them all."""
+    context = await node.opened()
+    home = context.home
+    end = home.end()
+    found: list[Entry] = []
+    upper = int(end)
+    while count and upper > 0 and len(found) < count and end - upper < TAIL_POSITIONS_MAX:
+        lower = max(upper - TAIL_PAGE, 0)
+        page = await home.page(after=Position(lower), limit=upper - lower)
+        entries = [entry_of(item, context.codec) for item in page if lower < item.position <= upper]
+        found = [entry for entry in entries if is_wanted(entry, stream, type)] + found
+        upper = lower
+    return found[-count:] if count else [], end
+
+
+async def follow(
+    node: AsyncNode, *, after: Position, stream: StreamName | None = None, type: str | None = None
+) -> AsyncIterator[Entry]:
+    """Yield every event behind *after*, and then each new one."""
+    context = await node.opened()
+    async for recorded in context.home.follow(after=after):
+        entry = entry_of(recorded, context.codec)
+        if is_wanted(entry, stream, type):
+            yield entry
+
+
+async def page(node: AsyncNode, *, after: Position) -> list[Entry]:
+    """Return the events behind *after*, a page of them; empty at the end."""
+    context = await node.opened()
+    return [entry_of(recorded, context.codec) for recorded in await context.home.page(after=after)]
+
+
+async def stream_named(node: AsyncNode, name: str) -> StreamName:
+    """Return the stream that *name* stands for: its own name, or a transaction's id.
+
+    Raises:
+        NotFound: There is no such stream.
+    """
+    home = (await node.opened()).home
+    for stream in (StreamName(name), StreamName(TRANSACTION_PREFIX + name)):
+        if await home.read(stream, limit=1):
+            return stream
+    close = get_close_matches(name, [str(head.id) for head in home.heads(limit=HEADS_MAX)], n=1)
+    hint = f"did you mean {close[0]!r}?" if close else "give a stream's name or a transaction's id"
+    raise NotFound(f"no stream has the name {name!r} in {node.settings.url}; {hint}")
+
+
+def is_wanted(entry: Entry, stream: StreamName | None, type: str | None) -> bool:
+    """Say whether the event was asked for."""
+    return stream in (None, entry.stream) and type in (None, entry.type)
+
+
+def entry_of(recorded: Recorded, codec: Codec) -> Entry:
+    """Return what *recorded* says as plain data."""
+    event = recorded.event
+    said: dict[str, Any] = json.loads(codec.encode_event(event)[1])
+    for name in JSON_FIELDS & said.keys():
+        if isinstance(said[name], str):
+            said[name] = json.loads(said[name])
+    by = said.pop("by", None) or said.get("who") or recorded.by
+    return Entry(
+        recorded.position,
+        recorded.stream,
+        recorded.version,
+        recorded.at,
+        by,
+        type(event).__name__,
+        masked(said),
+    )
+
+
+def words_of(type_name: str) -> str:
+    """Return an event's name in words: ``step done`` for ``StepDone``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type_name).lower()
+
+
+def masked(value: Any) -> Any:
+    """Return plain data with what is sealed in it masked."""
+    if isinstance(value, dict):
+        if "$secret" in value:
+            return MASK
+        return {key: masked(item) for key, item in value.items()}
+    return [masked(item) for item in value] if isinstance(value, list) else value
