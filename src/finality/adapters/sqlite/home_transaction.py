@@ -115,13 +115,15 @@ class SqliteHomeTransaction(SqliteTransaction):
 
     def _encoded(self, events: Sequence[Any]) -> list[tuple[str, bytes]]:
         assert events, "an append has at least one event"
-        rows = [self._codec.encode_event(event) for event in events]
-        for type_name, data in rows:
-            if len(data) > EVENT_BYTES_MAX:
+        encode, rows = self._codec.encode_event, []
+        for event in events:
+            row = encode(event)
+            if len(row[1]) > EVENT_BYTES_MAX:
                 raise LimitExceeded(
-                    f"event {type_name} has {len(data)} bytes: {EVENT_BYTES_MAX} is the most; "
+                    f"event {row[0]} has {len(row[1])} bytes: {EVENT_BYTES_MAX} is the most; "
                     "store the large part elsewhere and keep a reference"
                 )
+            rows.append(row)
         return rows
 
     def _insert(self, key: int, version: int, rows: list[tuple[str, bytes]]) -> None:
