@@ -152,7 +152,7 @@ class Coordinator:
     def _advance(self, drive: Drive) -> None:
         if drive.is_lost:
             return
-        if drive.state.has_ended:
+        if not drive.commands and drive.state.has_ended:
             self._let_go(drive)
             self.waiting.ended(drive.id, drive.state)
             return
