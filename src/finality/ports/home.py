@@ -126,6 +126,10 @@ class HomeTransaction(LocalTransaction, Protocol):
         """Take a semantic lock for the transaction; return the key of the holder if it is taken."""
         ...
 
+    def lock_holder(self, resource: str) -> tuple[int, float] | None:
+        """Return the key of the transaction that holds a semantic lock, and since when; None if it is free."""
+        ...
+
     def unlock_all(self, key: int) -> None:
         """Release every semantic lock of the transaction."""
         ...

@@ -56,7 +56,7 @@ class MemoryDatabase:
         self.definitions: Table[tuple[str, str], str] = Table(self.log)
         self.nodes: Table[NodeId, NodeRow] = Table(self.log)
         self.witness: Table[tuple[str, str, str], str] = Table(self.log)
-        self.locks: Table[str, int] = Table(self.log)
+        self.locks: Table[str, tuple[int, float]] = Table(self.log)
         self.open: dict[int, None] = {}
         self.events: list[Event] = []
         self.streams: dict[int, list[Event]] = {}

@@ -155,15 +155,20 @@ class MemoryHomeTransaction(MemoryTransaction):
     def lock(self, key: int, resource: str) -> int | None:
         """Take a semantic lock."""
         self._check()
-        holder = self._database.locks.get(resource)
-        if holder is None:
-            self._database.locks.put(resource, key)
-        return None if holder == key else holder
+        held = self._database.locks.get(resource)
+        if held is None:
+            self._database.locks.put(resource, (key, self.at))
+        return None if held is None or held[0] == key else held[0]
+
+    def lock_holder(self, resource: str) -> tuple[int, float] | None:
+        """Return who holds a semantic lock, and since when."""
+        self._check()
+        return self._database.locks.get(resource)
 
     def unlock_all(self, key: int) -> None:
         """Release the transaction's semantic locks."""
         self._check()
-        for resource in [resource for resource, holder in self._database.locks.rows() if holder == key]:
+        for resource in [resource for resource, holder in self._database.locks.rows() if holder[0] == key]:
             self._database.locks.put(resource, None)
 
     def define(self, kind: str, definition: str, graph: str) -> None:

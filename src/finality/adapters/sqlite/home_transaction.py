@@ -178,8 +178,14 @@ class SqliteHomeTransaction(SqliteTransaction):
         self._write("lock", (resource, key, self.at))
         if self._connection.changes():
             return None
-        holder = int(self._sql(QUERIES["lock_holder"], (resource,)).fetchone()[0])
-        return None if holder == key else holder
+        held = self.lock_holder(resource)
+        assert held is not None, f"{resource!r} could not be locked, so it is held"
+        return None if held[0] == key else held[0]
+
+    def lock_holder(self, resource: str) -> tuple[int, float] | None:
+        """Return who holds a semantic lock, and since when."""
+        row = self._sql(QUERIES["lock_holder"], (resource,)).fetchone()
+        return (int(row[0]), float(row[1])) if row else None
 
     def unlock_all(self, key: int) -> None:
         """Release the transaction's semantic locks."""

@@ -113,8 +113,8 @@ INSERT INTO finality_outbox (id, aggregatetype, aggregateid, type, payload, at) 
 INSERT INTO finality_lock (resource, stream, at) VALUES (?, ?, ?) ON CONFLICT (resource) DO NOTHING;
 
 -- name: lock_holder
--- Who has a semantic lock.
-SELECT stream FROM finality_lock WHERE resource = ?;
+-- Who has a semantic lock, and since when.
+SELECT stream, at FROM finality_lock WHERE resource = ?;
 
 -- name: unlock_all
 -- Release a transaction's semantic locks.
