@@ -81,7 +81,7 @@ class Tx:
         scope: Scope,
         codec: Codec,
         key: int | None = None,
-        on_begin: Callable[[LocalTransaction], None] | None = None,
+        on_begin: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._scope = scope
         self._codec = codec
@@ -110,16 +110,11 @@ class Tx:
         """
         await self._call(lambda local: lock(local, self._key, resource))
 
-    def _call(self, work: Callable[[Any], T]) -> Awaitable[T]:
+    async def _call(self, work: Callable[[Any], T]) -> T:
         on_begin, self._on_begin = self._on_begin, None
-        if on_begin is None:
-            return self._scope.call(work)
-
-        def begin(local: Any) -> T:
-            on_begin(local)
-            return work(local)
-
-        return self._scope.call(begin)
+        if on_begin is not None:
+            await on_begin()
+        return await self._scope.call(work)
 
 
 class TransactionScope:

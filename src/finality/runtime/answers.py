@@ -8,10 +8,13 @@ from finality.core.errors import FinalityError, Refused
 from finality.core.ids import Json
 from finality.core.participant import Answer
 from finality.core.saga import events as e
+from finality.ports.journal import EVENT_BYTES_MAX
 from finality.runtime.context import Context
 from finality.runtime.drive import Drive
 
 BECAUSE_LENGTH_MAX = 2_000  # An error text is read by people; a whole response body is not.
+RESULT_BYTES_MAX = EVENT_BYTES_MAX - 4_096  # What else an event says is shorter.
+ESCAPED_BYTES_MAX = 8  # What a character may take in the JSON string that an event holds.
 
 Asked = e.Run | e.Compensate
 
@@ -20,16 +23,40 @@ def answered(context: Context, command: Asked, result: Any) -> e.SagaSignal:
     """Return the signal of a result.
 
     Raises:
-        TypeError: The result cannot be encoded.
+        Unkeepable: The result cannot be journaled.
     """
-    if isinstance(command, e.Compensate):
+    if type(command) is e.Compensate:
         return e.CompensationSucceeded(command.step, command.attempt)
-    return e.Succeeded(command.step, context.codec.encode(result), command.attempt)
+    return e.Succeeded(command.step, kept(context, command.step, result), command.attempt)
+
+
+def kept(context: Context, branch: str, result: Any) -> Json:
+    """Return *result* as the journal keeps it.
+
+    Raises:
+        Unkeepable: It cannot be written as JSON, or is too large.
+    """
+    try:
+        text = context.codec.encode(result)
+    except TypeError as error:
+        raise Unkeepable(f"the result of {branch!r} cannot be journaled: {error}") from error
+    if len(text) > RESULT_BYTES_MAX // ESCAPED_BYTES_MAX:
+        size = len(context.codec.encode(text))
+        if size > RESULT_BYTES_MAX:
+            raise Unkeepable(
+                f"the result of {branch!r} is too large for the journal: {size} bytes, and "
+                f"{RESULT_BYTES_MAX} is the most; store it elsewhere and yield a reference"
+            )
+    return text
+
+
+class Unkeepable(Exception):
+    """A step's result cannot be journaled. Another attempt would yield another such result."""
 
 
 def erred(context: Context, drive: Drive, command: Asked, error: BaseException) -> e.SagaSignal:
     """Return the signal of an exception: a refusal, or a technical failure."""
-    because = context.redact(describe(error), drive.secrets)
+    because = reason(context, drive, error)
     environment = context.environment
     now, chance = environment.now(), environment.chance()
     if isinstance(command, e.Compensate):
@@ -37,7 +64,8 @@ def erred(context: Context, drive: Drive, command: Asked, error: BaseException) 
         return e.CompensationErred(command.step, command.attempt, because, now, chance, is_final)
     if isinstance(error, Refused):
         return e.RefusedBy(command.step, command.attempt, because)
-    return e.Failed(command.step, command.attempt, because, now, chance)
+    is_final = isinstance(error, Unkeepable)
+    return e.Failed(command.step, command.attempt, because, now, chance, is_final)
 
 
 def told(context: Context, command: Asked, answer: Answer) -> e.SagaSignal:
@@ -49,9 +77,15 @@ def told(context: Context, command: Asked, answer: Answer) -> e.SagaSignal:
     return e.Succeeded(command.step, Json(answer.value), command.attempt)
 
 
+def reason(context: Context, drive: Drive, error: BaseException) -> str:
+    """Return an error as one line for the journal, without the saga's secrets."""
+    # Masked before it is cut: half a secret would not be found.
+    return context.redact(describe(error), drive.secrets)[:BECAUSE_LENGTH_MAX]
+
+
 def describe(error: BaseException) -> str:
-    """Return an error as one line for the journal: our own by their message, others by type too."""
+    """Return an error as one line: our own and what a result breaks by the message, others by type too."""
     text = str(error)
-    if not isinstance(error, FinalityError):
-        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return text[:BECAUSE_LENGTH_MAX]
+    if isinstance(error, FinalityError | Unkeepable):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,4 +1,8 @@
-"""What a step's function is called with: needed results, the item, the signal, the attempt, tx."""
+"""What a step's function is called with: needed results, the item, the signal, the attempt, tx.
+
+What is decoded here was journaled before, so a value that cannot be read is nobody's answer: the
+saga is parked, a person is told why, and can have it tried again.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,16 @@ from typing import Any
 from finality.core.ids import Json, TransactionId
 from finality.core.saga import SagaState
 from finality.core.saga.events import split_branch
-from finality.ports.codec import Codec
-from finality.runtime.definition import Action, Attempt, Source, StepCode
+from finality.core.secret import secret_values
+from finality.ports.codec import Codec, DecodeError
+from finality.runtime.definition import Action, Attempt, Parameter, Source, StepCode
 from finality.runtime.drive import Drive
+
+SEALED = '"$secret"'  # What every sealed secret has in its journaled text.
+
+
+class Unreadable(Exception):
+    """The journal holds something for a step that cannot be read as what its code takes."""
 
 
 def key_of(id: TransactionId, branch: str, *, is_undo: bool) -> str:
@@ -33,26 +44,39 @@ def call(
 
     Args:
         own: For a compensation, what its action yielded; None when that is not known.
+
+    Raises:
+        Unreadable: What the journal holds for it cannot be read.
+        Exception: Whatever the action raises.
     """
     arguments: list[Any] = []
     for parameter in action.parameters:
-        match parameter.source:
-            case Source.TX:
-                arguments.append(tx)
-            case Source.RESULT:
-                text = (
-                    own
-                    if is_undo and parameter.key == split_branch(branch)[0]
-                    else _result(state, parameter.key)
-                )
-                arguments.append(None if text is None else codec.decode(text, parameter.type))
-            case Source.ITEM:
-                arguments.append(items_of(drive, state, codec, branch)[split_branch(branch)[1] or 0])
-            case Source.SIGNAL:
-                arguments.append(codec.decode(state.signals[parameter.key], parameter.type))
-            case Source.ATTEMPT:
-                arguments.append(_attempt(drive, state, branch, attempt, is_undo=is_undo))
+        source = parameter.source
+        if source is Source.TX:
+            arguments.append(tx)
+        elif source is Source.RESULT:
+            is_own = is_undo and parameter.key == split_branch(branch)[0]
+            text = own if is_own else _result(state, parameter.key)
+            arguments.append(None if text is None else _decoded(drive, codec, text, parameter))
+        elif source is Source.ITEM:
+            arguments.append(items_of(drive, state, codec, branch)[split_branch(branch)[1] or 0])
+        elif source is Source.SIGNAL:
+            arguments.append(_decoded(drive, codec, state.signals[parameter.key], parameter))
+        else:
+            arguments.append(_attempt(drive, state, branch, attempt, is_undo=is_undo))
     return action.function(drive.saga, *arguments)
+
+
+def _decoded(drive: Drive, codec: Codec, text: Json, parameter: Parameter) -> Any:
+    try:
+        value = codec.decode(text, parameter.type)
+    except DecodeError as error:
+        what = "signal" if parameter.source is Source.SIGNAL else "the result of step"
+        raise Unreadable(f"{what} {parameter.key!r} cannot be read: {error}") from error
+    if SEALED in text:
+        # An error of the step's may quote what it was given, so this is masked from now on, too.
+        drive.secrets = tuple({*drive.secrets, *secret_values(value)})
+    return value
 
 
 def _result(state: SagaState, step: str) -> Json | None:
@@ -61,7 +85,12 @@ def _result(state: SagaState, step: str) -> Json | None:
 
 
 def items_of(drive: Drive, state: SagaState, codec: Codec, branch: str) -> list[Any]:
-    """Return the list that the branch's step runs over."""
+    """Return the list that the branch's step runs over.
+
+    Raises:
+        Unreadable: The journal holds no such list.
+        Exception: Whatever the saga's own code raises.
+    """
     step = split_branch(branch)[0]
     items = drive.items.get(step)
     if items is None:

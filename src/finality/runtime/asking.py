@@ -12,7 +12,6 @@ What is not one commit with its event is announced first (``AboutToRun``): recor
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -29,18 +28,19 @@ from finality.ports.environment import (
     STEP_AFTER,
     STEP_BEFORE,
 )
-from finality.runtime.answers import Asked, answered, describe, erred, told
-from finality.runtime.arguments import call
+from finality.ports.store import Scope
+from finality.runtime.answers import Asked, answered, erred, kept, reason, told
+from finality.runtime.arguments import Unreadable, call
 from finality.runtime.breakers import Breakers
 from finality.runtime.context import Context
-from finality.runtime.definition import Action, StepCode, Style
+from finality.runtime.definition import Action, Source, StepCode, Style
 from finality.runtime.drive import Drive
+from finality.runtime.telling import Telling
 from finality.runtime.turns import NotAwaited, ScopeTurn, Settled, SignalTurn, StepTurn
-from finality.runtime.witness import NULL, TestifyTurn, WitnessedTurn, known_answer, refusal
-
-log = logging.getLogger("finality.coordinator")
+from finality.runtime.witness import NULL, KnownAlready, TestifyTurn, WitnessedTurn, known_answer, refusal
 
 TIMED_OUT = "no answer within {seconds:g} seconds"
+CANCEL_SECONDS = 1.0  # For a cancelled step to leave; one that will not is left behind.
 
 
 class AnsweredBefore(BaseException):
@@ -61,13 +61,10 @@ class Asking:
         self._context = context
         self._breakers = breakers
         self._settled = settled
+        self._tell = Telling(context, breakers, settled)
+        self.signal = self._tell.signal
         self._submit = context.home.submit
         self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def is_idle(self) -> bool:
-        """Say whether no task is under way."""
-        return not self._tasks
 
     def ask(self, drive: Drive, command: Asked) -> None:
         """Ask the branch, unless it is being asked already."""
@@ -87,7 +84,7 @@ class Asking:
         action = code.compensation if is_undo else code.action
         assert action is not None, f"step {name!r} has nothing to run"
         if code.breaker is not None:
-            self._spawn(self._through_breaker(drive, command, code, action))
+            self._spawn(self._through_breaker(drive, command, code, action), drive, command.step)
         else:
             self._ask(drive, command, code, action)
 
@@ -104,7 +101,7 @@ class Asking:
         name, is_undo = command.step, type(command) is e.Compensate
         step = drive.definition.graph.by_name.get(name) or drive.state.step_of(name)
         if step.is_local and action.style is Style.TURN and code.store is None:
-            self._context.home.submit(StepTurn(self._context, drive, command, action, self._settled))
+            self._submit_turn(drive, command, code, action)
         elif step.is_local or is_undo:
             self._perform(drive, command, code, action)
         else:
@@ -112,26 +109,52 @@ class Asking:
             signal = e.AboutToRun(name, command.attempt)
             self._context.home.submit(SignalTurn(drive, signal, announced, name))
 
-    def signal(self, drive: Drive, signal: e.SagaSignal, branch: str | None = None) -> None:
-        """Let the saga hear *signal*."""
-        self._context.home.submit(SignalTurn(drive, signal, self._settled, branch))
+    def _submit_turn(self, drive: Drive, command: Asked, code: StepCode, action: Action) -> None:
+        settled = self._settled
+        if code.breaker is not None:
+            settled = partial(self._counted, command=command, code=code)
+        self._submit(StepTurn(self._context, drive, command, action, settled))
 
-    def cancel(self) -> None:
+    def _counted(self, drive: Drive, error: BaseException | None, *, command: Asked, code: StepCode) -> None:
+        if error is None:
+            self._spawn(self._tell.count(drive, command, code), drive, "")
+        self._settled(drive, error)
+
+    async def cancel(self) -> None:
         """Stop waiting for answers; the steps that were asked will be asked again."""
-        for task in self._tasks:
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
 
-    def is_wanted(self, drive: Drive, name: str) -> bool:
-        """Evaluate the step's condition; if it does not hold, the saga hears so."""
+    def is_wanted(self, drive: Drive, name: str, *, is_waiting: bool = False) -> bool:
+        """Evaluate the step's condition; if it does not hold, the saga hears so.
+
+        Args:
+            is_waiting: The step is about to wait, so that a condition on what it waits for is
+                evaluated later, when that has come.
+        """
         step = split_branch(name)[0]
         condition = drive.definition.codes[step].condition
-        if condition is None or step in drive.state.branches:
+        if condition is None:
+            return True
+        takes_signal = any(parameter.source is Source.SIGNAL for parameter in condition.parameters)
+        if is_waiting and takes_signal:
+            return True
+        branch = drive.state.branches.get(step)
+        is_decided = not takes_signal or branch is None or branch.status not in (Status.WAITING, Status.READY)
+        if branch is not None and is_decided:
             return True
         try:
             if call(condition, drive, drive.state, self._context.codec, step):
                 return True
+        except Unreadable as error:
+            self._settled(drive, error)
+            return False
         except Exception as error:  # It is pure, so another try would raise the same.
-            self.signal(drive, e.RefusedBy(step, 1, f"its condition failed: {describe(error)}"), name)
+            because = f"its condition failed: {reason(self._context, drive, error)}"
+            self.signal(drive, e.RefusedBy(step, 1, because), name)
         else:
             self.signal(drive, e.Declined(step), name)
         drive.busy.add(name)
@@ -156,31 +179,44 @@ class Asking:
             if code.store is not None:
                 store.submit(WitnessedTurn(self._context, drive, command, action, self._heard))
             else:
-                store.submit(StepTurn(self._context, drive, command, action, self._settled))
+                self._submit_turn(drive, command, code, action)
             return
         work = self._in_scope if action.style is Style.SCOPE else self._without_store
-        self._spawn(work(drive, command, code, action))
+        self._spawn(work(drive, command, code, action), drive, command.step)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], drive: Drive, branch: str) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(partial(self._ended, drive, branch))
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, drive: Drive, branch: str, task: asyncio.Task[None]) -> None:
+        """See that no saga waits for a task that has ended without a word."""
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("a step could not be asked, a restart asks it again", exc_info=task.exception())
+        if task.cancelled() or task.exception() is None:
+            return
+        drive.busy.discard(branch)
+        self._settled(drive, task.exception())
 
     # ── Another store, plain ────────────────────────────────────────────────────────────────
 
     def _heard(
         self, drive: Drive, command: Asked, answer: Answer | None, error: BaseException | None
     ) -> None:
-        if error is not None or answer is None:
+        code = drive.definition.codes[split_branch(command.step)[0]]
+        if isinstance(error, Unreadable):
+            drive.busy.discard(command.step)
+            self._settled(drive, error)
+        elif error is not None or answer is None:
             error = error or AssertionError("a turn that is durable has its answer")
-            self.signal(drive, erred(self._context, drive, command, error), command.step)
+            self._spawn(self._tell_failure(drive, command, code, error), drive, command.step)
         else:
-            self.signal(drive, told(self._context, command, answer), command.step)
+            if code.breaker is not None:
+                self._spawn(self._tell.worked(code), drive, "")
+            self._tell.answer(drive, told(self._context, command, answer), command.step)
+
+    async def _tell_failure(self, drive: Drive, command: Asked, code: StepCode, error: BaseException) -> None:
+        tell = self._tell
+        tell.answer(drive, await tell.failed(drive, command, code, error), command.step)
 
     # ── No store ────────────────────────────────────────────────────────────────────────────
 
@@ -194,12 +230,14 @@ class Asking:
                 code, self._called(drive, command, action, None, self._own(drive, command))
             )
             signal = answered(self._context, command, result)
+        except Unreadable:
+            raise  # The saga is parked for it: nobody has answered.
         except Exception as error:  # Whatever the user's code raises is its answer.
-            signal = await self._failed(drive, command, code, error)
+            signal = await self._tell.failed(drive, command, code, error)
         else:
-            await self._worked(code)
+            await self._tell.worked(code)
         reach(COMPENSATION_AFTER if is_undo else STEP_AFTER)
-        self.signal(drive, signal, command.step)
+        self._tell.answer(drive, signal, command.step)
 
     def _own(self, drive: Drive, command: Asked) -> Json | None:
         if not isinstance(command, e.Compensate):
@@ -218,24 +256,14 @@ class Asking:
     async def _within(self, code: StepCode, work: Any) -> Any:
         if code.timeout_seconds is None:
             return await work
+        limit = asyncio.timeout(code.timeout_seconds)
         try:
-            async with asyncio.timeout(code.timeout_seconds):
+            async with limit:
                 return await work
         except TimeoutError as error:
+            if not limit.expired():
+                raise  # The step's own, from a socket perhaps.
             raise TimeoutError(TIMED_OUT.format(seconds=code.timeout_seconds)) from error
-
-    async def _failed(self, drive: Drive, command: Asked, code: StepCode, error: Exception) -> e.SagaSignal:
-        signal = erred(self._context, drive, command, error)
-        if isinstance(error, Refused):
-            await self._worked(code)
-        elif code.breaker is not None:
-            because = self._context.redact(describe(error), drive.secrets)
-            await self._breakers.failed(code.breaker, code.breaker_policy, because)
-        return signal
-
-    async def _worked(self, code: StepCode) -> None:
-        if code.breaker is not None:
-            await self._breakers.succeeded(code.breaker, code.breaker_policy)
 
     # ── A scope, in the home store or another ───────────────────────────────────────────────
 
@@ -249,66 +277,111 @@ class Asking:
         context = self._context
         reach = context.environment.reach
         is_undo = isinstance(command, e.Compensate)
-        scope = context.home.scope(f"step {command.step!r} of saga {drive.definition.kind} {drive.id}")
+        scope = context.home.scope(_name(drive, command))
         try:
             reach(COMPENSATION_BEFORE if is_undo else STEP_BEFORE)
             tx = context.scope_tx(scope, drive.key, None)
             result = await self._within(
                 code, self._called(drive, command, action, tx, self._own(drive, command))
             )
-            turn = ScopeTurn(drive, answered(context, command, result), self._settled, command.step)
+            turn = ScopeTurn(drive, answered(context, command, result), self._ended_scope, command.step)
             reach(COMPENSATION_AFTER if is_undo else STEP_AFTER)
+        except Unreadable:
+            await scope.abort()
+            raise  # The saga is parked for it: nobody has answered.
         except Exception as error:  # Whatever the user's code raises is its answer.
             await scope.abort()
-            self.signal(drive, await self._failed(drive, command, code, error), command.step)
+            self._tell.answer(drive, await self._tell.failed(drive, command, code, error), command.step)
             return
         except BaseException:
             await asyncio.shield(scope.abort())
             raise
-        await self._worked(code)
+        await self._tell.worked(code)
         try:
             await scope.commit(turn)
         except (NotAwaited, FinalityError):
-            return  # The turn's settle has heard of it, and says what is next.
+            return  # Its turn has heard of it, and says what is next.
         except Exception as error:  # A constraint that is checked at the commit: the step failed.
-            self.signal(drive, erred(context, drive, command, error), command.step)
+            self._tell.answer(drive, erred(context, drive, command, error), command.step)
+
+    def _ended_scope(self, drive: Drive, error: BaseException | None) -> None:
+        if error is None or isinstance(error, NotAwaited | FinalityError):
+            self._settled(drive, error)  # Any other is the step's own, which whoever ended the scope tells.
 
     async def _in_other_scope(self, drive: Drive, command: Asked, code: StepCode, action: Action) -> None:
+        scope = self._context.store_of(code.store).scope(_name(drive, command))
+        try:
+            answer = await self._ask_in(scope, drive, command, code, action)
+            if answer is None:
+                return
+            await scope.commit(TestifyTurn(drive, command, answer))
+        except (AnsweredBefore, KnownAlready) as known:
+            await scope.abort()
+            answer = known.answer
+        except Unreadable:
+            await scope.abort()
+            raise  # The saga is parked for it: nobody has answered.
+        except Exception as error:  # The step's answer, or why nothing of it remains in its store.
+            await scope.abort()
+            self._tell.answer(drive, await self._tell.failed(drive, command, code, error), command.step)
+            return
+        except BaseException:
+            await asyncio.shield(scope.abort())
+            raise
+        await self._tell.worked(code)
+        self._tell.answer(drive, told(self._context, command, answer), command.step)
+
+    async def _ask_in(
+        self, scope: Scope, drive: Drive, command: Asked, code: StepCode, action: Action
+    ) -> Answer | None:
+        """Run the step in *scope*; return its answer, or None if it was told already.
+
+        Raises:
+            AnsweredBefore: The store knows the answer; nothing of this scope may remain.
+        """
         context = self._context
-        store = context.store_of(code.store)
-        scope = store.scope(f"step {command.step!r} of saga {drive.definition.kind} {drive.id}")
+        reach = context.environment.reach
+        known = partial(known_answer, id=drive.id, command=command)
         own: Json | None = None
 
-        def look(tx: Any) -> None:
-            answer, _ = known_answer(tx, drive.id, command)
+        async def look() -> None:
+            answer, _ = await scope.call(known)
             if answer is not None:
                 raise AnsweredBefore(answer)
 
+        is_undo = isinstance(command, e.Compensate)
+        if is_undo:
+            # What is to be undone has to be known first; looked up in a scope of its own, so that the
+            # write turn is free while the compensation calls a service.
+            before = context.store_of(code.store).scope(_name(drive, command))
+            answer, own = await before.call(known)
+            if answer is not None:
+                await before.commit()  # An empty compensation has left its witness in it.
+                raise AnsweredBefore(answer)
+            await before.abort()
+        reach(COMPENSATION_BEFORE if is_undo else STEP_BEFORE)
+        tx = context.scope_tx(scope, None, look)
         try:
-            if isinstance(command, e.Compensate):
-                known, own = await scope.call(partial(known_answer, id=drive.id, command=command))
-                if known is not None:
-                    raise AnsweredBefore(known)
-            tx = context.scope_tx(scope, None, look)
             result = await self._within(code, self._called(drive, command, action, tx, own))
-            answer = Answer(NULL if own is not None else context.codec.encode(result))
-        except AnsweredBefore as known_before:
-            answer = known_before.answer
         except Refused as refused:
-            await scope.abort()
-            scope = store.scope(scope.name)
-            answer = refusal(context, drive, refused)
-            if isinstance(command, e.Compensate):
-                self.signal(drive, erred(context, drive, command, refused), command.step)
-                return
-        except Exception as error:  # Whatever the user's code raises is its answer.
-            await scope.abort()
-            self.signal(drive, await self._failed(drive, command, code, error), command.step)
-            return
-        turn = TestifyTurn(drive, command, answer)
-        try:
-            await scope.commit(turn)
-        except Exception as error:  # Nothing of the step remains in its store.
-            self.signal(drive, await self._failed(drive, command, code, error), command.step)
-            return
-        self.signal(drive, told(context, command, turn.answer), command.step)
+            if is_undo:
+                raise
+            await self._testify_refusal(drive, command, code, scope, refused)
+            return None
+        reach(COMPENSATION_AFTER if is_undo else STEP_AFTER)
+        return Answer(NULL if is_undo else kept(context, command.step, result))
+
+    async def _testify_refusal(
+        self, drive: Drive, command: Asked, code: StepCode, scope: Scope, refused: Refused
+    ) -> None:
+        """Leave nothing of the step but its refusal, which it must repeat if it is asked again."""
+        await scope.abort()
+        answer = refusal(self._context, drive, refused)
+        alone = self._context.store_of(code.store).scope(_name(drive, command))
+        await alone.commit(TestifyTurn(drive, command, answer))
+        await self._tell.worked(code)
+        self._tell.answer(drive, told(self._context, command, answer), command.step)
+
+
+def _name(drive: Drive, command: Asked) -> str:
+    return f"step {command.step!r} of saga {drive.definition.kind} {drive.id}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from finality.core.breaker import (
     EMPTY,
     Breaker,
@@ -29,24 +31,52 @@ class Breakers:
         self._context = context
         self._known: dict[str, tuple[Breaker, Version]] = {}
         self._tallies: dict[str, Tally] = {}
+        self._probes: dict[str, asyncio.Future[None]] = {}
 
     async def open_until(self, name: str, policy: BreakerPolicy) -> float | None:
-        """Return None if the node may call now, and otherwise when it may ask again."""
+        """Return None if the caller may call now, and otherwise when it may ask again.
+
+        While another saga of this node probes the participant, this waits for what comes of it.
+        """
         context = self._context
-        now = context.environment.now()
-        breaker = await self._tell(name, policy, CallWanted(context.node, now))
-        return None if breaker.may_call(context.node, now) else breaker.until
+        while True:
+            now = context.environment.now()
+            breaker = await self._tell(name, policy, CallWanted(context.node, now))
+            if breaker.is_closed:
+                return None
+            assert breaker.until is not None, f"breaker {name} is open until then"
+            if not breaker.may_call(context.node, now):
+                return breaker.until
+            probe = self._probes.get(name)
+            if probe is None:
+                self._probes[name] = asyncio.get_running_loop().create_future()
+                return None
+            await asyncio.wait([probe], timeout=breaker.until - now)
+            if not probe.done():
+                self._probed(name)  # It has taken too long: the next one may try.
+
+    def _probed(self, name: str) -> None:
+        probe = self._probes.pop(name, None)
+        if probe is not None and not probe.done():
+            probe.set_result(None)
 
     async def succeeded(self, name: str, policy: BreakerPolicy) -> None:
         """Hear that a call worked, which closes a breaker that was being probed."""
         self._tallies[name] = EMPTY
-        await self._tell(name, policy, CallSucceeded(self._context.node))
+        try:
+            if not self._known.get(name, (Breaker(policy), 0))[0].is_closed:
+                await self._tell(name, policy, CallSucceeded(self._context.node))
+        finally:
+            self._probed(name)
 
     async def failed(self, name: str, policy: BreakerPolicy, because: str) -> None:
         """Hear that a call failed, which may open the breaker."""
         now = self._context.environment.now()
         tally = self._tallies[name] = self._tallies.get(name, EMPTY).failed(now, policy)
-        breaker = await self._tell(name, policy, CallFailed(self._context.node, now, because, tally))
+        try:
+            breaker = await self._tell(name, policy, CallFailed(self._context.node, now, because, tally))
+        finally:
+            self._probed(name)
         if not breaker.is_closed:
             self._tallies[name] = EMPTY
 

@@ -24,7 +24,7 @@ class StartChildTurn(SignalTurn):
     def __init__(
         self, drive: Drive, step: str, definition: Definition, input: Json, now: float, settled: Settled
     ) -> None:
-        super().__init__(drive, e.ChildBegun(step, child_id(drive.id, step)), settled, step)
+        super().__init__(drive, None, settled, step)
         self._step = step
         self._definition = definition
         self._input = input
@@ -32,15 +32,19 @@ class StartChildTurn(SignalTurn):
 
     def run(self, tx: HomeTransaction) -> None:
         """Begin the child, unless the parent has turned back."""
-        super().run(tx)
-        if self._commands is None:
-            return
+        self._before = self.drive.tip
         drive, graph = self.drive, self._definition.graph
         begin = e.Begin(self._input, self._now, drive.id, self._step)
         events, state = advance(new_state(graph), begin)
-        birth = Birth(child_id(drive.id, self._step), graph.saga, graph.version, drive.key, drive.node)
+        id = child_id(drive.id, self._step)
+        birth = Birth(id, graph.saga, graph.version, drive.key, drive.node)
         # It wakes at once, so that the node's timers bring it in hand like any other.
-        tx.create(birth, events, Summary(summary_of(state, outstanding(state)).status, wake_at=0.0))
+        key = tx.create(birth, events, Summary(summary_of(state, outstanding(state)).status, wake_at=0.0))
+        if key is None:
+            because = f"its child would have the id {id}, which is taken by another saga"
+            self._record(tx, e.RefusedBy(self._step, 1, because))
+        elif not self._record(tx, e.ChildBegun(self._step, id)):
+            tx.undo()
 
 
 def heard_of_child(step: str, child: SagaState, branch_status: Status) -> e.SagaSignal | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ class Context:
         turn_tx: Makes the ``tx`` of a plain step from its turn's transaction and, in the home
             store, the saga's key.
         scope_tx: Makes the ``tx`` of an ``async`` step from its scope likewise; the function is
-            called with the transaction when it begins.
+            called before its first statement.
         definition_of: Finds, or makes and keeps, the definition of a saga class.
         graph_of: Finds the graph of a (kind, version), also of one that the node cannot drive.
         redact: Takes the secrets of a saga out of a text.
@@ -38,7 +38,7 @@ class Context:
     environment: Environment
     definitions: dict[tuple[str, str], Definition]
     turn_tx: Callable[[LocalTransaction, int | None], Any]
-    scope_tx: Callable[[Scope, int | None, Callable[[Any], None] | None], Any]
+    scope_tx: Callable[[Scope, int | None, Callable[[], Awaitable[None]] | None], Any]
     redact: Callable[[str, tuple[str, ...]], str]
     secrets_of: Callable[[Any], tuple[str, ...]]
     definition_of: Callable[[type], Definition]

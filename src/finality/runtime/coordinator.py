@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
 
@@ -24,22 +24,23 @@ from finality.core.saga import events as e
 from finality.core.saga import replay, summary_of
 from finality.core.saga.summary import NEVER
 from finality.ports.home import Head
-from finality.runtime.answers import describe
-from finality.runtime.arguments import call, items_of
+from finality.runtime.answers import kept, reason
+from finality.runtime.arguments import Unreadable, call, items_of
 from finality.runtime.asking import Asking
 from finality.runtime.breakers import Breakers
 from finality.runtime.children import StartChildTurn, heard_of_child
 from finality.runtime.context import Context
 from finality.runtime.drive import Drive
-from finality.runtime.loading import Loader
+from finality.runtime.loading import Loader, ParkTurn
 from finality.runtime.posting import PostTurn, RestTurn, StartTurn
+from finality.runtime.telling import TROUBLE_SECONDS
 from finality.runtime.turns import NotAwaited
 from finality.runtime.waiting import Waiting
 
 log = logging.getLogger("finality.coordinator")
 
 IN_FLIGHT_MAX = 1_000  # Sagas with something to do at once; the others wait on disk, not in memory.
-TROUBLE_SECONDS = 1.0  # How long a saga rests when the store is out of reach.
+TROUBLES_MAX = 5  # So often a saga is tried again after an error that nobody has foreseen.
 
 
 class Coordinator:
@@ -54,6 +55,9 @@ class Coordinator:
         self._in_flight_max = in_flight_max
         self._pending: dict[str, deque[int]] = {}
         self._pending_keys: set[int] = set()
+        self._resting: set[Drive] = set()
+        self._called: set[Drive] = set()
+        self._troubles: Counter[int] = Counter()
         self._asking = Asking(context, Breakers(context), self._settled)
         self._loader = Loader(context)
         self._is_draining = False
@@ -83,7 +87,7 @@ class Coordinator:
         for key, kind in due:
             drive = self.drives.get(key)
             if drive is not None:
-                self._refresh(drive)
+                self._look_at(drive)
             elif key not in self._pending_keys:
                 self._pending_keys.add(key)
                 self._pending.setdefault(kind, deque()).append(key)
@@ -99,7 +103,7 @@ class Coordinator:
         self._context.home.submit(turn)
         is_new = await turn.done
         if head.key in self.drives:
-            self._refresh(self.drives[head.key])
+            self._look_at(self.drives[head.key])
         self.kick()
         return is_new
 
@@ -107,9 +111,10 @@ class Coordinator:
         """Begin nothing more and wait for the steps that are under way, for so long at most."""
         self._is_draining = True
         give_up = self._loop.time() + seconds
-        while any(drive.busy for drive in self.drives.values()) and self._loop.time() < give_up:
+        # No event tells that the last one of a thousand drives is idle: it happens once in a node's life.
+        while any(drive.busy for drive in self.drives.values()) and self._loop.time() < give_up:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        self._asking.cancel()
+        await self._asking.cancel()
 
     # ── Admission: bounded, and fair between kinds ──────────────────────────────────────────
 
@@ -122,15 +127,28 @@ class Coordinator:
             self._pending_keys.discard(key)
             if keys:
                 self._pending[kind] = keys
-            self._load(key)
+            self._load(key, kind)
 
-    def _load(self, key: int) -> None:
-        loaded = self._loader.load(key)
+    def _load(self, key: int, kind: str) -> None:
+        try:
+            loaded = self._loader.load(key)
+        except Unavailable as error:
+            self._load_later(key, kind, error)
+            return
         if isinstance(loaded, Drive):
             loaded.is_claimed = True
             self._take_in_hand(loaded)
         elif loaded is not None:
+            loaded.done = partial(self._load_later, key, kind)
             self._context.home.submit(loaded)
+
+    def _load_later(self, key: int, kind: str, error: BaseException | None) -> None:
+        """Load a saga again after a while if it could not be; its head says that it is in hand."""
+        if error is None:
+            self.kick()
+        elif not isinstance(error, OutcomeUnknown):
+            log.warning("transaction %d could not be loaded, it is tried again: %s", key, error)
+            self._loop.call_later(TROUBLE_SECONDS, self.admit, [(key, kind)])
 
     # ── The loop ────────────────────────────────────────────────────────────────────────────
 
@@ -142,14 +160,42 @@ class Coordinator:
             log.info("%s", error)
             drive.is_lost = True
             self._let_go(drive)
+            # It may have come back to this node meanwhile, and then nobody else looks at it.
+            self.admit([(drive.key, drive.definition.kind)])
         elif isinstance(error, OutcomeUnknown):
             drive.is_lost = True
-        else:
-            if not isinstance(error, Unavailable):
-                log.error("saga %s could not be advanced, it is tried again", drive.id, exc_info=error)
+        elif isinstance(error, Unreadable):
+            self._park(drive, f"it cannot be read: {error}")
+        elif isinstance(error, Unavailable):
             self._loop.call_later(TROUBLE_SECONDS, self._advance, drive)
+        else:
+            self._in_trouble(drive, error)
+
+    def _in_trouble(self, drive: Drive, error: BaseException) -> None:
+        """Try again after what should not happen, and park the saga if it happens again and again."""
+        self._troubles[drive.key] += 1
+        log.error("saga %s could not be advanced", drive.id, exc_info=error)
+        if self._troubles[drive.key] < TROUBLES_MAX:
+            self._loop.call_later(TROUBLE_SECONDS, self._advance, drive)
+        else:
+            self._park(drive, f"it cannot be driven: {reason(self._context, drive, error)}")
+
+    def _park(self, drive: Drive, because: str) -> None:
+        if drive.is_lost:
+            return
+        drive.is_lost = True
+        self._let_go(drive)
+        turn = ParkTurn(drive.key, drive.version, because)
+        turn.done = partial(self._load_later, drive.key, drive.definition.kind)
+        self._context.home.submit(turn)
 
     def _advance(self, drive: Drive) -> None:
+        try:
+            self._go_on(drive)
+        except Exception as error:  # One saga that cannot go on must not stop the others.
+            self._settled(drive, error)
+
+    def _go_on(self, drive: Drive) -> None:
         if drive.is_lost:
             return
         if not drive.commands and drive.state.has_ended:
@@ -184,7 +230,7 @@ class Coordinator:
         now = self._context.environment.now()
         match command:
             case e.StartWait(step):
-                if self._asking.is_wanted(drive, step):
+                if step not in drive.busy and self._asking.is_wanted(drive, step, is_waiting=True):
                     self._signal(drive, e.WaitBegun(step, now), step)
             case e.AwaitTime(step, until):
                 if until is not None and until > now:
@@ -222,12 +268,22 @@ class Coordinator:
         self.sleeps(summary_of(drive.state, drive.commands).wake_at)
 
     def _rested(self, drive: Drive, has_news: bool, error: BaseException | None) -> None:
-        if error is not None or has_news:
+        self._resting.discard(drive)
+        is_called = drive in self._called
+        self._called.discard(drive)
+        if self.drives.get(drive.key) is not drive:
+            # It was let go of meanwhile, and its head says that it is in hand: somebody has to look.
+            if error is None and (has_news or is_called):
+                self.admit([(drive.key, drive.definition.kind)])
+        elif error is not None or has_news:
             self._settled(drive, error)
-            return
-        drive.is_claimed = False
-        if not drive.busy and self.drives.get(drive.key) is drive:
-            self._rest(drive)
+        elif is_called:
+            drive.is_claimed = True
+            self._advance(drive)
+        else:
+            drive.is_claimed = False
+            if not drive.busy:
+                self._rest(drive)
 
     def _let_go(self, drive: Drive) -> None:
         if drive.timer is not None:
@@ -235,12 +291,20 @@ class Coordinator:
         if self.drives.get(drive.key) is drive:
             del self.drives[drive.key]
             self.ids.discard(drive.id)
+            self._troubles.pop(drive.key, None)
             if self._pending:
                 self._load_more()
 
     def _refresh(self, drive: Drive) -> None:
         """Look at what somebody else has appended to a saga in our hands."""
-        self._context.home.submit(RestTurn(drive, self._rested))
+        if drive not in self._resting:
+            self._resting.add(drive)
+            self._context.home.submit(RestTurn(drive, self._rested))
+
+    def _look_at(self, drive: Drive) -> None:
+        """Let a saga in our hands go on, because something that it waits for has happened."""
+        self._called.add(drive)
+        self._refresh(drive)
 
     # ── Fan-out and children ────────────────────────────────────────────────────────────────
 
@@ -249,8 +313,11 @@ class Coordinator:
             return
         try:
             items = len(items_of(drive, drive.state, self._context.codec, step))
+        except Unreadable:
+            raise
         except Exception as error:  # It is pure, so another try would raise the same.
-            self._signal(drive, e.RefusedBy(step, 1, f"its list failed: {describe(error)}"), step)
+            because = f"its list failed: {reason(self._context, drive, error)}"
+            self._signal(drive, e.RefusedBy(step, 1, because), step)
         else:
             self._signal(drive, e.ItemsCounted(step, items), step)
 
@@ -261,9 +328,12 @@ class Coordinator:
         try:
             child = call(drive.definition.codes[step].action, drive, drive.state, context.codec, step)
             definition = context.definition_of(type(child))
-            input = context.codec.encode(child)
+            input = kept(context, step, child)
+        except Unreadable:
+            raise
         except Exception as error:  # It is pure, so another try would raise the same.
-            self._signal(drive, e.RefusedBy(step, 1, f"its child failed: {describe(error)}"), step)
+            because = f"its child failed: {reason(context, drive, error)}"
+            self._signal(drive, e.RefusedBy(step, 1, because), step)
             return
         drive.busy.add(step)
         now = context.environment.now()
@@ -278,9 +348,11 @@ class Coordinator:
         head = context.home.find(command.child)
         if step in drive.busy or head is None:
             return
-        told = [recorded.event for recorded in context.home.load(head.key)]
-        child = replay(context.graph_of(head.kind, head.definition), told)
-        signal = heard_of_child(step, child, drive.state.branches[step].status)
+        signal = None
+        if head.has_ended:
+            told = [recorded.event for recorded in context.home.load(head.key)]
+            child = replay(context.graph_of(head.kind, head.definition), told)
+            signal = heard_of_child(step, child, drive.state.branches[step].status)
         if signal is not None:
             self._signal(drive, signal, step)
         elif isinstance(command, e.UndoChild) and step not in drive.told:

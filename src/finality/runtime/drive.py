@@ -38,8 +38,8 @@ class Drive:
     """
 
     __slots__ = (
-        "busy", "commands", "definition", "id", "is_claimed", "is_lost", "items", "key", "node", "parent", "saga",
-        "secrets", "state", "timer", "tip", "told", "version",
+        "busy", "commands", "definition", "id", "is_claimed", "is_lost", "items", "key", "node", "parent",
+        "saga", "secrets", "state", "timer", "tip", "told", "version",
     )  # fmt: skip
 
     def __init__(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from finality.core.errors import NotFound
+from finality.core.errors import NotFound, Unavailable
 from finality.core.ids import Json, Version
-from finality.core.saga import Graph, SagaState, Summary, UnknownStep, replay
-from finality.core.saga.events import Migrated, Parked, Started, TakenOver
+from finality.core.saga import SagaState, Summary, UnknownStep, replay
+from finality.core.saga.events import Migrated, Parked, TakenOver
 from finality.core.saga.summary import NEVER
 from finality.ports.codec import DecodeError
 from finality.ports.home import Head, HomeTransaction
@@ -15,38 +16,46 @@ from finality.runtime.context import Context
 from finality.runtime.definition import Definition
 from finality.runtime.drive import Drive
 
+PARKED = "parked"
+
 
 class HomeKeepingTurn:
-    """A small change of one head that nobody waits for."""
+    """A small change of one head. Whoever submits it may set *done*, to hear what became of it."""
 
     def __init__(self, key: int) -> None:
         self.name = f"keeping of transaction {key}"
         self.key = key
+        self.done: Callable[[BaseException | None], None] = lambda error: None
+
+    def run(self, tx: HomeTransaction) -> None:
+        """Change it."""
+        raise NotImplementedError
 
     def forget(self) -> None:
         """Nothing in memory has changed."""
 
     def settle(self, error: BaseException | None) -> None:
-        """If it failed, the next look at the saga does it again."""
+        """Pass on what became of it."""
+        self.done(error)
 
 
 class ParkTurn(HomeKeepingTurn):
     """Parks a saga that cannot be read: a person is told why, and can have it tried again."""
 
-    def __init__(self, head: Head, because: str) -> None:
-        super().__init__(head.key)
-        self._version = head.version
+    def __init__(self, key: int, version: Version, because: str) -> None:
+        super().__init__(key)
+        self._version = version
         self._because = because
 
     def run(self, tx: HomeTransaction) -> None:
         """Record why."""
-        summary = Summary("parked", wake_at=NEVER)
+        summary = Summary(PARKED, wake_at=NEVER)
         tx.append(self.key, [Parked(self._because)], expected=self._version, summary=summary)
         tx.note(self.key, self._because)
 
 
 class LeaveTurn(HomeKeepingTurn):
-    """Leaves a saga alone that this node does not know, and says so at its head."""
+    """Leaves a saga alone that this node cannot drive, and says why at its head."""
 
     def __init__(self, key: int, note: str) -> None:
         super().__init__(key)
@@ -83,7 +92,11 @@ class Loader:
         self._context = context
 
     def load(self, key: int) -> Drive | HomeKeepingTurn | None:
-        """Return the saga's drive, or what has to be recorded instead; None if it has ended."""
+        """Return the saga's drive, or what has to be recorded instead; None if it is not ours to drive.
+
+        Raises:
+            Unavailable: The store is out of reach.
+        """
         context = self._context
         try:
             head = context.home.head(key)
@@ -92,54 +105,75 @@ class Loader:
         if head.has_ended or head.driver != context.node:
             return None
         definition = context.definitions.get((head.kind, head.definition))
-        if definition is None:
-            return self._migrated(head)
         try:
-            told = context.home.load(key)
-            state = replay(definition.graph, [recorded.event for recorded in told])
-            saga = self._saga(definition, state)
-        except (DecodeError, UnknownStep) as error:
-            return ParkTurn(head, f"it cannot be read: {error}")
-        last = told[-1].version if told else Version(0)
+            if definition is None:
+                return self._migrated(head)
+            return self._drive(head, definition)
+        except Unavailable:
+            raise
+        except Exception as error:  # Whatever is wrong with one stream, the others go on.
+            return self._parked(head, error)
+
+    def _drive(self, head: Head, definition: Definition) -> Drive | None:
+        context = self._context
+        told = context.home.load(head.key)
         for recorded in reversed(told):
             if isinstance(recorded.event, TakenOver):
                 if recorded.event.by != context.node:
                     return None
                 break
+        state = replay(definition.graph, [recorded.event for recorded in told])
+        assert state.started is not None, f"the stream of saga {head.id} does not begin with Started"
+        saga = context.codec.decode(Json(state.started.input), definition.type)
+        last = told[-1].version if told else Version(0)
         return Drive(
-            key, head.id, definition, saga, state, last,
-            node=context.node, parent=head.parent, secrets=context.secrets_of(saga),
+            head.key, head.id, definition, saga, state, last,
+            node=context.node, parent=head.parent,
+            secrets=context.secrets_of(saga) if definition.may_hold_secrets else (),
         )  # fmt: skip
 
-    def _saga(self, definition: Definition, state: SagaState) -> Any:
-        assert state.started is not None, "a stream begins with Started"
-        return self._context.codec.decode(Json(state.started.input), definition.type)
+    def _parked(self, head: Head, error: Exception) -> HomeKeepingTurn:
+        is_expected = isinstance(error, DecodeError | UnknownStep)
+        text = str(error) if is_expected else f"{type(error).__name__}: {error}"
+        because = f"it cannot be read: {text}"
+        if head.status == PARKED and head.note == because:
+            return LeaveTurn(head.key, because)  # A node before this one has said so already.
+        return ParkTurn(head.key, head.version, because)
 
     def _migrated(self, head: Head) -> HomeKeepingTurn:
         for definition in self._context.definitions.values():
             if definition.kind == head.kind and head.definition in definition.accepts:
-                unknown = self._unknown_steps(head, definition)
-                if unknown is None:
-                    return MigrateTurn(head, definition)
-                return LeaveTurn(head.key, unknown)
-        known = sorted(v for kind, v in self._context.definitions if kind == head.kind)
-        return LeaveTurn(
-            head.key,
+                why_not = self._why_not_under(definition, head)
+                return MigrateTurn(head, definition) if why_not is None else LeaveTurn(head.key, why_not)
+        return LeaveTurn(head.key, self.unknown(head))
+
+    def unknown(self, head: Head) -> str:
+        """Return why this node leaves a saga alone whose version it does not know."""
+        known = sorted(version for kind, version in self._context.definitions if kind == head.kind)
+        return (
             f"it was started by version {head.definition} of {head.kind} and this node knows "
             f"{', '.join(known) or 'none'}: run a node with the old code, or accept the old version "
-            f'with `class {head.kind}(finality.Saga, accepts=("{head.definition}",))`',
+            f'with `class {head.kind}(finality.Saga, accepts=("{head.definition}",))`'
         )
 
-    def _unknown_steps(self, head: Head, definition: Definition) -> str | None:
-        renamed = definition.accepts[head.definition]
-        told = [recorded.event for recorded in self._context.home.load(head.key)]
+    def _why_not_under(self, definition: Definition, head: Head) -> str | None:
+        renamed = dict(definition.accepts[head.definition])
+        told: list[Any] = [recorded.event for recorded in self._context.home.load(head.key)]
         try:
-            replay(definition.graph, [*told, Migrated(definition.version, head.definition, dict(renamed))])
+            state: SagaState = replay(
+                definition.graph, [*told, Migrated(definition.version, head.definition, renamed)]
+            )
         except UnknownStep as error:
-            return f"it cannot go on under version {definition.version}: {error}; give the step's new name"
+            return (
+                f"it cannot go on under version {definition.version}: {error}; give the step's new name, "
+                f'accepts={{"{head.definition}": {{"old": "new"}}}}, or run a node with the old code'
+            )
+        try:
+            assert state.started is not None, f"the stream of saga {head.id} does not begin with Started"
+            self._context.codec.decode(Json(state.started.input), definition.type)
+        except DecodeError as error:
+            return (
+                f"it cannot go on under version {definition.version}: its input does not fit, {error}; "
+                "give new fields a default, or run a node with the old code"
+            )
         return None
-
-
-def started_of(graph: Graph, told: list[Any]) -> Started | None:
-    """Return the event that began the stream."""
-    return next((r.event for r in told if isinstance(r.event, Started)), None)

@@ -15,7 +15,7 @@ from finality.core.saga import outstanding
 from finality.ports.environment import COMPENSATION_AFTER, COMPENSATION_BEFORE, STEP_AFTER, STEP_BEFORE
 from finality.ports.home import HomeTransaction
 from finality.runtime.answers import answered, erred
-from finality.runtime.arguments import call
+from finality.runtime.arguments import Unreadable, call
 from finality.runtime.context import Context
 from finality.runtime.definition import Action
 from finality.runtime.drive import Commands, Drive, Tip
@@ -130,6 +130,8 @@ class StepTurn(SignalTurn):
                 own=state.branches[command.step].result if is_undo else None,
             )  # fmt: skip
             signal = answered(context, command, answer)
+        except Unreadable:
+            raise  # The saga is parked for it: nobody has answered.
         except Exception as error:  # Whatever the user's code raises is its answer.
             tx.undo()
             signal = erred(context, drive, command, error)

@@ -15,6 +15,7 @@ from finality.ports.environment import (
     STEP_BEFORE,
 )
 from finality.ports.store import LocalTransaction
+from finality.runtime.answers import kept, reason
 from finality.runtime.arguments import call
 from finality.runtime.context import Context
 from finality.runtime.definition import Action
@@ -103,7 +104,7 @@ class WitnessedTurn:
                 self._action, drive, drive.state, context.codec, command.step,
                 tx=context.turn_tx(tx, None), attempt=command.attempt, own=own, is_undo=is_undo,
             )  # fmt: skip
-            self._answer = Answer(NULL if is_undo else context.codec.encode(result))
+            self._answer = Answer(NULL if is_undo else kept(context, command.step, result))
         except Refused as refused:
             if is_undo:
                 raise
@@ -121,6 +122,14 @@ class WitnessedTurn:
         self._heard(self._drive, self._command, self._answer, error)
 
 
+class KnownAlready(Exception):
+    """The store has another answer of the branch: nothing of this scope may remain."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__("the store has an answer of this branch already")
+        self.answer = answer
+
+
 class TestifyTurn:
     """Ends the scope of an ``async`` step in another store with its witness."""
 
@@ -128,17 +137,20 @@ class TestifyTurn:
 
     def __init__(self, drive: Drive, command: e.Run | e.Compensate, answer: Answer) -> None:
         self.name = f"step {command.step!r} of saga {drive.definition.kind} {drive.id}"
-        self.answer = answer
+        self._answer = answer
         self._drive = drive
         self._command = command
 
     def run(self, tx: LocalTransaction) -> None:
-        """Record the answer, or learn the one that was recorded before."""
+        """Record the answer.
+
+        Raises:
+            KnownAlready: There is one; the scope is aborted.
+        """
         known, _ = known_answer(tx, self._drive.id, self._command)
-        if known is None:
-            testify(tx, self._drive.id, self._command.step, operation_of(self._command), self.answer)
-        else:
-            self.answer = known
+        if known is not None:
+            raise KnownAlready(known)
+        testify(tx, self._drive.id, self._command.step, operation_of(self._command), self._answer)
 
     def forget(self) -> None:
         """Nothing in memory has changed."""
@@ -149,5 +161,4 @@ class TestifyTurn:
 
 def refusal(context: Context, drive: Drive, refused: Refused) -> Answer:
     """Return the answer that a refusal is, without the saga's secrets."""
-    because = context.redact(refused.because, drive.secrets)
-    return Answer(context.codec.encode(because), is_refusal=True)
+    return Answer(context.codec.encode(reason(context, drive, refused)), is_refusal=True)
