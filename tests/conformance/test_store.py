@@ -495,6 +495,19 @@ def test_a_scope_that_breaks_a_deferred_rule_leaves_nothing(world: World) -> Non
     world.run(main)
 
 
+def test_a_scope_that_breaks_a_deferred_rule_leaves_no_event(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await table(home)
+        scope = home.scope("a scope")
+        await scope.call(append_to("a", 1))
+        with pytest.raises(CONSTRAINT):
+            await scope.commit(Do(execute("INSERT INTO part VALUES (99)")))
+
+        assert await home.page() == []
+
+    world.run(main)
+
+
 def test_a_scope_whose_last_turn_fails_leaves_nothing(world: World) -> None:
     async def main(home: AnyHome) -> None:
         await table(home)

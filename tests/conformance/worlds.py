@@ -72,6 +72,7 @@ class World:
 
     def __init__(self, kind: str, folder: Path) -> None:
         self.kind = kind
+        folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "home.db"
         self.environment = CountingEnvironment(is_threaded=kind == SQLITE)
         self._database = MemoryDatabase()
@@ -104,6 +105,10 @@ class World:
             try:
                 async with asyncio.timeout(30):
                     return await main(self.home())
+            except BaseException:
+                while self._opened and not self.environment.is_threaded:
+                    self._opened.pop().abandon()  # Closing would wait for the scopes that were left open.
+                raise
             finally:
                 async with asyncio.timeout(30):
                     while self._opened:

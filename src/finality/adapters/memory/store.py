@@ -36,7 +36,7 @@ class MemoryStore:
         self, database: MemoryDatabase | str | None, environment: Environment, *, name: str | None = None
     ) -> None:
         self.name = name or (database if isinstance(database, str) else "memory")
-        if database is None:
+        if not database:
             database = MemoryDatabase()
         elif isinstance(database, str):
             database = MemoryDatabase.named(database)

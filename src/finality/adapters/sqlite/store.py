@@ -254,5 +254,6 @@ class SqliteHome(SqliteStore):
 
     def changed(self) -> bool:
         """Say whether anyone has committed since the last call; this process counts, too."""
-        seen, self._seen = self._seen, self._reader.data_version()
+        # Not Connection.data_version(): that is what the cache has seen, and asks nobody.
+        seen, self._seen = self._seen, self._rows("PRAGMA data_version")[0][0]
         return seen != self._seen

@@ -1,0 +1,138 @@
+"""Kill -9 at the first durable write, at the second, and so on, until a run reaches the end untouched."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import apsw
+import pytest
+
+from finality.adapters.sqlite.store import SqliteHome
+from finality.core.ids import TransactionId
+from finality.ports.environment import COMMIT_AFTER, COMMIT_BEFORE
+from finality.ports.home import HomeTransaction
+from tests.conformance.worlds import (
+    AnyHome,
+    CountingEnvironment,
+    World,
+    append_to,
+    codec,
+    do,
+    execute,
+    prepare,
+)
+from tests.tidy.rules import ROOT
+
+GROUPS, GROUP = 2, 4  # What one life of the child writes; small, for it lives once per crash point.
+
+
+def acknowledge(what: str) -> None:
+    """Tell the parent, past every buffer, that *what* is durable."""
+    os.write(1, f"{what}\n".encode())
+
+
+async def live(path: str, dies_at: int, *, is_threaded: bool) -> None:
+    """Write business rows, events, witnesses and outbox together; die at a crash point."""
+    environment = CountingEnvironment(is_threaded=is_threaded)
+    home = SqliteHome(path, environment, codec())
+    reached = 0
+
+    def crash(point: str) -> None:
+        nonlocal reached
+        reached += point in (COMMIT_BEFORE, COMMIT_AFTER)
+        if reached == dies_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    environment.crash = crash
+    await do(home, execute("CREATE TABLE account (name TEXT PRIMARY KEY, n INTEGER)"))
+    await prepare(home, "n1")
+    acknowledge("prepared")
+
+    async def one(name: str) -> None:
+        await do(home, opened(name))
+        acknowledge(name)
+
+    for group in range(GROUPS):
+        await asyncio.gather(*(one(f"turn-{group}-{n}") for n in range(GROUP)))
+        scope = home.scope(f"scope-{group}")
+        await scope.call(opened(f"scope-{group}"))
+        await scope.commit()
+        acknowledge(f"scope-{group}")
+    await home.close()
+    acknowledge("closed")
+
+
+def opened(name: str) -> Callable[[HomeTransaction], None]:
+    """Return work that writes a row, two events, a witness and an event for the outbox."""
+
+    def work(tx: HomeTransaction) -> None:
+        tx.execute("INSERT INTO account VALUES (?, 1)", (name,))
+        append_to(name, 1, 2)(tx)
+        tx.testify(TransactionId(name), "b", "action", "1")
+        tx.publish("accounts", name, "Opened", b"{}")
+
+    return work
+
+
+def lived(path: Path, dies_at: int, *, is_threaded: bool) -> tuple[int, list[str]]:
+    """Let a child live; return how it ended and what it acknowledged."""
+    kind = "threaded" if is_threaded else "inline"
+    child = subprocess.run(
+        [sys.executable, "-m", "tests.conformance.test_crash", str(path), str(dies_at), kind],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert child.returncode in (0, -signal.SIGKILL), child.stderr
+    return child.returncode, child.stdout.split()
+
+
+def check_left_behind(path: Path, acknowledged: list[str]) -> None:
+    """See that everything acknowledged is there, and nothing half, in a file that is whole."""
+    connection = apsw.Connection(str(path))
+    assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    connection.close()
+    world = World("sqlite-inline", path.parent)
+
+    async def look(home: AnyHome) -> None:
+        if not home.query("SELECT 1 FROM sqlite_schema WHERE name = 'account'"):
+            assert acknowledged == []
+            return
+        rows = {name for (name,) in home.query("SELECT name FROM account")}
+        events = [(recorded.stream, recorded.version) for recorded in await home.page()]
+        witnesses = {id for (id,) in home.query("SELECT transaction_id FROM finality_witness")}
+        published = [key for _, key, _, _ in world.outbox(home)]
+
+        assert rows >= set(acknowledged) - {"prepared", "closed"}
+        assert sorted(events) == sorted((name, version) for name in rows for version in (1, 2))
+        assert witnesses == rows
+        assert sorted(published) == sorted(rows)
+        # What remains to be done can be done now.
+        await do(home, execute("INSERT INTO account VALUES ('afterwards', 1)"))
+
+    world.run(look)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_threaded", [True, False], ids=["threaded", "inline"])
+def test_what_was_acknowledged_survives_kill_9_and_nothing_is_half_there(
+    tmp_path: Path, is_threaded: bool
+) -> None:
+    for dies_at in range(1, 100):
+        path = tmp_path / str(dies_at) / "home.db"
+        path.parent.mkdir()
+        code, acknowledged = lived(path, dies_at, is_threaded=is_threaded)
+        check_left_behind(path, acknowledged)
+        if code == 0:
+            assert acknowledged[-1] == "closed"
+            assert dies_at > 8, "the child has more crash points than that"
+            return
+    raise AssertionError("the child never reached its end")
+
+
+if __name__ == "__main__":
+    asyncio.run(live(sys.argv[1], int(sys.argv[2]), is_threaded=sys.argv[3] == "threaded"))

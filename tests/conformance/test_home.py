@@ -1,0 +1,576 @@
+"""The promises of ``ports.home.Home``: transactions, locks, nodes and how they find their work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from finality.core.errors import LimitExceeded, NotFound, VersionConflict
+from finality.core.ids import NodeId, StreamName, TransactionId, Version, transaction_stream
+from finality.core.saga import Summary
+from finality.core.saga.events import TakenOver
+from finality.ports.home import Birth, HomeTransaction
+from finality.ports.journal import EVENT_BYTES_MAX
+from tests.conformance.worlds import (
+    ENDED,
+    RUNNING,
+    AnyHome,
+    Noted,
+    World,
+    begin,
+    do,
+    do_all,
+    node,
+    prepare,
+)
+
+N1, N2, N3 = NodeId("n1"), NodeId("n2"), NodeId("n3")
+TRIP = frozenset({"Trip@1"})
+
+
+def append(key: int, version: int, summary: Summary = RUNNING, *values: int) -> Any:
+    events = [Noted(value) for value in values or (version + 1,)]
+    return lambda tx: tx.append(key, events, expected=Version(version), summary=summary)
+
+
+def renew(name: str, *, until: float = 2_000.0) -> Any:
+    return lambda tx: tx.renew(node(name, until=until))
+
+
+def take_over(name: str, *, before: float = 1_500.0, drives: frozenset[str] = TRIP, limit: int = 100) -> Any:
+    return lambda tx: tx.take_over(NodeId(name), drives, expired_before=before, limit=limit)
+
+
+def due(name: str, now: float, limit: int = 100) -> Any:
+    return lambda tx: tx.claim_due(NodeId(name), now, limit=limit)
+
+
+# ── Streams and heads ───────────────────────────────────────────────────────────────────────
+
+
+def test_a_new_transaction_has_a_head_and_its_events(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home, "n1")
+        world.environment.time = 1_100.0
+        birth = Birth(TransactionId("t1"), "Trip", "1", None, N1)
+        waiting = Summary("waiting", wake_at=1_500.0)
+        key = await do(home, lambda tx: tx.create(birth, [Noted(1), Noted(2)], waiting))
+
+        head = home.find(TransactionId("t1"))
+        assert head is not None
+        assert (head.key, head.id, head.kind, head.definition) == (key, "t1", "Trip", "1")
+        assert (head.version, head.status, head.has_ended, head.wake_at) == (2, "waiting", False, 1_500.0)
+        assert (head.driver, head.started_at, head.updated_at) == (N1, 1_100.0, 1_100.0)
+        assert (head.parent, head.note) == (None, None)
+        assert home.head(key) == head == world.home().head(key)
+        assert [r.event for r in home.load(key)] == [Noted(1), Noted(2)]
+        assert await home.read(transaction_stream(TransactionId("t1"))) == home.load(key)
+
+    world.run(main)
+
+
+def test_an_id_is_given_once(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home)
+        birth = Birth(TransactionId("t1"), "Trip", "1")
+
+        def work(tx: HomeTransaction) -> Any:
+            return tx.create(birth, [Noted(1)], RUNNING)
+
+        first, second = await do_all(home, work, work)
+        third = await do(world.home(), work)
+
+        assert isinstance(first, int)
+        assert (second, third) == (None, None)
+        assert len(home.load(first)) == 1
+
+    world.run(main)
+
+
+def test_what_nobody_began_is_not_found(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        assert home.find(TransactionId("t1")) is None
+        assert home.load(7) == []
+        with pytest.raises(NotFound):
+            home.head(7)
+        with pytest.raises(NotFound):
+            await do(home, lambda tx: tx.head(7))
+        with pytest.raises(VersionConflict):
+            await do(home, append(7, 0))
+
+    world.run(main)
+
+
+def test_a_transaction_needs_its_definition_and_a_driver_that_has_joined(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        with pytest.raises(AssertionError, match="definition Trip@1 is not kept"):
+            await begin(home, "t1")
+        await prepare(home)
+        with pytest.raises(AssertionError, match="node n1 has not joined"):
+            await begin(home, "t1", driver="n1")
+
+        assert home.heads() == []
+
+    world.run(main)
+
+
+def test_names_learned_in_a_turn_that_failed_are_forgotten(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        def fail(tx: HomeTransaction) -> None:
+            tx.renew(node("n1"))
+            tx.define("Trip", "1", "{}")
+            tx.create(Birth(TransactionId("t0"), "Trip", "1", None, N1), [Noted(1)], RUNNING)
+            raise ValueError("no")
+
+        await do_all(home, fail)
+        await do(home, lambda tx: tx.define("Other", "1", "{}"))
+        await do(home, renew("n2"))
+        with pytest.raises(AssertionError, match="not kept"):
+            await begin(home, "t1", driver="n1")
+        await prepare(home, "n2")
+        key = await begin(home, "t1", driver="n2")
+
+        assert home.head(key).driver == "n2"
+        assert home.head(key).kind == "Trip"
+        assert [r.by for r in home.load(key)] == ["n2"]
+
+    world.run(main)
+
+
+def test_an_append_moves_the_head_along(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home, "n1")
+        key = await begin(home, "t1", driver="n1")
+        world.environment.time = 1_200.0
+        await do(home, append(key, 1, Summary("waiting", wake_at=1_300.0), 2, 3))
+
+        head = home.head(key)
+        assert (head.version, head.status, head.wake_at) == (3, "waiting", 1_300.0)
+        assert (head.started_at, head.updated_at, head.driver) == (1_000.0, 1_200.0, N1)
+        assert [r.event.value for r in home.load(key, after=Version(1))] == [2, 3]
+
+    world.run(main)
+
+
+def test_an_append_at_another_version_changes_nothing(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home)
+        key = await begin(home, "t1")
+        outcomes = await do_all(home, append(key, 0, ENDED), append(key, 2, ENDED), append(key, 1))
+
+        assert [type(outcome) for outcome in outcomes[:2]] == [VersionConflict] * 2
+        assert outcomes[2] is None
+        assert (home.head(key).version, home.head(key).has_ended) == (2, False)
+
+    world.run(main)
+
+
+def test_an_event_that_is_too_large_leaves_the_head_alone(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home)
+        key = await begin(home, "t1")
+        huge = [Noted(0, "x" * EVENT_BYTES_MAX)]
+
+        def work(tx: HomeTransaction) -> None:
+            with pytest.raises(LimitExceeded):
+                tx.append(key, huge, expected=Version(1), summary=ENDED)
+            tx.append(key, [Noted(2)], expected=Version(1), summary=RUNNING)
+
+        await do(home, work)
+
+        assert [r.event.value for r in home.load(key)] == [1, 2]
+
+    world.run(main)
+
+
+def test_a_turn_sees_what_it_has_written_itself(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home)
+        key = await begin(home, "t1")
+
+        def work(tx: HomeTransaction) -> Any:
+            tx.append(key, [Noted(2)], expected=Version(1), summary=Summary("waiting", wake_at=5.0))
+            return tx.head(key), tx.read(key), tx.read(key, after=Version(1))
+
+        head, whole, rest = await do(home, work)
+
+        assert (head.version, head.status, head.wake_at) == (2, "waiting", 5.0)
+        assert [r.event.value for r in whole] == [1, 2]
+        assert [r.version for r in rest] == [2]
+
+    world.run(main)
+
+
+def test_nobody_sees_a_transaction_that_is_not_committed(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home)
+        key = await begin(home, "t1")
+        birth = Birth(TransactionId("t2"), "Trip", "1")
+        scope = home.scope("a scope")
+        await scope.call(lambda tx: tx.create(birth, [Noted(1)], RUNNING))
+        await scope.call(append(key, 1, ENDED))
+        await scope.call(lambda tx: tx.define("Trip", "2", "{}"))
+
+        for store in (home, world.home()):
+            assert [head.id for head in store.heads()] == ["t1"]
+            assert (store.head(key).version, store.find(TransactionId("t2"))) == (1, None)
+            assert (len(store.load(key)), store.definition("Trip", "2")) == (1, None)
+
+        await scope.commit()
+
+        assert [(head.id, head.has_ended) for head in home.heads()] == [("t2", False), ("t1", True)]
+
+    world.run(main)
+
+
+def test_heads_come_newest_first_by_page_and_by_filter(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home)
+        await do(home, lambda tx: tx.define("Order", "1", "{}"))
+        keys = [await begin(home, f"t{n}", summary=ENDED if n % 2 else RUNNING) for n in range(5)]
+        birth = Birth(TransactionId("o"), "Order", "1")
+        order = await do(home, lambda tx: tx.create(birth, [Noted(1)], Summary("stuck", wake_at=9.0)))
+
+        def found(**filters: Any) -> list[int]:
+            return [head.key for head in home.heads(**filters)]
+
+        assert found() == [order, *reversed(keys)]
+        assert found(limit=2) == [order, keys[4]]
+        assert found(before=keys[4], limit=2) == [keys[3], keys[2]]
+        assert found(before=keys[0]) == []
+        assert found(kind="Order") == found(status="stuck") == [order]
+        assert found(is_open=True) == [order, keys[4], keys[2], keys[0]]
+        assert found(is_open=False, kind="Trip") == [keys[3], keys[1]]
+        assert found(status="running", before=keys[4]) == [keys[2], keys[0]]
+        assert home.counts() == {("Trip", "running"): 3, ("Trip", "completed"): 2, ("Order", "stuck"): 1}
+
+    world.run(main)
+
+
+def test_streams_that_are_no_transactions_have_no_head(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await home.append(transaction_stream(TransactionId("x")), [Noted(1)], expected=Version(0))
+
+        assert home.heads() == []
+        assert home.find(TransactionId("x")) is None
+        assert home.counts() == {}
+
+    world.run(main)
+
+
+def test_children_are_found_by_their_parent(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home)
+        parent = await begin(home, "p")
+        children = [await begin(home, f"c{n}", parent=parent) for n in range(2)]
+        await begin(home, "other")
+
+        assert [head.key for head in home.children(parent)] == children
+        assert [head.parent for head in home.children(parent)] == [parent, parent]
+        assert home.children(children[0]) == []
+
+    world.run(main)
+
+
+def test_a_note_comes_and_goes(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home)
+        key = await begin(home, "t1")
+        await do(home, lambda tx: tx.note(key, "no code for it"))
+
+        assert home.head(key).note == "no code for it"
+
+        await do(home, lambda tx: tx.note(key, None))
+
+        assert home.head(key).note is None
+
+    world.run(main)
+
+
+def test_a_definition_is_kept_and_may_be_told_again(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home)
+        key = await begin(home, "t1")
+        await do(home, lambda tx: tx.define("Trip", "1", '{"steps":[]}'))
+        await do(home, lambda tx: tx.define("Trip", "2", '{"steps":[1]}'))
+
+        assert home.definition("Trip", "1") == '{"steps":[]}'
+        assert home.definition("Trip", "3") is None
+        assert home.head(key).definition == "1"
+
+        await do(home, lambda tx: tx.note(key, "old"))
+        await do(home, lambda tx: tx.migrate(key, "Trip", "2"))
+
+        assert (home.head(key).definition, home.head(key).note) == ("2", None)
+        with pytest.raises(AssertionError, match="not kept"):
+            await do(home, lambda tx: tx.migrate(key, "Trip", "9"))
+
+    world.run(main)
+
+
+# ── Waking ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_is_due_is_claimed_once_earliest_first(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home, "n1", "n2")
+        late, soon, later = [
+            await begin(home, f"t{at}", driver="n1", summary=Summary("waiting", wake_at=float(at)))
+            for at in (20, 10, 30)
+        ]
+        await begin(home, "in hand", driver="n1")
+        await begin(home, "ended", driver="n1", summary=Summary("completed", wake_at=1.0, has_ended=True))
+        await begin(home, "n2's", driver="n2", summary=Summary("waiting", wake_at=5.0))
+
+        assert home.next_wake(N1) == 10.0
+        assert home.next_wake(N2) == 5.0
+        assert home.next_wake(NodeId("nobody")) is None
+        assert await do(home, due("n1", 9.9)) == []
+        assert await do(home, due("n1", 20.0, limit=1)) == [(soon, "Trip")]
+        assert await do(home, due("n1", 20.0)) == [(late, "Trip")]
+        assert await do(home, due("n1", 20.0)) == []
+        assert home.head(soon).wake_at is None
+        assert home.next_wake(N1) == 30.0
+
+        await do(home, lambda tx: tx.set_wake(soon, 25.0))
+        await do(home, lambda tx: tx.wake(later))
+
+        assert home.next_wake(N1) == 0.0
+        assert await do(home, due("n1", 25.0)) == [(later, "Trip"), (soon, "Trip")]
+        assert home.next_wake(N1) is None
+
+    world.run(main)
+
+
+def test_a_transaction_that_has_ended_never_wakes(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home, "n1")
+        key = await begin(home, "t1", driver="n1")
+        await do(home, append(key, 1, ENDED))
+        await do_all(home, lambda tx: tx.wake(key), lambda tx: tx.set_wake(key, 1.0))
+
+        assert home.head(key).wake_at is None
+        assert await do(home, due("n1", 99.0)) == []
+
+    world.run(main)
+
+
+def test_a_commit_anywhere_is_noticed(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        other = world.home()
+        home.changed()
+
+        assert not home.changed()
+
+        await prepare(other)
+
+        assert home.changed()
+        assert not home.changed()
+
+    world.run(main)
+
+
+# ── Semantic locks ──────────────────────────────────────────────────────────────────────────
+
+
+def test_a_lock_has_one_holder_until_it_is_released(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home)
+        first, second = await begin(home, "t1"), await begin(home, "t2")
+
+        assert await do(home, lambda tx: tx.lock(first, "seat 12A")) is None
+        assert await do(home, lambda tx: tx.lock(first, "seat 12A")) is None
+        assert await do(home, lambda tx: tx.lock(second, "seat 12A")) == first
+        assert await do(home, lambda tx: tx.lock(second, "seat 12B")) is None
+
+        await do(home, lambda tx: tx.unlock_all(first))
+
+        assert await do(world.home(), lambda tx: tx.lock(second, "seat 12A")) is None
+        assert await do(home, lambda tx: tx.lock(first, "seat 12B")) == second
+
+    world.run(main)
+
+
+def test_a_lock_says_who_holds_it_and_since_when(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home)
+        first, second = await begin(home, "t1"), await begin(home, "t2")
+
+        assert await do(home, lambda tx: tx.lock_holder("seat 12A")) is None
+
+        await do(home, lambda tx: tx.lock(first, "seat 12A"))
+        world.environment.time += 60
+        await do(home, lambda tx: tx.lock(second, "seat 12A"))
+
+        assert await do(home, lambda tx: tx.lock_holder("seat 12A")) == (first, 1_000.0)
+
+    world.run(main)
+
+
+def test_locks_go_with_the_end_of_their_transaction(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home)
+        first, second = await begin(home, "t1"), await begin(home, "t2")
+        await do_all(home, lambda tx: tx.lock(first, "a"), lambda tx: tx.lock(first, "b"))
+        await do(home, append(first, 1))
+
+        assert await do(home, lambda tx: tx.lock(second, "a")) == first
+
+        await do(home, append(first, 2, ENDED))
+
+        assert await do(home, lambda tx: [tx.lock(second, "a"), tx.lock(second, "b")]) == [None, None]
+
+    world.run(main)
+
+
+def test_a_lock_of_a_turn_that_failed_is_not_held(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home)
+        first, second = await begin(home, "t1"), await begin(home, "t2")
+
+        def fail(tx: HomeTransaction) -> None:
+            assert tx.lock(first, "a") is None
+            raise ValueError("no")
+
+        outcomes = await do_all(home, fail, lambda tx: tx.lock(second, "a"))
+
+        assert outcomes[1] is None
+
+    world.run(main)
+
+
+# ── Nodes ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_nodes_are_listed_newest_first_with_what_they_last_said(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home, "n1", "n2")
+        await do(home, lambda tx: tx.renew(node("n1", until=3_000.0, drives=frozenset({"A@1", "B@2"}))))
+
+        assert [row.id for row in home.nodes()] == ["n2", "n1"]
+        assert home.nodes()[1] == node("n1", until=3_000.0, drives=frozenset({"A@1", "B@2"}))
+
+    world.run(main)
+
+
+def test_a_node_that_leaves_lets_go_of_what_it_drove(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home, "n1", "n2")
+        sleeping = await begin(home, "t1", driver="n1", summary=Summary("waiting", wake_at=50.0))
+        in_hand = await begin(home, "t2", driver="n1")
+        ended = await begin(home, "t3", driver="n1", summary=ENDED)
+        others = await begin(home, "t4", driver="n2")
+        await do(home, lambda tx: tx.leave(N1))
+
+        assert [home.head(key).driver for key in (sleeping, in_hand, ended, others)] == [None, None, N1, N2]
+        assert [home.head(key).wake_at for key in (sleeping, in_hand)] == [50.0, 0.0]
+        assert {row.id: row.lease_until for row in home.nodes()} == {N1: 0.0, N2: 2_000.0}
+
+    world.run(main)
+
+
+def test_the_transactions_of_dead_nodes_and_of_none_are_taken_over(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home, "n1", "n2", "n3")
+        await do_all(home, renew("n1", until=1_400.0), renew("n2", until=1_499.0), renew("n3"))
+        of_n1, of_n2 = await begin(home, "t1", driver="n1"), await begin(home, "t2", driver="n2")
+        of_n3, of_none = await begin(home, "t3", driver="n3"), await begin(home, "t4")
+        ended = await begin(home, "t5", driver="n1", summary=ENDED)
+
+        assert await do(home, take_over("n3")) == 3
+        assert await do(home, take_over("n3")) == 0
+        assert [home.head(key).driver for key in (of_n1, of_n2, of_n3, of_none, ended)] == [N3] * 4 + [N1]
+        assert [home.head(key).version for key in (of_n1, of_n3, ended)] == [2, 1, 1]
+        assert [home.load(key)[-1].event for key in (of_n1, of_n2, of_none)] == [
+            TakenOver("n3", "n1"), TakenOver("n3", "n2"), TakenOver("n3", ""),
+        ]  # fmt: skip
+        assert [r.by for r in home.load(of_n1)][-1] == "n3"
+
+    world.run(main)
+
+
+def test_the_fence_holds_off_the_node_that_was_taken_from(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home, "n1", "n2")
+        key = await begin(home, "t1", driver="n1")
+        other = world.home()
+        await do(other, renew("n2"))
+        await do(other, take_over("n2", before=5_000.0))
+
+        with pytest.raises(VersionConflict):
+            await do(home, append(key, 1, ENDED))
+        await do(other, append(key, 2, ENDED))
+
+        assert home.head(key).has_ended
+
+    world.run(main)
+
+
+def test_only_known_definitions_are_taken_over(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home, "n1")
+        await do(home, lambda tx: tx.define("Trip", "2", "{}"))
+        old, new = await begin(home, "t1"), await begin(home, "t2", definition="2")
+
+        assert await do(home, take_over("n1", drives=frozenset({"Trip@2", "Other@1"}))) == 1
+        assert [home.head(key).driver for key in (old, new)] == [None, N1]
+        assert await do(home, take_over("n1", drives=frozenset())) == 0
+
+    world.run(main)
+
+
+def test_what_is_taken_over_wakes_at_its_time_and_at_once_if_it_was_in_hand(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home, "n1", "n2")
+        in_hand = await begin(home, "t1", driver="n1")
+        sleeping = await begin(home, "t2", driver="n1", summary=Summary("waiting", wake_at=50.0))
+        undoing = await begin(home, "t3", driver="n1", summary=Summary("compensating", wake_at=60.0))
+        noted = await begin(home, "t4")
+        await do(home, lambda tx: tx.note(noted, "nobody knows it"))
+        await do(home, take_over("n2", before=5_000.0))
+
+        assert [home.head(key).wake_at for key in (in_hand, sleeping, undoing)] == [0.0, 50.0, 0.0]
+        assert home.head(noted).note is None
+        assert home.next_wake(N2) == 0.0
+        assert home.next_wake(N1) is None
+
+    world.run(main)
+
+
+def test_a_takeover_keeps_to_its_limit(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home, "n1", "n2")
+        for n in range(3):
+            await begin(home, f"t{n}", driver="n1")
+            await begin(home, f"u{n}")
+
+        assert [await do(home, take_over("n2", before=5_000.0, limit=4)) for _ in range(3)] == [4, 2, 0]
+
+    world.run(main)
+
+
+def test_a_node_does_not_take_over_from_itself(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home, "n1")
+        key = await begin(home, "t1", driver="n1")
+
+        assert await do(home, take_over("n1", before=9_000.0)) == 0
+        assert home.head(key).version == 1
+
+    world.run(main)
+
+
+def test_streams_are_listed_by_prefix_and_the_journal_says_where_it_ends(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        assert home.end() == 0
+
+        for name in ("breaker/b", "breaker/a", "breakers", "transaction/t"):
+            await home.append(StreamName(name), [Noted(1)], expected=Version(0))
+
+        assert home.streams("breaker/") == ["breaker/a", "breaker/b"]
+        assert home.streams("breaker", limit=2) == ["breaker/a", "breaker/b"]
+        assert home.streams("x") == []
+        assert home.end() == (await home.page())[-1].position
+
+    world.run(main)
