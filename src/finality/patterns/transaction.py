@@ -11,18 +11,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from finality.core.errors import Conflict, DefinitionError
+from finality.patterns.countermeasures import commutative_update, reread_value, semantic_lock
+from finality.patterns.countermeasures.commutative_update import Number
+from finality.patterns.countermeasures.reread_value import Seen
+from finality.patterns.countermeasures.semantic_lock import LockHolder
+from finality.patterns.countermeasures.sql import Where
+from finality.patterns.countermeasures.version_file import SyncVersionFile, VersionFile
 from finality.ports.codec import Codec
-from finality.ports.home import HomeTransaction
 from finality.ports.store import LocalTransaction, Rows, Scope
 
 T = TypeVar("T")
-
-
-class Locked(Conflict):
-    """Another saga holds the semantic lock and has not ended; trying again later is likely to work."""
-
-    code = "locked"
 
 
 class SyncTx:
@@ -50,27 +48,73 @@ class SyncTx:
         payload = self._codec.encode(event).encode()
         self._local.publish(topic, key, type(event).__name__, payload)
 
+    # ── Countermeasures: what stands in for isolation ───────────────────────────────────────
+
     def lock(self, resource: str) -> None:
         """Take a semantic lock for the saga, from this step until the saga has ended.
 
+        Take it before the pivot: behind it a saga that waits for another cannot be undone. A
+        child's lock is held until the saga at the top has ended.
+
         Raises:
-            Locked: Another saga holds it; the step is tried again later.
+            Locked: Another saga holds it; the step is tried again as its retry says.
             DefinitionError: There is no saga here, or the step works in another store.
         """
-        lock(self._local, self._key, resource)
+        semantic_lock.lock(self._local, self._key, resource)
 
+    def lock_holder(self, resource: str) -> LockHolder | None:
+        """Return which saga holds the semantic lock on *resource*; None if it is free.
 
-def lock(local: Any, key: int | None, resource: str) -> None:
-    """Take the semantic lock on *resource* for the saga with *key*."""
-    if key is None:
-        raise DefinitionError(
-            f"cannot lock {resource!r}: semantic locks belong to sagas and are kept in the home store; "
-            "take it in a step that works there"
-        )
-    home: HomeTransaction = local
-    holder = home.lock(key, resource)
-    if holder is not None:
-        raise Locked(f"{resource!r} is locked: saga {home.head(holder).id} has not ended; it is tried again")
+        Raises:
+            DefinitionError: This is not the home store.
+        """
+        return semantic_lock.lock_holder(self._local, resource)
+
+    def add(
+        self,
+        table: str,
+        where: Where,
+        /,
+        *,
+        at_least: Number | None = None,
+        at_most: Number | None = None,
+        **changes: Number,
+    ) -> None:
+        """Add each of *changes* to its column in one row: a commutative update.
+
+        ``tx.add("accounts", {"id": 1}, balance=-100, at_least=0)``; what undoes it is the opposite.
+
+        Args:
+            where: The row's key, by column.
+            at_least: No changed column may end up below it, *at_most* none above it.
+
+        Raises:
+            Refused: A bound would be broken; nothing was changed.
+            LookupError: There is no such row, there are several, or a column of it is null.
+            ValueError: A name is no plain name.
+        """
+        commutative_update.add(self._local, table, where, changes, at_least=at_least, at_most=at_most)
+
+    def see(self, table: str, where: Where, /, *columns: str) -> Seen:
+        """Return what *columns* of one row hold; yield it from the step, to reread it in a later one.
+
+        Raises:
+            LookupError: There are several such rows.
+            ValueError: A name is no plain name.
+        """
+        return reread_value.see(self._local, table, where, columns)
+
+    def reread(self, seen: Seen) -> None:
+        """See that a row is still what it was when the saga saw it, in the pivot at the latest.
+
+        Raises:
+            Changed: It is not; the saga is undone.
+        """
+        reread_value.reread(self._local, seen)
+
+    def version_file(self, name: str) -> SyncVersionFile:
+        """Return the record of which operations on a thing have arrived in this store."""
+        return SyncVersionFile(self._local, name)
 
 
 class Tx:
@@ -101,14 +145,70 @@ class Tx:
         payload = self._codec.encode(event).encode()
         await self._call(lambda local: local.publish(topic, key, type(event).__name__, payload))
 
+    # ── Countermeasures: what stands in for isolation ───────────────────────────────────────
+
     async def lock(self, resource: str) -> None:
         """Take a semantic lock for the saga, from this step until the saga has ended.
 
+        See ``SyncTx.lock``.
+
         Raises:
-            Locked: Another saga holds it; the step is tried again later.
+            Locked: Another saga holds it; the step is tried again as its retry says.
             DefinitionError: There is no saga here, or the step works in another store.
         """
-        await self._call(lambda local: lock(local, self._key, resource))
+        await self._call(lambda local: semantic_lock.lock(local, self._key, resource))
+
+    async def lock_holder(self, resource: str) -> LockHolder | None:
+        """Return which saga holds the semantic lock on *resource*; None if it is free.
+
+        Raises:
+            DefinitionError: This is not the home store.
+        """
+        return await self._call(lambda local: semantic_lock.lock_holder(local, resource))
+
+    async def add(
+        self,
+        table: str,
+        where: Where,
+        /,
+        *,
+        at_least: Number | None = None,
+        at_most: Number | None = None,
+        **changes: Number,
+    ) -> None:
+        """Add each of *changes* to its column in one row: a commutative update. See ``SyncTx.add``.
+
+        Raises:
+            Refused: A bound would be broken; nothing was changed.
+            LookupError: There is no such row, there are several, or a column of it is null.
+            ValueError: A name is no plain name.
+        """
+        await self._call(
+            lambda local: commutative_update.add(
+                local, table, where, changes, at_least=at_least, at_most=at_most
+            )
+        )
+
+    async def see(self, table: str, where: Where, /, *columns: str) -> Seen:
+        """Return what *columns* of one row hold; yield it from the step, to reread it in a later one.
+
+        Raises:
+            LookupError: There are several such rows.
+            ValueError: A name is no plain name.
+        """
+        return await self._call(lambda local: reread_value.see(local, table, where, columns))
+
+    async def reread(self, seen: Seen) -> None:
+        """See that a row is still what it was when the saga saw it, in the pivot at the latest.
+
+        Raises:
+            Changed: It is not; the saga is undone.
+        """
+        await self._call(lambda local: reread_value.reread(local, seen))
+
+    def version_file(self, name: str) -> VersionFile:
+        """Return the record of which operations on a thing have arrived in this store."""
+        return VersionFile(self._call, name)
 
     async def _call(self, work: Callable[[Any], T]) -> T:
         on_begin, self._on_begin = self._on_begin, None
