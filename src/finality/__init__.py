@@ -35,11 +35,15 @@ if TYPE_CHECKING:
     from finality.core.explain import Explanation
     from finality.core.secret import Secret
     from finality.node import AsyncNode, Node, open, open_async
+    from finality.patterns.countermeasures.by_value import by_value
+    from finality.patterns.countermeasures.reread_value import Changed, Seen
+    from finality.patterns.countermeasures.semantic_lock import Locked, LockHolder
+    from finality.patterns.countermeasures.version_file import Arrival
     from finality.patterns.options import Breaker, signal, timer
     from finality.patterns.outcome import COMPENSATED, COMPLETED, Handle, Outcome
     from finality.patterns.saga import Saga
     from finality.patterns.step import child, pivot, step
-    from finality.patterns.transaction import Locked, SyncTx, Tx
+    from finality.patterns.transaction import SyncTx, Tx
     from finality.runtime.definition import Attempt
 
 __version__ = "0.1.0"
@@ -51,11 +55,15 @@ _HOMES = {
     "finality.core.explain": "Explanation",
     "finality.core.secret": "Secret",
     "finality.node": "AsyncNode Node open open_async",
+    "finality.patterns.countermeasures.by_value": "by_value",
+    "finality.patterns.countermeasures.reread_value": "Changed Seen",
+    "finality.patterns.countermeasures.semantic_lock": "Locked LockHolder",
+    "finality.patterns.countermeasures.version_file": "Arrival",
     "finality.patterns.options": "Breaker signal timer",
     "finality.patterns.outcome": "COMPENSATED COMPLETED Handle Outcome",
     "finality.patterns.saga": "Saga",
     "finality.patterns.step": "child pivot step",
-    "finality.patterns.transaction": "Locked SyncTx Tx",
+    "finality.patterns.transaction": "SyncTx Tx",
     "finality.runtime.definition": "Attempt",
 }
 _HOME_OF = {name: module for module, listed in _HOMES.items() for name in listed.split()}
@@ -64,9 +72,11 @@ __all__ = [
     "COMPENSATED",
     "COMPLETED",
     "FOREVER",
+    "Arrival",
     "AsyncNode",
     "Attempt",
     "Breaker",
+    "Changed",
     "Compensated",
     "CompensationFailed",
     "Conflict",
@@ -79,6 +89,7 @@ __all__ = [
     "HeuristicOutcome",
     "InputMismatch",
     "LimitExceeded",
+    "LockHolder",
     "Locked",
     "Node",
     "NotFound",
@@ -89,12 +100,14 @@ __all__ = [
     "Saga",
     "SchemaMismatch",
     "Secret",
+    "Seen",
     "Stuck",
     "SyncTx",
     "TransactionAborted",
     "Tx",
     "Unavailable",
     "VersionConflict",
+    "by_value",
     "child",
     "new_secret_key",
     "open",
