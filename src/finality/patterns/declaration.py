@@ -14,6 +14,7 @@ from typing import Any
 
 from finality.core.errors import DefinitionError
 from finality.core.saga import Graph
+from finality.patterns.countermeasures.pessimistic_view import check_view
 from finality.patterns.options import positive
 from finality.patterns.part import Method, Part, did_you_mean
 from finality.patterns.shape import ancestors_of, graph_for
@@ -63,6 +64,7 @@ def declare(
     graph = graph_for(saga, parts, deadline, returns)
     for part in parts.values():
         _check_compensation(saga, part, graph)
+        _check_view(saga, part, graph)
     return Declaration(saga, parts, graph, _accepted(saga, accepts, parts), scope, deadline, returns)
 
 
@@ -245,6 +247,13 @@ def _check_compensation(saga: str, part: Part, graph: Graph) -> None:
             f"{who} takes {name!r}, which no step of {saga} yields"
             f"{did_you_mean(name, [part.name, *sorted(sure)])}"
         )
+
+
+def _check_view(saga: str, part: Part, graph: Graph) -> None:
+    step, options = graph.by_name[part.name], part.options
+    check_view(
+        saga, step.name, step.kind, raises=options.raises, lowers=options.lowers, has_undo=step.has_undo
+    )
 
 
 def _accepted(saga: str, accepts: Accepts, parts: Mapping[str, Part]) -> dict[str, Mapping[str, str]]:

@@ -73,6 +73,8 @@ class Options:
     at_once: int = 10
     wait_for: Signal | Timer | None = None
     at: str | None = None
+    raises: str | None = None
+    lowers: str | None = None
 
     @property
     def signal(self) -> str | None:

@@ -127,6 +127,8 @@ def step(
     at_once: int = 10,
     wait_for: Signal | Timer | None = None,
     at: str | None = None,
+    raises: str | None = None,
+    lowers: str | None = None,
 ) -> Declare: ...
 def step(
     function: Callable[Concatenate[Any, P], R] | None = None,
@@ -140,6 +142,8 @@ def step(
     at_once: int = 10,
     wait_for: Signal | Timer | None = None,
     at: str | None = None,
+    raises: str | None = None,
+    lowers: str | None = None,
 ) -> DeclaredStep[P, R] | Declare:
     """Declare a step: named for what it yields, its parameters name what it needs.
 
@@ -154,8 +158,11 @@ def step(
         at_once: How many items may be in flight together.
         wait_for: What has to come before it runs: ``signal(…)`` or ``timer(…)``.
         at: The store that it works in; by default the node's own.
+        raises: What it makes more of, as in ``"credit"``: it must stand where nothing is undone
+            any more, at the pivot or behind it, or others could use what is taken away again.
+        lowers: What it makes less of: it must come before the pivot, or be it.
     """
-    options = Options(retry, timeout, breaker_of(breaker), when, each, at_once, wait_for, at)
+    options = Options(retry, timeout, breaker_of(breaker), when, each, at_once, wait_for, at, raises, lowers)
     return _declare(function, Kind.COMPENSATABLE, options)
 
 
@@ -170,6 +177,8 @@ def pivot(
     when: Callable[..., object] | None = None,
     wait_for: Signal | Timer | None = None,
     at: str | None = None,
+    raises: str | None = None,
+    lowers: str | None = None,
 ) -> Declare: ...
 def pivot(
     function: Callable[Concatenate[Any, P], R] | None = None,
@@ -181,6 +190,8 @@ def pivot(
     when: Callable[..., object] | None = None,
     wait_for: Signal | Timer | None = None,
     at: str | None = None,
+    raises: str | None = None,
+    lowers: str | None = None,
 ) -> DeclaredStep[P, R] | Declare:
     """Declare the point of no return: once it is done, the saga only goes forward.
 
@@ -188,8 +199,9 @@ def pivot(
     without ``tx`` is tried until it succeeds, because nobody could tell whether it did.
     """
     options = Options(
-        retry=retry, timeout=timeout, breaker=breaker_of(breaker), when=when, wait_for=wait_for, at=at
-    )
+        retry=retry, timeout=timeout, breaker=breaker_of(breaker), when=when, wait_for=wait_for, at=at,
+        raises=raises, lowers=lowers,
+    )  # fmt: skip
     return _declare(function, Kind.PIVOT, options)
 
 
