@@ -140,6 +140,7 @@ class Do:
             self.done.set_result(self.result)
         else:
             self.done.set_exception(error)
+            self.done.exception()  # Whoever does not ask may not be told by the garbage collector.
 
 
 async def do(home: AnyHome, work: Callable[[HomeTransaction], Any], name: str = "a turn") -> Any:
