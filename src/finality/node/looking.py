@@ -21,10 +21,9 @@ from finality.node.async_node import AsyncNode
 from finality.patterns.saga import Saga, definition_of
 from finality.ports.codec import Codec
 from finality.ports.home import HEADS_MAX, Head
-from finality.ports.journal import EVENT_BYTES_MAX
+from finality.ports.journal import EVENT_BYTES_MAX, PAGE_EVENTS_MAX
 
 TAIL_POSITIONS_MAX = 200_000  # How far back the tail looks for events that were asked for: about a second.
-TAIL_PAGE = 2_000
 JSON_FIELDS = frozenset({"input", "result", "value"})  # Of events: what is JSON text in itself.
 
 
@@ -45,6 +44,18 @@ class Entry:
     by: str
     type: str
     fields: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which events were asked for; a type as one writes it, without regard to case."""
+
+    stream: StreamName | None = None
+    type: str | None = None
+
+    def has(self, entry: Entry) -> bool:
+        """Say whether the event is one of them."""
+        return self.stream in (None, entry.stream) and self.type in (None, entry.type.lower())
 
 
 async def find(node: AsyncNode, id: str) -> Head:
@@ -105,32 +116,28 @@ async def history(node: AsyncNode, head: Head) -> list[Entry]:
     return [entry_of(recorded, context.codec) for recorded in context.home.load(head.key)]
 
 
-async def tail(
-    node: AsyncNode, *, count: int, stream: StreamName | None = None, type: str | None = None
-) -> tuple[list[Entry], Position]:
+async def tail(node: AsyncNode, *, count: int, wanted: Wanted) -> tuple[list[Entry], Position]:
     """Return the newest events, oldest of them first, and the position behind them all."""
     context = await node.opened()
     home = context.home
     end = home.end()
     found: list[Entry] = []
     upper = int(end)
-    while count and upper > 0 and len(found) < count and end - upper < TAIL_POSITIONS_MAX:
-        lower = max(upper - TAIL_PAGE, 0)
+    while len(found) < count and upper > 0 and end - upper < TAIL_POSITIONS_MAX:
+        lower = max(upper - PAGE_EVENTS_MAX, 0)
         page = await home.page(after=Position(lower), limit=upper - lower)
         entries = [entry_of(item, context.codec) for item in page if lower < item.position <= upper]
-        found = [entry for entry in entries if is_wanted(entry, stream, type)] + found
+        found = [*filter(wanted.has, entries), *found]
         upper = lower
     return found[-count:] if count else [], end
 
 
-async def follow(
-    node: AsyncNode, *, after: Position, stream: StreamName | None = None, type: str | None = None
-) -> AsyncIterator[Entry]:
+async def follow(node: AsyncNode, *, after: Position, wanted: Wanted) -> AsyncIterator[Entry]:
     """Yield every event behind *after*, and then each new one."""
     context = await node.opened()
     async for recorded in context.home.follow(after=after):
         entry = entry_of(recorded, context.codec)
-        if is_wanted(entry, stream, type):
+        if wanted.has(entry):
             yield entry
 
 
@@ -153,11 +160,6 @@ async def stream_named(node: AsyncNode, name: str) -> StreamName:
     close = get_close_matches(name, [str(head.id) for head in home.heads(limit=HEADS_MAX)], n=1)
     hint = f"did you mean {close[0]!r}?" if close else "give a stream's name or a transaction's id"
     raise NotFound(f"no stream has the name {name!r} in {node.settings.url}; {hint}")
-
-
-def is_wanted(entry: Entry, stream: StreamName | None, type: str | None) -> bool:
-    """Say whether the event was asked for."""
-    return stream in (None, entry.stream) and type in (None, entry.type)
 
 
 def entry_of(recorded: Recorded, codec: Codec) -> Entry:
@@ -191,3 +193,18 @@ def masked(value: Any) -> Any:
             return MASK
         return {key: masked(item) for key, item in value.items()}
     return [masked(item) for item in value] if isinstance(value, list) else value
+
+
+async def trouble(node: AsyncNode, head: Head) -> str:
+    """Return why a transaction is stuck or parked."""
+    for entry in reversed(await history(node, head)):
+        if entry.type in ("BecameStuck", "Parked"):
+            step = entry.fields.get("step")
+            because = " ".join(str(entry.fields["because"]).split())
+            return f"{step}: {because}" if step else because
+    return head.note or "nothing says why"
+
+
+async def waits_for(node: AsyncNode, head: Head) -> str:
+    """Return in a sentence what a transaction waits for."""
+    return "; ".join((await node.explain(head.id)).waits_for) or f"it is {head.status}"

@@ -1,0 +1,1 @@
+"""`finality run`: one durable saga for each line of a file."""
