@@ -137,7 +137,7 @@ class Unavailable(FinalityError):
 
 
 class InputMismatch(FinalityError):
-    """The id belongs to a transaction that was started with another input."""
+    """The id belongs to a transaction that was started with another input, or a value does not fit it."""
 
     code = "input_mismatch"
 

@@ -3,93 +3,57 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import signal
+from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
-from finality.adapters.msgspec.graph import graph_from_json, graph_to_json
-from finality.core.errors import InputMismatch, NotFound, Stuck, Unavailable
-from finality.core.explain import Explanation, explain
-from finality.core.ids import Json, NodeId, TransactionId, uuid7
+from finality.core.errors import InputMismatch, NotFound, OutcomeUnknown, Unavailable
+from finality.core.explain import Explanation
+from finality.core.ids import TransactionId, uuid7
 from finality.core.protocol import Recorded
-from finality.core.saga import Graph, Phase, SagaState, replay
 from finality.core.saga import events as e
-from finality.core.secret import redact, secret_values
-from finality.patterns.outcome import COMPENSATED, COMPLETED, Handle, Outcome
-from finality.patterns.saga import Saga, children_of, definition_of
-from finality.patterns.transaction import FunctionTurn, SyncTx, TransactionScope, Tx
-from finality.ports.codec import Codec
+from finality.node.health import Health, health_of
+from finality.node.insides import Insides, Settings, open_insides
+from finality.node.views import Views, unreadable
+from finality.patterns.outcome import Handle, Outcome
+from finality.patterns.saga import Saga, definition_of
+from finality.patterns.transaction import FunctionTurn, SyncTx, TransactionScope
+from finality.ports.codec import Codec, DecodeError
 from finality.ports.environment import Environment
-from finality.ports.home import Head, Home, HomeTransaction, NodeRow
+from finality.ports.home import Head, Home, NodeRow
 from finality.ports.store import Scope, Store
 from finality.runtime.context import Context
 from finality.runtime.coordinator import Coordinator
 from finality.runtime.definition import Definition
-from finality.runtime.leases import Leases
 from finality.runtime.posting import StartTurn
-from finality.runtime.timers import Timers
 from finality.runtime.waiting import is_over
 
 T = TypeVar("T")
 
 DRAIN_SECONDS = 10.0  # What orchestrators usually grant between SIGTERM and SIGKILL is 30.
 
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What a node was opened with."""
-
-    url: str
-    stores: Mapping[str, str]
-    sagas: tuple[type[Any], ...]
-    in_flight_max: int
-    lease_seconds: float
-    is_observer: bool
-    open_home: Callable[[str, Environment, Codec], Home]
-    open_store: Callable[[str, Environment, str], Store]
-
-
-class DefineTurn:
-    """Keeps the shape of a definition."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.name = f"definition of {graph.saga}"
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._graph = graph
-
-    def run(self, tx: HomeTransaction) -> None:
-        """Keep it."""
-        tx.define(self._graph.saga, self._graph.version, graph_to_json(self._graph))
-
-    def forget(self) -> None:
-        """Nothing in memory has changed."""
-
-    def settle(self, error: BaseException | None) -> None:
-        """Answer the caller."""
-        if error is None:
-            self.done.set_result(None)
-        else:
-            self.done.set_exception(error)
+__all__ = ["DRAIN_SECONDS", "AsyncNode", "Settings"]
 
 
 class AsyncNode:
-    """One process that drives transactions. Use it with ``async with``, or call ``close``."""
+    """One process that drives transactions. Use it with ``async with``, or call ``close``.
+
+    It belongs to the event loop in which it was first used.
+    """
 
     def __init__(self, settings: Settings, codec: Codec, environment: Environment) -> None:
         self.settings = settings
         self._codec = codec
         self._environment = environment
-        self._opening: asyncio.Task[None] | None = None
-        self._loops: list[asyncio.Task[None]] = []
-        self._graphs: dict[tuple[str, str], Graph] = {}
+        self._opening: asyncio.Task[Insides] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._is_open = False
         self._is_closed = False
+        # What there is once it is open.
+        self._insides: Insides
         self._context: Context
         self._coordinator: Coordinator
-        self._timers: Timers
-        self._leases: Leases
+        self._views: Views
 
     # ── Opening and closing ─────────────────────────────────────────────────────────────────
 
@@ -101,105 +65,72 @@ class AsyncNode:
         await self.close()
 
     async def opened(self) -> Context:
-        """Open the stores and start the loops, once; return the node's insides."""
+        """Open the stores and start the loops, once; return the node's insides.
+
+        What was opened is closed again if the rest cannot be, and the next call tries anew.
+
+        Raises:
+            Unavailable: A store is out of reach, or the node was closed.
+            SchemaMismatch: The store was written by a newer version of Finality.
+            DefinitionError: A saga's declaration cannot keep its promise.
+            NotFound: A saga works in a store that was not given.
+        """
         if self._is_closed:
             raise Unavailable("the node is closed: open a new one")
         if self._opening is None:
-            self._opening = asyncio.ensure_future(self._open())
-        await asyncio.shield(self._opening)
-        self._is_open = True
-        return self._context
-
-    async def _open(self) -> None:
-        settings, environment = self.settings, self._environment
-        now = environment.now()
-        id = NodeId(f"{socket.gethostname()}-{os.getpid()}-{environment.random_bits(24):06x}")
-        home = settings.open_home(settings.url, environment, self._codec)
-        stores = {name: settings.open_store(url, environment, name) for name, url in settings.stores.items()}
-        self._context = Context(
-            node=id,
-            home=home,
-            stores=stores,
-            codec=self._codec,
-            environment=environment,
-            definitions={},
-            turn_tx=lambda local, key: SyncTx(local, self._codec, key),
-            scope_tx=lambda scope, key, begin: Tx(scope, self._codec, key, begin),
-            redact=redact,
-            secrets_of=secret_values,
-            definition_of=self._definition_of,
-            graph_of=self._graph_of,
-        )
-        self._coordinator = Coordinator(self._context, in_flight_max=settings.in_flight_max)
-        self._timers = Timers(self._context, self._coordinator.admit, self._coordinator.look)
-        self._coordinator.kick = self._timers.kick
-        self._coordinator.sleeps = self._timers.sleeps
-        row = NodeRow(id, socket.gethostname(), os.getpid(), frozenset(), now, now + settings.lease_seconds)
-        self._leases = Leases(self._context, row, self._timers.kick, seconds=settings.lease_seconds)
-        for saga in settings.sagas:
-            await self._register(saga)
-        if not settings.is_observer:
-            await self._leases.renew()
-            self._loops.append(asyncio.ensure_future(self._leases.run()))
-        self._loops.append(asyncio.ensure_future(self._timers.run()))
+            self._opening = asyncio.ensure_future(open_insides(self.settings, self._codec, self._environment))
+        opening = self._opening
+        if opening.get_loop() is not asyncio.get_running_loop():
+            raise Unavailable(
+                "the node is in use by another event loop: open one in each loop, or use finality.open(), "
+                "which any thread may call"
+            )
+        try:
+            insides = await asyncio.shield(opening)
+        except BaseException:
+            if opening.done() and self._opening is opening:
+                self._opening = None
+            raise
+        self._insides, self._context = insides, insides.context
+        self._coordinator, self._views = insides.coordinator, insides.views
+        self._is_open = not self._is_closed
+        return insides.context
 
     async def close(self, *, drain_seconds: float = DRAIN_SECONDS) -> None:
-        """Let the steps under way finish, hand over the rest and close the stores."""
-        if self._is_closed or self._opening is None:
-            self._is_closed = True
+        """Let the steps under way finish, hand over the rest at once and close the stores.
+
+        No new step begins. A step that has not ended after *drain_seconds* is left behind: another
+        node asks it again. So it is bounded, also when a step hangs. Closing twice does nothing.
+        """
+        if self._closing is None:
+            self._is_closed, self._is_open = True, False
+            self._closing = asyncio.ensure_future(self._close(drain_seconds))
+        await asyncio.shield(self._closing)
+
+    async def _close(self, drain_seconds: float) -> None:
+        if self._opening is None:
             return
-        await asyncio.shield(self._opening)
-        self._is_closed, self._is_open = True, False
-        await self._coordinator.drain(drain_seconds)
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
-        if not self.settings.is_observer:
-            await self._leases.leave()
-        for store in (*self._context.stores.values(), self._context.home):
-            await store.close()
+        try:
+            insides = await asyncio.shield(self._opening)
+        except Exception:
+            return  # Whoever opened it has heard why, and nothing is open.
+        await insides.close(drain_seconds)
 
-    # ── Definitions ─────────────────────────────────────────────────────────────────────────
+    async def serve(self) -> None:
+        """Drive sagas until SIGTERM or SIGINT comes, then drain and close: the life of a node's process.
 
-    def _definition_of(self, cls: type) -> Definition:
-        definition = definition_of(cls)
-        key = (definition.kind, definition.version)
-        if key not in self._context.definitions:
-            raise NotFound(
-                f"saga {definition.kind} is not known to this node: open it with sagas=[{cls.__name__}]"
-            )
-        return definition
-
-    async def _register(self, cls: type[Saga]) -> Definition:
-        definition = definition_of(cls)
-        key = (definition.kind, definition.version)
-        known = self._context.definitions.get(key)
-        if known is not None:
-            return known
-        missing = {code.store for code in definition.codes.values() if code.store} - set(self._context.stores)
-        if missing:
-            raise NotFound(
-                f"saga {definition.kind} works in store {sorted(missing)[0]!r}, which this node does not have: "
-                "give its URL with stores={...}"
-            )
-        for child in children_of(cls):
-            await self._register(child)
-        turn = DefineTurn(definition.graph)
-        self._context.home.submit(turn)
-        await turn.done
-        self._context.definitions[key] = definition
-        self._leases.drives_changed()
-        return definition
-
-    def _graph_of(self, kind: str, version: str) -> Graph:
-        definition = self._context.definitions.get((kind, version))
-        if definition is not None:
-            return definition.graph
-        if (kind, version) not in self._graphs:
-            kept = self._context.home.definition(kind, version)
-            assert kept is not None, f"the shape of {kind}@{version} is kept with its first saga"
-            self._graphs[kind, version] = graph_from_json(kept)
-        return self._graphs[kind, version]
+        Call it in the main thread. Cancelling it drains and closes as well.
+        """
+        await self.opened()
+        loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopped.set)
+        try:
+            await stopped.wait()
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+            await self.close()
 
     # ── Sagas ───────────────────────────────────────────────────────────────────────────────
 
@@ -207,7 +138,7 @@ class AsyncNode:
         """Start a saga; durable when it returns.
 
         The same id with the same input returns the same saga, so a caller that does not know
-        whether its call arrived may repeat it.
+        whether its call arrived may repeat it. An observer starts it for others to drive.
 
         Args:
             id: Chosen by the caller to make the start idempotent; by default a new UUID.
@@ -215,16 +146,25 @@ class AsyncNode:
         Raises:
             InputMismatch: The id is taken by a saga with another input.
             DefinitionError: The saga's declaration cannot keep its promise.
+            LimitExceeded: The input is too large; nothing was started.
             Unavailable: The store is out of reach; nothing was started.
+            OutcomeUnknown: It may have been started; ask by its id.
         """
         if not self._is_open:
             await self.opened()
-        definition = self._context.definitions.get(_key_of(type(saga))) or await self._register(type(saga))
+        definition = self._context.definitions.get(_key_of(type(saga)))
+        if definition is None or definition.type is not type(saga):
+            definition = await self._insides.definitions.register(type(saga))
         transaction_id = TransactionId(id) if id is not None else self._new_id()
         text = self._codec.encode(saga)
-        turn = StartTurn(self._context, definition, saga, text, transaction_id, self._coordinator.started)
+        begun = None if self.settings.is_observer else self._coordinator.started
+        turn = StartTurn(self._context, definition, saga, text, transaction_id, begun)
         self._context.home.submit(turn)
-        if await turn.done is None:
+        try:
+            is_new = await turn.done is not None
+        except OutcomeUnknown as error:
+            raise OutcomeUnknown(str(error), transaction_id=transaction_id) from error
+        if not is_new:
             self._check_same(transaction_id, definition, saga)
         return Handle(transaction_id, self)
 
@@ -233,20 +173,7 @@ class AsyncNode:
         return TransactionId(uuid7(int(environment.now() * 1000), environment.random_bits(74)))
 
     def _check_same(self, id: TransactionId, definition: Definition, saga: Saga) -> None:
-        head = self._head(id)
-        state = self._state(head)
-        assert state.started is not None, f"saga {id} has begun"
-        is_same = head.kind == definition.kind
-        if is_same and not head.has_ended and head.definition != definition.version:
-            is_same = state.started.input == self._codec.encode(saga)
-        elif is_same:
-            is_same = self._codec.decode(Json(state.started.input), definition.type) == saga
-        if not is_same:
-            raise InputMismatch(
-                f"id {id} is taken by a {head.kind} with another input: an id stands for one transaction for "
-                "ever; choose another, or start it with the input it had",
-                transaction_id=id,
-            )
+        self._views.check_same(id, definition, saga)
 
     async def outcome(self, id: str) -> Outcome:
         """Wait until the saga has ended, whichever node drives it, and return how.
@@ -257,40 +184,16 @@ class AsyncNode:
         """
         if not self._is_open:
             await self.opened()
-        transaction_id, waiting = TransactionId(id), self._coordinator.waiting
+        transaction_id, waiting, views = TransactionId(id), self._coordinator.waiting, self._views
         if transaction_id in self._coordinator.ids:
             state = await waiting.future(transaction_id)
             if state is not None:
-                return self._outcome_of(transaction_id, state)
-        while not is_over(self._head(transaction_id)):
+                return views.outcome(transaction_id, state)
+        while not is_over(views.head(transaction_id)):
             future = waiting.future(transaction_id)
-            if not is_over(self._head(transaction_id)):
+            if not is_over(views.head(transaction_id)):
                 await future
-        return self._outcome_of(transaction_id, self._state(self._head(transaction_id)))
-
-    def _outcome_of(self, id: TransactionId, state: SagaState) -> Outcome:
-        if state.phase is Phase.COMPLETED:
-            return Outcome(id, COMPLETED, self._result(state))
-        if state.phase is Phase.COMPENSATED:
-            assert state.undo is not None, f"saga {id} was compensated for a reason"
-            return Outcome(id, COMPENSATED, None, state.undo.step, state.undo.because)
-        head = self._head(id)
-        raise Stuck(
-            f"saga {id} is {head.status}: {self._problem(state)}; see `finality transaction explain {id}`",
-            transaction_id=id,
-            explanation=str(self._explained(head)),
-        )
-
-    def _problem(self, state: SagaState) -> str:
-        if state.parked is not None:
-            return state.parked
-        return "; ".join(f"{name}: {state.branches[name].because}" for name in state.stuck) or "it rests"
-
-    def _result(self, state: SagaState) -> Any:
-        if state.result is None:
-            return None
-        definition = self._context.definitions.get((state.graph.saga, state.graph.version))
-        return self._codec.decode(state.result, definition.result if definition else Any)
+        return views.outcome(transaction_id, views.state(views.head(transaction_id)))
 
     async def handle(self, id: str) -> Handle:
         """Return the handle of a saga that was started before.
@@ -299,82 +202,94 @@ class AsyncNode:
             NotFound: No saga has this id.
         """
         await self.opened()
-        return Handle(self._head(TransactionId(id)).id, self)
+        return Handle(self._views.head(id).id, self)
 
     async def cancel(self, id: str, *, because: str, by: str = "operator") -> bool:
-        """Undo a saga; return False when it is too late: it has ended or is past its pivot."""
+        """Undo a saga: what was done is compensated; durable on return.
+
+        Args:
+            because: Why; it is kept in the audit trail.
+            by: Who wants it.
+
+        Returns:
+            False when it is too late: it has ended, is being undone already, or is past its pivot.
+
+        Raises:
+            NotFound: No saga has this id.
+        """
         return await self._post(id, e.Cancel(by, because))
 
     async def signal(self, id: str, name: str, value: Any = None, *, by: str = "operator") -> bool:
-        """Send a saga a named value; return False when it has that signal already, or has ended.
+        """Send a saga a named value, durable on return; the first one that is sent counts.
+
+        It may come before the step that waits for it is reached.
+
+        Returns:
+            False when the saga has that signal already, is being undone or has ended.
 
         Raises:
-            NotFound: The saga has no such signal.
+            NotFound: No saga has this id, or this one has no such signal.
+            InputMismatch: The value is not what the step takes; nothing was sent.
         """
         await self.opened()
-        head = self._head(TransactionId(id))
-        graph = self._graph_of(head.kind, head.definition)
-        names = sorted({step.wait.signal for step in graph.steps if step.wait and step.wait.signal})
-        if name not in names:
-            raise NotFound(
-                f"saga {id} has no signal {name!r}: {head.kind} knows {', '.join(names) or 'none'}",
-                transaction_id=id,
-            )
-        definition = self._context.definitions.get((head.kind, head.definition))
+        head = self._views.head(id)
+        self._views.check_signal(head, name)
         text = self._codec.encode(value)
+        definition = self._context.definitions.get((head.kind, head.definition))
         if definition is not None:
-            self._codec.decode(text, definition.signals.get(name, Any))
+            try:
+                self._codec.decode(text, definition.signals.get(name, Any))
+            except DecodeError as error:
+                raise InputMismatch(
+                    f"signal {name!r} was not sent to saga {id}: its value does not fit, {error}",
+                    transaction_id=id,
+                ) from error
         return await self._post(id, e.Told(name, text, by))
 
     async def retry(self, id: str, *, because: str, by: str = "operator") -> bool:
-        """Set a stuck or parked saga going again; return False when it is neither."""
+        """Set a stuck or parked saga going again, with all its attempts; durable on return.
+
+        Args:
+            because: What was put right; it is kept in the audit trail.
+            by: Who says so.
+
+        Returns:
+            False when the saga is neither stuck nor parked.
+
+        Raises:
+            NotFound: No saga has this id.
+            Stuck: Its stream cannot be read; repair it first.
+        """
         return await self._post(id, e.RetryAsked(by, because))
 
     async def _post(self, id: str, signal: e.SagaSignal) -> bool:
         await self.opened()
-        return await self._coordinator.post(self._head(TransactionId(id)), signal)
+        head = self._views.head(id)
+        try:
+            return await self._coordinator.post(head, signal)
+        except DecodeError as error:
+            raise unreadable(head.id, error) from error
 
     # ── Looking ─────────────────────────────────────────────────────────────────────────────
 
-    def _head(self, id: TransactionId) -> Head:
-        head = self._context.home.find(id)
-        if head is None:
-            raise NotFound(
-                f"no transaction has the id {id!r} in {self.settings.url}: check the id and the store",
-                transaction_id=id,
-            )
-        return head
-
-    def _state(self, head: Head) -> SagaState:
-        told = [recorded.event for recorded in self._context.home.load(head.key)]
-        return replay(self._graph_of(head.kind, head.definition), told)
-
     async def history(self, id: str) -> list[Recorded]:
-        """Return everything that happened to a transaction, oldest first: its audit trail."""
+        """Return everything that happened to a transaction, oldest first: its audit trail.
+
+        Raises:
+            NotFound: No transaction has this id.
+            Stuck: Its stream cannot be read.
+        """
         await self.opened()
-        return self._context.home.load(self._head(TransactionId(id)).key)
+        return self._views.history(self._views.head(id))
 
     async def explain(self, id: str) -> Explanation:
-        """Say in sentences what happened, what it waits for, since when, and what you can do."""
+        """Say in sentences what happened, what it waits for, since when, and what you can do.
+
+        Raises:
+            NotFound: No transaction has this id.
+        """
         await self.opened()
-        return self._explained(self._head(TransactionId(id)))
-
-    def _explained(self, head: Head) -> Explanation:
-        home, now = self._context.home, self._environment.now()
-        driver, note = head.driver, head.note
-        if not head.has_ended:
-            drivers = {row.id: row for row in home.nodes() if row.lease_until > now}
-            if driver is not None and driver not in drivers:
-                driver = None
-            note = note or self._undriven(head, drivers.values())
-        graph = self._graph_of(head.kind, head.definition)
-        return explain(home.load(head.key), graph, now=now, driver=driver, note=note)
-
-    def _undriven(self, head: Head, alive: Any) -> str | None:
-        definition = f"{head.kind}@{head.definition}"
-        if any(definition in row.drives for row in alive):
-            return None
-        return f"no live node can drive {definition}: start one that has this saga"
+        return self._views.explanation(self._views.head(id))
 
     async def transactions(
         self,
@@ -385,7 +300,15 @@ class AsyncNode:
         before: int | None = None,
         limit: int = 100,
     ) -> list[Head]:
-        """Return transactions, newest first, continuing *before* a key."""
+        """Return transactions, newest first.
+
+        Args:
+            status: running, waiting, compensating, stuck, parked, completed or compensated.
+            kind: The name of the saga's class.
+            is_open: Those that have not ended, or only those that have.
+            before: Continues behind the last ``key`` of a page.
+            limit: How long a page is.
+        """
         await self.opened()
         return self._context.home.heads(status=status, kind=kind, is_open=is_open, before=before, limit=limit)
 
@@ -395,12 +318,17 @@ class AsyncNode:
         return self._context.home.nodes()
 
     async def undriven(self, *, limit: int = 1_000) -> list[Head]:
-        """Return open transactions that no live node can drive: nothing is stranded in silence."""
+        """Return open transactions that no live node can drive: nothing is stranded in silence.
+
+        Those that are parked, or that a node left alone and said why, are among them.
+        """
         await self.opened()
-        now = self._environment.now()
-        drives = frozenset[str]().union(*(row.drives for row in await self.nodes() if row.lease_until > now))
-        heads = await self.transactions(is_open=True, limit=limit)
-        return [head for head in heads if f"{head.kind}@{head.definition}" not in drives or head.note]
+        return await self._views.undriven(limit=limit)
+
+    async def health(self) -> Health:
+        """Return how this node and its stores are, for a health page or an alarm."""
+        await self.opened()
+        return await health_of(self._context, self._views, in_flight=len(self._coordinator.drives))
 
     @property
     def journal(self) -> Home:
@@ -410,7 +338,7 @@ class AsyncNode:
     @property
     def recovered(self) -> int:
         """Return how many sagas this node has taken over from others."""
-        return self._leases.taken_over
+        return self._insides.leases.taken_over
 
     # ── Local transactions ──────────────────────────────────────────────────────────────────
 

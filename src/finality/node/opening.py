@@ -20,7 +20,7 @@ from finality.ports.store import Store
 from finality.runtime.coordinator import IN_FLIGHT_MAX
 from finality.runtime.leases import LEASE_SECONDS
 
-SECRET_KEY_VARIABLE = "FINALITY_SECRET_KEY"
+SECRET_KEY_VARIABLE = "FINALITY_SECRET_KEY"  # noqa: S105 - the name of a variable, not what is in it
 SCHEMES = "sqlite:///shop.db, sqlite:////var/lib/shop.db or memory://"
 
 
@@ -58,7 +58,8 @@ def open_async(
     """
     if not __debug__:
         raise Unavailable(
-            "a node does not open under python -O: its assertions stop it before it does harm; run it without -O"
+            "a node does not open under python -O: its assertions stop it before it does harm; "
+            "run it without -O"
         )
     for each in (url, *(stores or {}).values()):
         check_url(each)

@@ -123,6 +123,14 @@ class Store(Protocol):
 
     name: str
 
+    @property
+    def slowest(self) -> tuple[str, float]:
+        """Return who held the write turn longest since the store was opened, and for how many seconds.
+
+        Only what held it longer than ``TURN_SECONDS_MAX`` counts; it was reported by name, too.
+        """
+        ...
+
     def submit(self, turn: Turn) -> None:
         """Queue *turn*, on the event loop; its ``settle`` says what became of it. Never blocks.
 

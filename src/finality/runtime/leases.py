@@ -109,7 +109,9 @@ class Leases:
             try:
                 taken = await self.renew()
             except FinalityError as error:
-                log.warning("the lease could not be renewed: %s", error)
+                log.warning("the lease could not be renewed, it is tried again: %s", error)
+            except Exception:  # Whatever it is, a node that stops renewing loses all its sagas.
+                log.exception("the lease could not be renewed, it is tried again")
             self._changed.clear()
             if taken >= TAKE_OVER_MAX:
                 continue

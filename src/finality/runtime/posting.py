@@ -16,13 +16,13 @@ from finality.runtime.drive import Drive
 
 
 class StartTurn:
-    """Begins a saga, unless its id is taken."""
+    """Begins a saga, unless its id is taken; without *begun* it is left for another node to drive."""
 
     __slots__ = ("_begun", "_context", "_definition", "_events", "done", "drive", "id")
 
     def __init__(
         self, context: Context, definition: Definition, saga: Any, input: Json, id: TransactionId,
-        begun: Callable[[StartTurn], None],
+        begun: Callable[[StartTurn], None] | None,
     ) -> None:  # fmt: skip
         self.id = id
         self.done: asyncio.Future[Drive | None] = asyncio.get_running_loop().create_future()
@@ -45,7 +45,8 @@ class StartTurn:
         """Begin."""
         drive, graph = self.drive, self._definition.graph
         assert drive is not None, "a start that was not made yet has its drive"
-        birth = Birth(self.id, graph.saga, graph.version, None, self._context.node)
+        driver = None if self._begun is None else self._context.node
+        birth = Birth(self.id, graph.saga, graph.version, None, driver)
         key = tx.create(birth, self._events, summary_of(drive.state, drive.commands))
         drive.key = key or 0
 
@@ -64,7 +65,7 @@ class StartTurn:
             self.drive = drive = None
         if not self.done.done():
             self.done.set_result(drive)
-        if drive is not None:
+        if drive is not None and self._begun is not None:
             self._begun(self)
 
 
@@ -101,6 +102,8 @@ class PostTurn:
         if not summary.has_ended:
             summary = Summary(summary.status, wake_at=0.0)
         tx.append(self._key, events, expected=Version(len(told)), summary=summary)
+        if type(self._signal) is e.RetryAsked:
+            tx.note(self._key, None)  # Why it was parked is put right, as a person says.
         parent = tx.head(self._key).parent
         if summary.has_ended and parent is not None:
             tx.wake(parent)

@@ -54,11 +54,17 @@ class Timers:
     """The loop that brings sagas back."""
 
     def __init__(
-        self, context: Context, admit: Callable[[list[tuple[int, str]]], None], look: Callable[[], None]
+        self,
+        context: Context,
+        admit: Callable[[list[tuple[int, str]]], None],
+        look: Callable[[], None],
+        *,
+        is_observer: bool = False,
     ) -> None:
         self._context = context
         self._admit = admit
         self._look = look
+        self._is_observer = is_observer
         self._next_wake: float | None = 0.0
         self._kicked = asyncio.Event()
 
@@ -73,26 +79,44 @@ class Timers:
             self._next_wake = wake_at
 
     async def run(self) -> None:
-        """Look for what is due until cancelled."""
-        home, environment = self._context.home, self._context.environment
+        """Look for what is due until cancelled; no trouble ends it, since nobody else would look."""
         while True:
             try:
-                if home.changed():
-                    self._next_wake = home.next_wake(self._context.node)
-                    self._look()
-                if self._next_wake is not None and self._next_wake <= environment.now():
-                    await self._claim()
+                await self._look_once()
             except FinalityError as error:
                 log.warning("what is due could not be looked up: %s", error)
-            self._kicked.clear()
-            if self._next_wake is not None and self._next_wake <= environment.now():
+                self._kicked.clear()
+            except Exception:
+                log.exception("what is due could not be looked up")
+                self._kicked.clear()
+            if self._is_due and self._kicked.is_set():
+                self._kicked.clear()
                 await asyncio.sleep(0)
                 continue
+            self._kicked.clear()
             try:
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self._kicked.wait()
             except TimeoutError:
                 continue
+
+    @property
+    def _is_due(self) -> bool:
+        return (
+            not self._is_observer
+            and self._next_wake is not None
+            and self._next_wake <= self._context.environment.now()
+        )
+
+    async def _look_once(self) -> None:
+        home = self._context.home
+        if home.changed():
+            self._next_wake = home.next_wake(self._context.node)
+            self._look()
+        if self._is_due:
+            await self._claim()
+            if self._is_due:
+                self._kicked.set()  # There is more than one turn claims.
 
     async def _claim(self) -> None:
         turn = ClaimTurn(self._context)

@@ -50,6 +50,11 @@ class MemoryStore:
     def _transaction(self) -> MemoryTransaction:
         return MemoryTransaction(self.database, self._environment)
 
+    @property
+    def slowest(self) -> tuple[str, float]:
+        """Return who held the write turn longest, and for how many seconds."""
+        return self._writer.batches.slowest
+
     def scope(self, name: str) -> WriterScope:
         """Return a transaction for ``async`` code."""
         return self._writer.scope(name)

@@ -78,6 +78,11 @@ class SqliteStore:
     def _transaction(self) -> SqliteTransaction:
         return SqliteTransaction(self._connection, self._environment)
 
+    @property
+    def slowest(self) -> tuple[str, float]:
+        """Return who held the write turn longest, and for how many seconds."""
+        return self._writer.batches.slowest
+
     def scope(self, name: str) -> WriterScope:
         """Return a transaction for ``async`` code."""
         return self._writer.scope(name)

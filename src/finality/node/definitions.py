@@ -1,0 +1,117 @@
+"""What a node can drive: the definitions of its sagas, and the kept shapes of all others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+
+from finality.adapters.msgspec.graph import graph_from_json, graph_to_json
+from finality.core.errors import NotFound
+from finality.core.ids import Json
+from finality.core.saga import Graph
+from finality.patterns.saga import Saga, children_of, definition_of
+from finality.ports.home import Home, HomeTransaction
+from finality.runtime.definition import Definition
+
+
+class DefineTurn:
+    """Keeps the shape of a definition, so that any node can explain its sagas."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.name = f"definition of {graph.saga}"
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._graph = graph
+
+    def run(self, tx: HomeTransaction) -> None:
+        """Keep it."""
+        tx.define(self._graph.saga, self._graph.version, graph_to_json(self._graph))
+
+    def forget(self) -> None:
+        """Nothing in memory has changed."""
+
+    def settle(self, error: BaseException | None) -> None:
+        """Answer the caller."""
+        if self.done.done():
+            return
+        if error is None:
+            self.done.set_result(None)
+        else:
+            self.done.set_exception(error)
+
+
+class Definitions:
+    """The definitions of one node.
+
+    Attributes:
+        known: What it can drive, by (kind, version).
+        changed: Called when there is one more.
+    """
+
+    def __init__(self, home: Home, stores: Collection[str]) -> None:
+        self.known: dict[tuple[str, str], Definition] = {}
+        self.changed: Callable[[], None] = lambda: None
+        self._home = home
+        self._stores = stores
+        self._graphs: dict[tuple[str, str], Graph] = {}
+
+    def of(self, cls: type) -> Definition:
+        """Return the definition of a saga class that the node can drive.
+
+        Raises:
+            NotFound: The node was not told of it.
+        """
+        definition = definition_of(cls)
+        if (definition.kind, definition.version) not in self.known:
+            raise NotFound(
+                f"saga {definition.kind} is not known to this node: open it with sagas=[{cls.__name__}]"
+            )
+        return definition
+
+    async def register(self, cls: type[Saga]) -> Definition:
+        """Make the node one that can drive *cls* and the sagas that it runs as children.
+
+        Raises:
+            DefinitionError: Its declaration cannot keep its promise.
+            NotFound: A step works in a store that the node does not have.
+        """
+        definition = definition_of(cls)
+        key = (definition.kind, definition.version)
+        if key in self.known and self.known[key].type is cls:
+            return definition
+        self._check_stores(definition)
+        turn = DefineTurn(definition.graph)
+        self._home.submit(turn)
+        await turn.done
+        # Known before its children are, since it may be its own child. A class that was declared
+        # again in the same shape, as in a notebook, takes the place of the earlier one.
+        self.known[key] = definition
+        for child in children_of(cls):
+            await self.register(child)
+        self.changed()
+        return definition
+
+    def _check_stores(self, definition: Definition) -> None:
+        missing = sorted({code.store for code in definition.codes.values() if code.store} - {*self._stores})
+        if missing:
+            raise NotFound(
+                f"saga {definition.kind} works in store {missing[0]!r}, which this node does not have: "
+                f'open it with stores={{"{missing[0]}": "sqlite:///…"}}'
+            )
+
+    def graph_of(self, kind: str, version: str) -> Graph:
+        """Return the graph of a definition, also of one that this node cannot drive.
+
+        Raises:
+            NotFound: Nobody has kept it.
+        """
+        definition = self.known.get((kind, version))
+        if definition is not None:
+            return definition.graph
+        if (kind, version) not in self._graphs:
+            text = self._home.definition(kind, version)
+            if text is None:
+                raise NotFound(
+                    f"the shape of {kind}@{version} is not kept: its row was deleted from the store"
+                )
+            self._graphs[kind, version] = graph_from_json(Json(text))
+        return self._graphs[kind, version]

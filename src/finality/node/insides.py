@@ -1,0 +1,136 @@
+"""What a node has while it is open: its stores, its definitions and its loops; opened and closed whole."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from finality.core.errors import FinalityError
+from finality.core.ids import NodeId
+from finality.core.secret import redact, secret_values
+from finality.node.definitions import Definitions
+from finality.node.views import Views
+from finality.patterns.transaction import SyncTx, Tx
+from finality.ports.codec import Codec
+from finality.ports.environment import Environment
+from finality.ports.home import Home, NodeRow
+from finality.ports.store import Store
+from finality.runtime.context import Context
+from finality.runtime.coordinator import Coordinator
+from finality.runtime.leases import Leases
+from finality.runtime.timers import Timers
+
+log = logging.getLogger("finality.node")
+
+LET_GO_SECONDS = 5.0  # For the last turn and for each store; a step that holds the turn may never end.
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a node was opened with."""
+
+    url: str
+    stores: Mapping[str, str]
+    sagas: tuple[type[Any], ...]
+    in_flight_max: int
+    lease_seconds: float
+    is_observer: bool
+    open_home: Callable[[str, Environment, Codec], Home]
+    open_store: Callable[[str, Environment, str], Store]
+
+
+class Insides:
+    """The parts of an open node, put together."""
+
+    def __init__(self, settings: Settings, context: Context, definitions: Definitions) -> None:
+        self.settings = settings
+        self.context = context
+        self.definitions = definitions
+        self.views = Views(context, definitions, settings.url)
+        self.coordinator = Coordinator(context, in_flight_max=settings.in_flight_max)
+        self.timers = Timers(
+            context, self.coordinator.admit, self.coordinator.look, is_observer=settings.is_observer
+        )
+        self.coordinator.kick = self.timers.kick
+        self.coordinator.sleeps = self.timers.sleeps
+        now = context.environment.now()
+        row = NodeRow(
+            context.node, socket.gethostname(), os.getpid(), frozenset(), now, now + settings.lease_seconds
+        )
+        self.leases = Leases(context, row, self.timers.kick, seconds=settings.lease_seconds)
+        self._loops: list[asyncio.Task[None]] = []
+
+    async def start_loops(self) -> None:
+        """Join the other nodes and begin to drive sagas."""
+        for saga in self.settings.sagas:
+            await self.definitions.register(saga)
+        self.definitions.changed = self.leases.drives_changed
+        if not self.settings.is_observer:
+            await self.leases.renew()
+            self._loops.append(asyncio.ensure_future(self.leases.run()))
+        self._loops.append(asyncio.ensure_future(self.timers.run()))
+
+    async def close(self, drain_seconds: float) -> None:
+        """Drain, hand the sagas over and close the stores, however bad things are."""
+        try:
+            await self.coordinator.drain(drain_seconds)
+            for loop in self._loops:
+                loop.cancel()
+            await asyncio.gather(*self._loops, return_exceptions=True)
+            if not self.settings.is_observer:
+                await asyncio.wait_for(self.leases.leave(), LET_GO_SECONDS)
+        except (FinalityError, TimeoutError) as error:
+            why = str(error) or f"it took more than {LET_GO_SECONDS:.0f} seconds"
+            log.warning("the lease could not be given back, so others wait for its end: %s", why)
+        finally:
+            for store in (*self.context.stores.values(), self.context.home):
+                await _close(store)
+
+
+async def open_insides(settings: Settings, codec: Codec, environment: Environment) -> Insides:
+    """Open the stores and start the loops; whatever fails, nothing is left open."""
+    opened: list[Store] = []
+    try:
+        home = settings.open_home(settings.url, environment, codec)
+        opened.append(home)
+        stores: dict[str, Store] = {}
+        for name, url in settings.stores.items():
+            stores[name] = settings.open_store(url, environment, name)
+            opened.append(stores[name])
+        definitions = Definitions(home, stores)
+        context = Context(
+            node=NodeId(f"{socket.gethostname()}-{os.getpid()}-{environment.random_bits(24):06x}"),
+            home=home,
+            stores=stores,
+            codec=codec,
+            environment=environment,
+            definitions=definitions.known,
+            turn_tx=lambda local, key: SyncTx(local, codec, key),
+            scope_tx=lambda scope, key, begin: Tx(scope, codec, key, begin),
+            redact=redact,
+            secrets_of=secret_values,
+            definition_of=definitions.of,
+            graph_of=definitions.graph_of,
+        )
+        insides = Insides(settings, context, definitions)
+        await insides.start_loops()
+    except BaseException:
+        for store in reversed(opened):
+            await _close(store)
+        raise
+    return insides
+
+
+async def _close(store: Store) -> None:
+    try:
+        await asyncio.wait_for(store.close(), LET_GO_SECONDS)
+    except TimeoutError:
+        log.error(
+            "store %s could not be closed: a step still holds its write turn; what is not committed is gone",
+            store.name,
+        )

@@ -1,0 +1,186 @@
+"""What can be seen of transactions, whoever drives them, and also of those that nobody can."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from finality.core.errors import CompensationFailed, InputMismatch, NotFound, Stuck
+from finality.core.explain import Explanation, explain
+from finality.core.ids import Json, TransactionId
+from finality.core.protocol import Recorded
+from finality.core.saga import Phase, SagaState, Status, replay
+from finality.node.definitions import Definitions
+from finality.patterns.outcome import COMPENSATED, COMPLETED, Outcome
+from finality.patterns.saga import Saga
+from finality.ports.codec import DecodeError
+from finality.ports.home import HEADS_MAX, Head, NodeRow
+from finality.runtime.context import Context
+from finality.runtime.definition import Definition
+
+
+class Views:
+    """Reads what is durable, and changes nothing."""
+
+    def __init__(self, context: Context, definitions: Definitions, url: str) -> None:
+        self._context = context
+        self._definitions = definitions
+        self._url = url
+
+    def head(self, id: str) -> Head:
+        """Return a transaction's head.
+
+        Raises:
+            NotFound: No transaction has this id.
+        """
+        head = self._context.home.find(TransactionId(id))
+        if head is None:
+            raise NotFound(
+                f"no transaction has the id {id!r} in {self._url}: check the id and the store",
+                transaction_id=id,
+            )
+        return head
+
+    def check_same(self, id: TransactionId, definition: Definition, saga: Saga) -> None:
+        """See that *id* stands for a transaction that was started with this very input.
+
+        Raises:
+            InputMismatch: It stands for another.
+        """
+        head = self.head(id)
+        if head.kind != definition.kind or not self._is_input(head, definition, saga):
+            raise InputMismatch(
+                f"id {id} is taken by a {head.kind} with another input: an id stands for one transaction for "
+                "ever; choose another, or start it with the input it had",
+                transaction_id=id,
+            )
+
+    def _is_input(self, head: Head, definition: Definition, saga: Saga) -> bool:
+        started, codec = self.state(head).started, self._context.codec
+        assert started is not None, f"saga {head.id} has begun"
+        if started.input == codec.encode(saga):
+            return True
+        try:
+            # Compared as values: sealed secrets and the order of a set differ from text to text.
+            return bool(codec.decode(Json(started.input), definition.type) == saga)
+        except DecodeError:
+            return False  # It was started by another version, whose input looks different.
+
+    def check_signal(self, head: Head, name: str) -> None:
+        """See that a transaction knows the signal *name*.
+
+        Raises:
+            NotFound: It does not.
+        """
+        graph = self._definitions.graph_of(head.kind, head.definition)
+        names = sorted({step.wait.signal for step in graph.steps if step.wait and step.wait.signal})
+        if name not in names:
+            raise NotFound(
+                f"saga {head.id} has no signal {name!r}: {head.kind} knows {', '.join(names) or 'none'}",
+                transaction_id=head.id,
+            )
+
+    def state(self, head: Head) -> SagaState:
+        """Return a transaction's state.
+
+        Raises:
+            Stuck: Its stream cannot be read.
+        """
+        told = [recorded.event for recorded in self.history(head)]
+        return replay(self._definitions.graph_of(head.kind, head.definition), told)
+
+    def history(self, head: Head) -> list[Recorded]:
+        """Return a transaction's events, oldest first.
+
+        Raises:
+            Stuck: Its stream cannot be read.
+        """
+        try:
+            return self._context.home.load(head.key)
+        except DecodeError as error:
+            raise unreadable(head.id, error) from error
+
+    def outcome(self, id: TransactionId, state: SagaState) -> Outcome:
+        """Return how the transaction ended.
+
+        Raises:
+            Stuck: It has not, and will not without a person.
+        """
+        if state.phase is Phase.COMPLETED:
+            return Outcome(id, COMPLETED, self._result(state))
+        if state.phase is Phase.COMPENSATED:
+            assert state.undo is not None, f"saga {id} was compensated for a reason"
+            return Outcome(id, COMPENSATED, None, state.undo.step, state.undo.because)
+        head = self.head(id)
+        branches = [state.branches[name] for name in state.stuck]
+        is_undo = any(branch.status is Status.UNDO_STUCK for branch in branches)
+        raise (CompensationFailed if is_undo else Stuck)(
+            f"saga {id} is {head.status}: {_problem(state)}; put right what is wrong, then "
+            f"`finality transaction retry {id}` (`finality transaction explain {id}` says more)",
+            transaction_id=id,
+            explanation=str(self.explanation(head)),
+        )
+
+    def _result(self, state: SagaState) -> Any:
+        if state.result is None:
+            return None
+        definition = self._definitions.known.get((state.graph.saga, state.graph.version))
+        return self._context.codec.decode(state.result, definition.result if definition else Any)
+
+    def explanation(self, head: Head) -> Explanation:
+        """Say in sentences what happened to a transaction, and what it waits for."""
+        home, now = self._context.home, self._context.environment.now()
+        driver, note = head.driver, head.note
+        if not head.has_ended:
+            alive = [row for row in home.nodes() if row.lease_until > now]
+            driver = driver if driver in {row.id for row in alive} else None
+            note = note or why_undriven(head, alive)
+        try:
+            graph = self._definitions.graph_of(head.kind, head.definition)
+            return explain(home.load(head.key), graph, now=now, driver=driver, note=note)
+        except DecodeError as error:
+            return Explanation(
+                f"{head.kind} {head.id} is {head.status} and cannot be read",
+                (),
+                (f"a person to repair its row in the store: {error}",),
+                (f'repair it, then let it go on: `finality transaction retry {head.id} --because "…"`',),
+            )
+
+    async def undriven(self, *, limit: int) -> list[Head]:
+        """Return open transactions that no live node can drive, newest first."""
+        home, now = self._context.home, self._context.environment.now()
+        alive = [row for row in home.nodes() if row.lease_until > now]
+        found: list[Head] = []
+        before: int | None = None
+        while len(found) < limit:
+            page = home.heads(is_open=True, before=before, limit=HEADS_MAX)
+            found += [head for head in page if head.note or why_undriven(head, alive)]
+            if len(page) < HEADS_MAX:
+                break
+            before = page[-1].key
+            await asyncio.sleep(0)  # A hundred thousand open ones must not hold up the node.
+        return found[:limit]
+
+
+def why_undriven(head: Head, alive: Iterable[NodeRow]) -> str | None:
+    """Return why none of the nodes that are *alive* can drive a transaction; None if one can."""
+    definition = f"{head.kind}@{head.definition}"
+    if any(definition in row.drives for row in alive):
+        return None
+    return f"no live node can drive {definition}: start one that has this saga"
+
+
+def unreadable(id: TransactionId, error: Exception) -> Stuck:
+    """Return what a caller hears of a transaction whose stream cannot be read."""
+    return Stuck(
+        f"saga {id} cannot be read: {error}; repair its row in the store, then "
+        f"`finality transaction retry {id}`",
+        transaction_id=id,
+    )
+
+
+def _problem(state: SagaState) -> str:
+    if state.parked is not None:
+        return state.parked
+    return "; ".join(f"{name}: {state.branches[name].because}" for name in state.stuck) or "it rests"
