@@ -1,0 +1,80 @@
+"""`finality bench`: rates and latencies, beside a bound measured in the same run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+CONCURRENCIES = (1, 64, 256, 1000)
+
+
+@click.group()
+def bench() -> None:
+    """Measure on this machine; every run checks afterwards that nothing was lost or doubled."""
+
+
+@bench.command()
+@click.option("--store", help="sqlite:///FILE; by default a file in a temporary directory.")
+@click.option("--seconds", default=10.0, show_default=True, help="For each figure.")
+@click.option("--rounds", default=3, show_default=True, help="Product and bound in turn, so often.")
+@click.option("--concurrency", "concurrencies", type=int, multiple=True, help="Sagas in flight; repeatable.")
+@click.option("--json", "is_json", is_flag=True, help="Print one object.")
+def saga(
+    store: str | None, seconds: float, rounds: int, concurrencies: tuple[int, ...], is_json: bool
+) -> None:
+    """A three-step saga, done and compensated, against a bare group-commit writer."""
+    from finality.cli.bench.saga import run
+
+    with tempfile.TemporaryDirectory(prefix="finality-bench-") as directory:
+        path = Path(store.removeprefix("sqlite:///")) if store else Path(directory) / "bench.db"
+        if path.exists():
+            raise click.ClickException(f"{path} exists: a bench measures a store of its own; name a new file")
+        each = seconds / max(rounds, 1)
+        work = run(path, each, rounds, concurrencies or CONCURRENCIES, _say(is_json))
+        _print(asyncio.run(work), is_json)
+
+
+@bench.command()
+@click.option("--sagas", default=100_000, show_default=True, help="Open when the node is killed.")
+@click.option("--json", "is_json", is_flag=True, help="Print one object.")
+def recovery(sagas: int, is_json: bool) -> None:
+    """Start so many sagas, kill -9 the node, and time the next one until all have ended."""
+    from finality.cli.bench.recovery import run
+
+    with tempfile.TemporaryDirectory(prefix="finality-bench-") as directory:
+        _print(asyncio.run(run(Path(directory) / "bench.db", sagas, _say(is_json))), is_json)
+
+
+@bench.command()
+@click.option("--finished", default=1_000_000, show_default=True, help="Sagas in the store already.")
+@click.option("--seconds", default=10.0, show_default=True, help="For each figure.")
+@click.option("--json", "is_json", is_flag=True, help="Print one object.")
+def history(finished: int, seconds: float, is_json: bool) -> None:
+    """The rate and the time to open, in an empty store and in one with a long history."""
+    from finality.cli.bench.history import run
+
+    with tempfile.TemporaryDirectory(prefix="finality-bench-") as directory:
+        _print(asyncio.run(run(Path(directory), finished, seconds, _say(is_json))), is_json)
+
+
+def _say(is_json: bool) -> Any:
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
+    return (lambda line: None) if is_json and not sys.stderr.isatty() else say
+
+
+def _print(result: dict[str, Any], is_json: bool) -> None:
+    if is_json:
+        click.echo(json.dumps(result))
+        return
+    from finality.cli.bench.table import lines
+
+    for line in lines(result):
+        click.echo(line)
