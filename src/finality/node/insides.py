@@ -88,6 +88,7 @@ class Insides:
             why = str(error) or f"it took more than {LET_GO_SECONDS:.0f} seconds"
             log.warning("the lease could not be given back, so others wait for its end: %s", why)
         finally:
+            self.coordinator.waiting.close()
             for store in (*self.context.stores.values(), self.context.home):
                 await _close(store)
 

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from finality.core.errors import Compensated
+from finality.core.explain import Explanation
 from finality.core.ids import TransactionId
 
 
@@ -57,7 +58,8 @@ class Outcome:
         if self.status is COMPLETED:
             return self.result
         raise Compensated(
-            f"saga {self.id} was undone: {self.because}; nothing of it remains, start it anew under another id",
+            f"saga {self.id} was undone: {self.because}; nothing of it remains, "
+            "start it anew under another id",
             transaction_id=self.id,
             failed_step=self.failed_step,
             because=self.because,
@@ -69,6 +71,18 @@ class Asks(Protocol):
 
     async def outcome(self, id: str) -> Outcome:
         """Wait for the outcome."""
+        ...
+
+    async def signal(self, id: str, name: str, value: Any = None, *, by: str = "operator") -> bool:
+        """Send a named value."""
+        ...
+
+    async def cancel(self, id: str, *, because: str, by: str = "operator") -> bool:
+        """Undo it."""
+        ...
+
+    async def explain(self, id: str) -> Explanation:
+        """Say in sentences what happened."""
         ...
 
 
@@ -95,3 +109,15 @@ class Handle:
             Stuck: It cannot go on alone; a person is needed.
         """
         return (await self.outcome()).raise_if_compensated()
+
+    async def signal(self, name: str, value: Any = None, *, by: str = "operator") -> bool:
+        """Send the saga a named value; False when it has that signal already, or has ended."""
+        return await self.node.signal(self.id, name, value, by=by)
+
+    async def cancel(self, *, because: str, by: str = "operator") -> bool:
+        """Undo the saga; False when it is too late."""
+        return await self.node.cancel(self.id, because=because, by=by)
+
+    async def explain(self) -> Explanation:
+        """Say in sentences what happened, what it waits for, since when, and what you can do."""
+        return await self.node.explain(self.id)

@@ -192,7 +192,7 @@ class Asking:
     def _ended(self, drive: Drive, branch: str, task: asyncio.Task[None]) -> None:
         """See that no saga waits for a task that has ended without a word."""
         self._tasks.discard(task)
-        if task.cancelled() or task.exception() is None:
+        if task.cancelled() or not isinstance(task.exception(), Exception):
             return
         drive.busy.discard(branch)
         self._settled(drive, task.exception())
@@ -251,7 +251,10 @@ class Asking:
         )  # fmt: skip
         if action.style is Style.BLOCKING:
             return await self._context.environment.run_blocking(run)
-        return await run()
+        try:
+            return await run()
+        except SystemExit as error:  # It would end the event loop, and every other saga with it.
+            raise RuntimeError(f"it raised {error!r}") from error
 
     async def _within(self, code: StepCode, work: Any) -> Any:
         if code.timeout_seconds is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Set
 
+from finality.core.errors import Unavailable
 from finality.core.ids import TransactionId
 from finality.core.saga import SagaState
 from finality.ports.home import Head
@@ -49,6 +50,14 @@ class Waiting:
             head = self._context.home.find(id)
             if head is not None and is_over(head):
                 self.ended(id, None)
+
+    def close(self) -> None:
+        """Tell everybody that this node will not know."""
+        error = Unavailable("the node was closed while the outcome was awaited: ask again by id, at any node")
+        for id in list(self._futures):
+            for future in self._futures.pop(id):
+                if not future.done():
+                    future.set_exception(error)
 
     @property
     def is_empty(self) -> bool:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+
+from finality.adapters.system.threads import Threads
 
 T = TypeVar("T")
 
 BLOCKING_THREADS_MAX = 32  # Steps that call services wait rather than compute.
+STEP_THREAD = "finality step"
 
 
 class SystemEnvironment:
@@ -20,7 +21,7 @@ class SystemEnvironment:
     is_threaded = True
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(BLOCKING_THREADS_MAX, thread_name_prefix="finality step")
+        self._threads = Threads(BLOCKING_THREADS_MAX, STEP_THREAD)
         self.chance = random.random
         self.random_bits = random.getrandbits
         self.now = time.time
@@ -30,8 +31,4 @@ class SystemEnvironment:
 
     def run_blocking(self, work: Callable[[], T]) -> Awaitable[T]:
         """Run *work* in a thread of the pool."""
-        return asyncio.get_running_loop().run_in_executor(self._threads, work)
-
-    def close(self) -> None:
-        """Let the threads end once their work has."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        return self._threads.run(work)
