@@ -19,6 +19,7 @@ from finality.cli.group import Group
 from finality.core.errors import FinalityError
 
 PROGRAM = "finality"
+COMPLETE_VARIABLE = "_FINALITY_COMPLETE"  # Set by the completion script.
 
 COMMANDS = {
     "demo": ("finality.cli.demo.command:demo", "Move money, kill nodes, and check the books."),
@@ -90,9 +91,11 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # A terminal that knows no é must not stop us.
     try:
-        returned = command_line.main(given, PROGRAM, standalone_mode=False)
+        returned = _run(given)
         sys.stdout.flush()
         return returned if isinstance(returned, int) else status.OK
+    except click.exceptions.Exit as error:
+        return error.exit_code
     except BrokenPipeError:
         # What is left in the buffer has nowhere to go, and Python would complain about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -105,6 +108,15 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
         return _tell(error)
 
 
+def _run(given: list[str]) -> object:
+    """Run a command, or complete one for a shell; return what it returns."""
+    if COMPLETE_VARIABLE in os.environ:
+        return command_line.main(given, PROGRAM, complete_var=COMPLETE_VARIABLE)
+    # Not by main(), which keeps a broken pipe for itself.
+    with command_line.make_context(PROGRAM, given) as context:
+        return command_line.invoke(context)
+
+
 def _tell(error: Exception) -> int:
     """Say what went wrong and return the exit status."""
     match error:
@@ -115,7 +127,7 @@ def _tell(error: Exception) -> int:
             where = error.ctx.command_path if error.ctx is not None else PROGRAM
             message = _sentence(error.format_message())
             code = status.USAGE
-            message = f"{message}; see `{where} --help`"
+            message = f"{message}{' ' if message.endswith('?') else '; '}see `{where} --help`"
         case click.ClickException():
             message, code = error.format_message(), error.exit_code
         case FinalityError():

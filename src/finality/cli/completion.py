@@ -26,10 +26,10 @@ def completion(shell: str) -> None:
     """Print the completion script for SHELL, and say where to put it."""
     from click.shell_completion import get_completion_class
 
-    from finality.cli.command_line import PROGRAM, command_line
+    from finality.cli.command_line import COMPLETE_VARIABLE, PROGRAM, command_line
 
     kind = get_completion_class(shell)
     assert kind is not None, f"click completes {shell}"
-    script = kind(command_line, {}, PROGRAM, "_FINALITY_COMPLETE")
+    script = kind(command_line, {}, PROGRAM, COMPLETE_VARIABLE)
     output.say((script.source_template % script.source_vars()).strip())
     output.note(f"put this into {PLACES[shell]}, then open a new shell")

@@ -138,7 +138,8 @@ def as_data(head: Head, cluster: Cluster) -> dict[str, Any]:
 def show(id: str, store: str, as_json: bool) -> None:
     """Show everything that happened to a transaction.
 
-    Each event is shown with its time, who brought it about, the attempt and the reason. Secrets are shown as ***.
+    Each event is shown with its time, who brought it about, the attempt and the reason.
+    Secrets are shown as ***.
     """
     from finality.cli.timeline import Shown, say_shown, shown_data
     from finality.node import looking

@@ -64,8 +64,7 @@ async def examine(url: str) -> list[Finding]:
             findings += await _sagas(node)
             findings.append(await _breakers(node))
     except (FinalityError, OSError) as error:
-        what, _, todo = str(error).rpartition("; ")
-        findings.append(Finding("store", Level.PROBLEM, what or todo, todo if what else ""))
+        findings.append(Finding("store", Level.PROBLEM, str(error)))
     return findings
 
 

@@ -158,6 +158,9 @@ class Run:
         self._bar.say("stopping: what is under way is finished first; Ctrl-C again quits at once")
         self._work.cancel()
 
+    def _set_doing(self, doing: str) -> None:
+        self._doing = doing
+
     async def _tick(self) -> None:
         assert self._bar is not None, "the bar is there before it moves"
         while True:
@@ -187,8 +190,14 @@ class Run:
                 checked,
                 "put each line back as it was when its saga began; for a new saga append a line",
             )
-        self._doing = "running"
-        driving = Driving(node, plan.lines, plan.tally, in_flight=plan.in_flight, patience=plan.patience)
+        driving = Driving(
+            node,
+            plan.lines,
+            plan.tally,
+            in_flight=plan.in_flight,
+            patience=plan.patience,
+            doing=self._set_doing,
+        )
         await driving.run(plan.line_count)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
@@ -27,6 +28,7 @@ class Driving:
     Args:
         in_flight: How many sagas of the file are under way at once.
         patience: A saga that sleeps for longer, in seconds, is left open.
+        doing: Called with what it does now.
     """
 
     def __init__(
@@ -37,11 +39,13 @@ class Driving:
         *,
         in_flight: int,
         patience: float,
+        doing: Callable[[str], None],
     ) -> None:
         self._node = node
         self._lines = lines
         self._tally = tally
         self._patience = patience
+        self._doing = doing
         self._slots = asyncio.Semaphore(in_flight)
         self._under_way: set[asyncio.Task[None]] = set()
         self._waits: dict[str, int] = {}
@@ -54,6 +58,7 @@ class Driving:
             click.ClickException: A line changed while it ran.
             FinalityError: The store is out of reach.
         """
+        self._doing("running")
         try:
             for passed, line in enumerate(self._lines.first(count)):
                 if passed % YIELD_LINES == 0:
@@ -148,6 +153,7 @@ class Driving:
 
     async def _wait_for_rest(self) -> None:
         """Wait for what an earlier run left open, and say of the others why they rest."""
+        self._doing("taking over")
         while self._waits:
             resting: dict[str, Head] = {}
             live = await self._live_drives()
