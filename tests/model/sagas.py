@@ -7,7 +7,6 @@ production functions answer is asked once for each number and checked there and 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import fields
 
 from finality.core.ids import Json
 from finality.core.protocol import fold
@@ -80,7 +79,7 @@ class Sagas:
 
 
 def _key(state: SagaState) -> Hashable:
-    return tuple(_frozen(getattr(state, field.name)) for field in fields(state) if field.name != "graph")
+    return tuple(_frozen(value) for name, value in state._asdict().items() if name != "graph")
 
 
 def _frozen(value: object) -> Hashable:
