@@ -1,0 +1,56 @@
+"""The test kit: simulated clock, processes and services, and ``crash_everywhere`` for your sagas.
+
+Every name is imported when it is first used, so that a test run which needs none of it pays nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from finality.testing.crashes import CrashFound, CrashReport, crash_everywhere
+    from finality.testing.environment import SimulatedEnvironment
+    from finality.testing.loop import SimulatedLoop
+    from finality.testing.service import NoAnswer, ServiceFaults, SimulatedService
+    from finality.testing.walk import Counterexample, Walked, walk
+    from finality.testing.world import Died, SimulatedNode, World
+
+_HOMES = {
+    "finality.testing.crashes": "CrashFound CrashReport crash_everywhere",
+    "finality.testing.environment": "SimulatedEnvironment",
+    "finality.testing.loop": "SimulatedLoop",
+    "finality.testing.service": "NoAnswer ServiceFaults SimulatedService",
+    "finality.testing.walk": "Counterexample Walked walk",
+    "finality.testing.world": "Died SimulatedNode World",
+}
+_HOME_OF = {name: module for module, listed in _HOMES.items() for name in listed.split()}
+
+__all__ = [
+    "Counterexample",
+    "CrashFound",
+    "CrashReport",
+    "Died",
+    "NoAnswer",
+    "ServiceFaults",
+    "SimulatedEnvironment",
+    "SimulatedLoop",
+    "SimulatedNode",
+    "SimulatedService",
+    "Walked",
+    "World",
+    "crash_everywhere",
+    "walk",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'finality.testing' has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,72 @@
+"""The pytest plugin: fixtures for tests of your own sagas. It imports the kit only where one is used.
+
+```python
+def test_a_trip_survives_every_crash(crash_everywhere):
+    crash_everywhere(BookTrip("visa"), setup=create_tables, invariants=money_is_conserved)
+```
+
+| fixture            | gives                                                              |
+| ------------------ | ------------------------------------------------------------------ |
+| `crash_everywhere` | the function of that name, with ``--finality-seed`` filled in      |
+| `finality_node`    | a synchronous node on a store in memory, closed after the test     |
+| `simulation`       | makes worlds of simulated nodes, closed after the test             |
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from finality.node import Node
+    from finality.testing.crashes import CrashReport
+    from finality.testing.world import World
+
+SEED = "--finality-seed"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that replays a simulation."""
+    group = parser.getgroup("finality")
+    group.addoption(SEED, type=int, default=0, metavar="N", help="what decides the order in simulations")
+
+
+@pytest.fixture
+def crash_everywhere(request: pytest.FixtureRequest) -> Callable[..., CrashReport]:
+    """Run a saga once per crash point and check what came of it."""
+    from finality.testing.crashes import crash_everywhere
+
+    seed: int = request.config.getoption(SEED)
+    return functools.partial(crash_everywhere, seed=seed)
+
+
+@pytest.fixture
+def finality_node() -> Iterator[Node]:
+    """Give a node on a store in memory that nobody else has."""
+    import uuid
+
+    from finality.node import open
+
+    with open(f"memory://{uuid.uuid4()}") as node:
+        yield node
+
+
+@pytest.fixture
+def simulation(request: pytest.FixtureRequest) -> Iterator[Callable[..., World]]:
+    """Make worlds of simulated nodes: ``world = simulation([BookTrip], stores=["bank"])``."""
+    from finality.testing.world import World
+
+    worlds: list[World] = []
+
+    def make(*args: Any, **keywords: Any) -> World:
+        keywords.setdefault("seed", request.config.getoption(SEED))
+        world = World(*args, **keywords)
+        worlds.append(world)
+        return world
+
+    yield make
+    for world in worlds:
+        world.close()
