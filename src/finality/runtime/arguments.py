@@ -64,7 +64,10 @@ def call(
             arguments.append(_decoded(drive, codec, state.signals[parameter.key], parameter))
         else:
             arguments.append(_attempt(drive, state, branch, attempt, is_undo=is_undo))
-    return action.function(drive.saga, *arguments)
+    try:
+        return action.function(drive.saga, *arguments)
+    except SystemExit as error:  # It ends the step, not the store's thread or the node.
+        raise RuntimeError(f"it raised {error!r}") from error
 
 
 def _decoded(drive: Drive, codec: Codec, text: Json, parameter: Parameter) -> Any:

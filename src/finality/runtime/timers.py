@@ -77,6 +77,8 @@ class Timers:
         """Hear when a saga that was just let go of wakes."""
         if wake_at is not None and (self._next_wake is None or wake_at < self._next_wake):
             self._next_wake = wake_at
+            if wake_at < self._context.environment.now() + LOOK_SECONDS:
+                self._kicked.set()  # The loop would sleep past it.
 
     async def run(self) -> None:
         """Look for what is due until cancelled; no trouble ends it, since nobody else would look."""
@@ -95,10 +97,17 @@ class Timers:
                 continue
             self._kicked.clear()
             try:
-                async with asyncio.timeout(LOOK_SECONDS):
+                async with asyncio.timeout(self._pause_seconds):
                     await self._kicked.wait()
             except TimeoutError:
                 continue
+
+    @property
+    def _pause_seconds(self) -> float:
+        if self._is_observer or self._next_wake is None:
+            return LOOK_SECONDS
+        due_in = self._next_wake - self._context.environment.now()
+        return min(due_in, LOOK_SECONDS) if due_in > 0 else LOOK_SECONDS
 
     @property
     def _is_due(self) -> bool:
