@@ -550,6 +550,28 @@ def test_a_takeover_keeps_to_its_limit(world: World) -> None:
     world.run(main)
 
 
+def test_what_was_left_alone_is_taken_only_by_a_node_that_knows_its_definition(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home, "n1", "n2")
+        key = await begin(home, "t1", driver=N1)
+        await do(home, lambda tx: tx.release(key, "step 'paid' is missing"))
+
+        left = home.head(key)
+        assert (left.driver, left.note, left.wake_at) == (None, "step 'paid' is missing", 0.0)
+
+        def accept(tx: Any) -> int:
+            taken: int = tx.take_over(N1, frozenset(), accepts=TRIP, expired_before=1_500.0, limit=100)
+            return taken
+
+        assert await do(home, accept) == 0
+        assert await do(home, take_over("n2")) == 1
+        assert home.head(key).note is None
+        await do(home, lambda tx: tx.leave(NodeId("n2")))
+        assert await do(home, accept) == 1
+
+    world.run(main)
+
+
 def test_a_node_does_not_take_over_from_itself(world: World) -> None:
     async def main(home: AnyHome) -> None:
         await prepare(home, "n1")

@@ -257,7 +257,7 @@ RELEASE = threading.Event()
 
 
 @pytest.mark.parametrize(
-    ("how", "because"),
+    "how, because",
     [
         ("async", "TimeoutError: no answer within 0.02 seconds"),
         ("own", "TimeoutError: the socket timed out"),
@@ -276,7 +276,7 @@ def test_a_step_that_takes_longer_than_its_limit_has_failed(tmp_path: Path, how:
 
             assert outcome == finality.COMPENSATED
             assert outcome.because == because
-            assert SEEN == [f"{'1' if how == 'blocking' else None} s/waiting/undo s/waiting"]
+            assert [f"{'1' if how == 'blocking' else None} s/waiting/undo s/waiting"] == SEEN
 
     asyncio.run(main())
 
@@ -345,7 +345,7 @@ class Maybe(finality.Saga):
         return f"paid {approved}"
 
 
-@pytest.mark.parametrize(("amount", "result"), [(5, "paid None"), (500, "paid yes")])
+@pytest.mark.parametrize("amount, result", [(5, "paid None"), (500, "paid yes")])
 def test_a_step_whose_condition_does_not_hold_is_skipped(tmp_path: Path, amount: int, result: str) -> None:
     async def main() -> None:
         async with finality.open_async(url_of(tmp_path)) as node:
@@ -475,7 +475,7 @@ class Large(finality.Saga):
 
 
 @pytest.mark.parametrize(
-    ("how", "why"),
+    "how, why",
     [
         ("turn", "too large for the journal"),
         ("service", "too large for the journal"),
@@ -498,7 +498,7 @@ def test_a_result_that_cannot_be_kept_fails_its_step_without_another_attempt(
             assert why in outcome.because
             assert "scope" not in await effects(node)
             if how != "turn":
-                assert SEEN == ["None x/service" if how == "service" else " x/service"]
+                assert ["None x/service" if how == "service" else " x/service"] == SEEN
 
     asyncio.run(main())
 
@@ -593,4 +593,3 @@ class Leaving(finality.Saga):
         if self.how == "turn":
             raise SystemExit(3)
         return 1
-

@@ -141,7 +141,9 @@ def test_a_value_that_does_not_fit_or_a_signal_that_is_unknown_is_refused_at_onc
             handle = await node.start(Approval(), id="a")
             with pytest.raises(finality.InputMismatch, match="'approval' was not sent to saga a: its value"):
                 await handle.signal("approval", "perhaps")
-            with pytest.raises(finality.NotFound, match="no signal 'approve': Approval knows approval, discount"):
+            with pytest.raises(
+                finality.NotFound, match="no signal 'approve': Approval knows approval, discount"
+            ):
                 await handle.signal("approve", True)
             with pytest.raises(finality.NotFound, match="no transaction has the id 'b'"):
                 await node.signal("b", "approval", True)
@@ -163,7 +165,7 @@ class Conditional(finality.Saga):
         return "done"
 
 
-@pytest.mark.parametrize(("answer", "result"), [(True, "done"), (False, None)])
+@pytest.mark.parametrize("answer, result", [(True, "done"), (False, None)])
 def test_a_condition_on_a_signal_is_asked_when_the_signal_has_come(
     tmp_path: Path, answer: bool, result: str | None
 ) -> None:

@@ -11,6 +11,7 @@ from finality.core.errors import InputMismatch, NotFound, OutcomeUnknown, Unavai
 from finality.core.explain import Explanation
 from finality.core.ids import TransactionId, uuid7
 from finality.core.protocol import Recorded
+from finality.core.saga import UnknownStep
 from finality.core.saga import events as e
 from finality.node.health import Health, health_of
 from finality.node.insides import Insides, Settings, open_insides
@@ -267,7 +268,7 @@ class AsyncNode:
         head = self._views.head(id)
         try:
             return await self._coordinator.post(head, signal)
-        except DecodeError as error:
+        except (DecodeError, UnknownStep) as error:
             raise unreadable(head.id, error) from error
 
     # ── Looking ─────────────────────────────────────────────────────────────────────────────

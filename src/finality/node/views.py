@@ -10,7 +10,7 @@ from finality.core.errors import CompensationFailed, InputMismatch, NotFound, St
 from finality.core.explain import Explanation, explain
 from finality.core.ids import Json, TransactionId
 from finality.core.protocol import Recorded
-from finality.core.saga import Phase, SagaState, Status, replay
+from finality.core.saga import Phase, SagaState, Status, UnknownStep, replay
 from finality.node.definitions import Definitions
 from finality.patterns.outcome import COMPENSATED, COMPLETED, Outcome
 from finality.patterns.saga import Saga
@@ -18,6 +18,7 @@ from finality.ports.codec import DecodeError
 from finality.ports.home import HEADS_MAX, Head, NodeRow
 from finality.runtime.context import Context
 from finality.runtime.definition import Definition
+from finality.runtime.loading import PARKED
 
 
 class Views:
@@ -88,7 +89,10 @@ class Views:
             Stuck: Its stream cannot be read.
         """
         told = [recorded.event for recorded in self.history(head)]
-        return replay(self._definitions.graph_of(head.kind, head.definition), told)
+        try:
+            return replay(self._definitions.graph_of(head.kind, head.definition), told)
+        except UnknownStep as error:
+            raise unreadable(head.id, error) from error
 
     def history(self, head: Head) -> list[Recorded]:
         """Return a transaction's events, oldest first.
@@ -155,12 +159,17 @@ class Views:
         before: int | None = None
         while len(found) < limit:
             page = home.heads(is_open=True, before=before, limit=HEADS_MAX)
-            found += [head for head in page if head.note or why_undriven(head, alive)]
+            found += [head for head in page if is_left_alone(head) or why_undriven(head, alive)]
             if len(page) < HEADS_MAX:
                 break
             before = page[-1].key
             await asyncio.sleep(0)  # A hundred thousand open ones must not hold up the node.
         return found[:limit]
+
+
+def is_left_alone(head: Head) -> bool:
+    """Say whether a node has said that it cannot go on with a transaction."""
+    return head.note is not None or head.status == PARKED
 
 
 def why_undriven(head: Head, alive: Iterable[NodeRow]) -> str | None:

@@ -118,6 +118,10 @@ class HomeTransaction(LocalTransaction, Protocol):
         """Say at the head why no node can drive the transaction; None takes it back."""
         ...
 
+    def release(self, key: int, note: str) -> None:
+        """Let go of an open transaction that its node cannot drive, and say why at its head."""
+        ...
+
     def set_wake(self, key: int, wake_at: float | None) -> None:
         """Renew the time at which the transaction wakes; None takes it in hand."""
         ...
@@ -127,7 +131,7 @@ class HomeTransaction(LocalTransaction, Protocol):
         ...
 
     def lock_holder(self, resource: str) -> tuple[int, float] | None:
-        """Return the key of the transaction that holds a semantic lock, and since when; None if it is free."""
+        """Return the key of the transaction that holds a semantic lock, and since when; None: it is free."""
         ...
 
     def unlock_all(self, key: int) -> None:
@@ -151,11 +155,21 @@ class HomeTransaction(LocalTransaction, Protocol):
         ...
 
     def take_over(
-        self, node: NodeId, drives: frozenset[str], *, expired_before: float, limit: int
+        self,
+        node: NodeId,
+        drives: frozenset[str],
+        *,
+        accepts: frozenset[str] = frozenset(),
+        expired_before: float,
+        limit: int,
     ) -> int:
         """Give *node* transactions that nobody alive drives; return how many, 0 when none is left.
 
         Each gets a ``TakenOver`` event: its new version fences the old node off.
+
+        Args:
+            drives: The ``kind@version`` definitions that the node knows.
+            accepts: Those that it can migrate; what was left alone, with a note, is not among them.
         """
         ...
 

@@ -30,10 +30,13 @@ class LeaseTurn:
 
     name = "renewal of the lease"
 
-    def __init__(self, row: NodeRow, now: float, *, is_leaving: bool = False) -> None:
+    def __init__(
+        self, row: NodeRow, now: float, *, accepts: frozenset[str] = frozenset(), is_leaving: bool = False
+    ) -> None:
         self.done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._row = row
         self._now = now
+        self._accepts = accepts
         self._is_leaving = is_leaving
         self._taken = 0
 
@@ -44,7 +47,11 @@ class LeaseTurn:
             return
         tx.renew(self._row)
         self._taken = tx.take_over(
-            self._row.id, self._row.drives, expired_before=self._now, limit=TAKE_OVER_MAX
+            self._row.id,
+            self._row.drives - self._accepts,
+            accepts=self._accepts,
+            expired_before=self._now,
+            limit=TAKE_OVER_MAX,
         )
 
     def forget(self) -> None:
@@ -88,7 +95,7 @@ class Leases:
             for version in definition.accepts
         )
         self._row = replace(self._row, lease_until=now + self._seconds, drives=drives | accepted)
-        turn = LeaseTurn(self._row, now)
+        turn = LeaseTurn(self._row, now, accepts=accepted - drives)
         self._context.home.submit(turn)
         taken = await turn.done
         if taken:

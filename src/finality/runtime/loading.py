@@ -55,14 +55,26 @@ class ParkTurn(HomeKeepingTurn):
 
 
 class LeaveTurn(HomeKeepingTurn):
-    """Leaves a saga alone that this node cannot drive, and says why at its head."""
+    """Leaves a saga that this node cannot drive to one that can, and says why at its head."""
 
     def __init__(self, key: int, note: str) -> None:
         super().__init__(key)
         self._note = note
 
     def run(self, tx: HomeTransaction) -> None:
-        """Note why."""
+        """Let go of it."""
+        tx.release(self.key, self._note)
+
+
+class KeepParkedTurn(HomeKeepingTurn):
+    """Lets a saga rest that was parked before, and is no better now."""
+
+    def __init__(self, key: int, note: str) -> None:
+        super().__init__(key)
+        self._note = note
+
+    def run(self, tx: HomeTransaction) -> None:
+        """Note why, again."""
         tx.note(self.key, self._note)
         tx.set_wake(self.key, NEVER)
 
@@ -136,9 +148,16 @@ class Loader:
         is_expected = isinstance(error, DecodeError | UnknownStep)
         text = str(error) if is_expected else f"{type(error).__name__}: {error}"
         because = f"it cannot be read: {text}"
-        if head.status == PARKED and head.note == because:
-            return LeaveTurn(head.key, because)  # A node before this one has said so already.
+        if head.status == PARKED and not self._was_retried(head):
+            return KeepParkedTurn(head.key, because)  # A node before this one has said so already.
         return ParkTurn(head.key, head.version, because)
+
+    def _was_retried(self, head: Head) -> bool:
+        try:
+            told = self._context.home.load(head.key)
+        except DecodeError:
+            return False
+        return bool(told) and not isinstance(told[-1].event, Parked | TakenOver)
 
     def _migrated(self, head: Head) -> HomeKeepingTurn:
         for definition in self._context.definitions.values():

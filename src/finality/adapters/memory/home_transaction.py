@@ -140,6 +140,12 @@ class MemoryHomeTransaction(MemoryTransaction):
         """Say at the head why no node can drive the transaction."""
         self._change(key, note=note)
 
+    def release(self, key: int, note: str) -> None:
+        """Let go of a transaction that its node cannot drive, and say why."""
+        head = self._database.heads.get(key)
+        if head is not None and not head.has_ended:
+            self._change(key, driver=None, wake_at=0.0, note=note)
+
     def set_wake(self, key: int, wake_at: float | None) -> None:
         """Renew the time at which the transaction wakes."""
         head = self._database.heads.get(key)
@@ -213,7 +219,15 @@ class MemoryHomeTransaction(MemoryTransaction):
             self._change(key, wake_at=None)
         return [(key, kind) for _, key, kind in due]
 
-    def take_over(self, node: NodeId, drives: frozenset[str], *, expired_before: float, limit: int) -> int:
+    def take_over(
+        self,
+        node: NodeId,
+        drives: frozenset[str],
+        *,
+        accepts: frozenset[str] = frozenset(),
+        expired_before: float,
+        limit: int,
+    ) -> int:
         """Give *node* transactions that nobody alive drives."""
         self._check_joined(node)
         dead = {
@@ -223,7 +237,7 @@ class MemoryHomeTransaction(MemoryTransaction):
             head
             for key in sorted(self._database.open_keys())
             if ((head := self.head(key)).driver is None or head.driver in dead)
-            and f"{head.kind}@{head.definition}" in drives
+            and f"{head.kind}@{head.definition}" in (drives if head.note else drives | accepts)
         ][:limit]
         for head in takeable:
             event = TakenOver(node, head.driver or NodeId(""))

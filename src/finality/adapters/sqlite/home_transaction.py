@@ -169,6 +169,10 @@ class SqliteHomeTransaction(SqliteTransaction):
         """Say at the head why no node can drive the transaction."""
         self._write("note", (note, key))
 
+    def release(self, key: int, note: str) -> None:
+        """Let go of a transaction that its node cannot drive, and say why."""
+        self._write("release", (note, key))
+
     def set_wake(self, key: int, wake_at: float | None) -> None:
         """Renew the time at which the transaction wakes."""
         self._write("set_wake", (wake_at, key))
@@ -223,16 +227,25 @@ class SqliteHomeTransaction(SqliteTransaction):
             self._write("set_wake", (None, key))
         return [(int(key), str(kind)) for key, kind in due]
 
-    def take_over(self, node: NodeId, drives: frozenset[str], *, expired_before: float, limit: int) -> int:
+    def take_over(
+        self,
+        node: NodeId,
+        drives: frozenset[str],
+        *,
+        accepts: frozenset[str] = frozenset(),
+        expired_before: float,
+        limit: int,
+    ) -> int:
         """Give *node* transactions that nobody alive drives."""
         own = self._names.node(self._connection, node)
         known = json.dumps(self._names.definitions(self._connection, drives))
+        accepted = json.dumps(self._names.definitions(self._connection, accepts))
         dead = [row[0] for row in self._sql(QUERIES["dead_drivers"], (expired_before,)).fetchall()]
         taken = 0
         for driver in (None, *(key for key in dead if key != own)):
             previous = self._names.node_id(self._connection, driver or 0)
             event = self._encoded([TakenOver(node, previous)])
-            streams = self._sql(QUERIES["takeable"], (driver, known, limit - taken)).fetchall()
+            streams = self._sql(QUERIES["takeable"], (driver, known, accepted, limit - taken)).fetchall()
             for key, version in streams:
                 self._write("take", (own, key))
                 self._insert(int(key), int(version), event)

@@ -74,6 +74,10 @@ UPDATE finality_stream SET definition = ?, note = NULL WHERE stream = ?;
 -- Say why no node can drive a transaction.
 UPDATE finality_stream SET note = ? WHERE stream = ?;
 
+-- name: release
+-- Let go of an open transaction that its node cannot drive, and say why.
+UPDATE finality_stream SET driver = NULL, wake_at = 0, note = ? WHERE stream = ? AND open = 1;
+
 -- name: due
 -- A node's transactions whose time has come, earliest first.
 SELECT s.stream, d.kind FROM finality_stream s JOIN finality_definition d USING (definition)
@@ -85,9 +89,12 @@ SELECT node FROM finality_node
 WHERE lease_until < ? AND EXISTS (SELECT 1 FROM finality_stream WHERE open = 1 AND driver = node);
 
 -- name: takeable
--- Open transactions of one driver, or of none, whose definition is in a list.
+-- Open transactions of one driver, or of none, whose definition is in a list, or in another and not noted.
 SELECT stream, version FROM finality_stream
-WHERE open = 1 AND driver IS ? AND definition IN (SELECT value FROM json_each(?)) LIMIT ?;
+WHERE open = 1 AND driver IS ?
+    AND (definition IN (SELECT value FROM json_each(?))
+        OR note IS NULL AND definition IN (SELECT value FROM json_each(?)))
+LIMIT ?;
 
 -- name: take
 -- Give a transaction to a node, one version on.
