@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 from uuid import UUID
 
 from finality.adapters.msgspec.codec import JsonCodec
@@ -26,6 +27,7 @@ from finality.runtime.definition import Action, Definition, Parameter, Source, S
 
 CODEC = JsonCodec()
 PLAIN = (str, int, float, bool, bytes, Decimal, UUID, date, datetime, timedelta, type(None), Ellipsis)
+PLAIN_CONTAINERS = (list, tuple, set, frozenset, dict, Union, UnionType)
 LISTS = ("list", "tuple", "Sequence", "Collection", "Iterable")
 
 
@@ -117,8 +119,11 @@ def define(cls: type, declaration: Declaration) -> Definition:
 
 def _is_plain(hint: Any) -> bool:
     """Say whether no value of the type can hold a secret, for sure."""
-    parts = get_args(hint)
-    return all(map(_is_plain, parts)) if parts else hint in PLAIN
+    origin = get_origin(hint)
+    if origin is None:
+        return hint in PLAIN
+    # Of what else takes parameters nobody knows what it holds: Secret[str] does, and so may a Box[str].
+    return origin in PLAIN_CONTAINERS and all(map(_is_plain, get_args(hint)))
 
 
 def result_of(declaration: Declaration, name: str | None) -> Any:
