@@ -113,7 +113,7 @@ def _run(given: list[str]) -> object:
     if COMPLETE_VARIABLE in os.environ:
         return command_line.main(given, PROGRAM, complete_var=COMPLETE_VARIABLE)
     # Not by main(), which keeps a broken pipe for itself.
-    with command_line.make_context(PROGRAM, given) as context:
+    with command_line.make_context(PROGRAM, list(given)) as context:
         return command_line.invoke(context)
 
 
