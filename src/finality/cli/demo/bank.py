@@ -28,6 +28,7 @@ BRISK = finality.Retry(attempts=6, first_seconds=0.05, cap_seconds=0.5)
 STUBBORN = finality.Retry(attempts=100, first_seconds=0.05, cap_seconds=1.0)
 UNTIL_DONE = finality.Retry(attempts=None, first_seconds=0.05, cap_seconds=1.0)
 
+# The indexes hold all that an audit asks for: it reads them once a second while the bank works.
 SCHEMA = {
     None: (
         "CREATE TABLE clearance (saga TEXT NOT NULL, payment TEXT NOT NULL)",
@@ -38,12 +39,12 @@ SCHEMA = {
         " is_closed INTEGER NOT NULL) WITHOUT ROWID",
         "CREATE TABLE movement (saga TEXT NOT NULL, kind TEXT NOT NULL, account TEXT NOT NULL,"
         " cents INTEGER NOT NULL)",
-        "CREATE INDEX movement_saga ON movement (saga)",
+        "CREATE INDEX movement_saga ON movement (saga, kind, cents)",
     ),
     "ledger": (
         "CREATE TABLE line (saga TEXT NOT NULL, kind TEXT NOT NULL, account TEXT NOT NULL,"
         " cents INTEGER NOT NULL)",
-        "CREATE INDEX line_saga ON line (saga)",
+        "CREATE INDEX line_saga ON line (saga, kind, cents)",
     ),
     "notifications": (
         "CREATE TABLE notification (saga TEXT NOT NULL, account TEXT NOT NULL, text TEXT NOT NULL)",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 
 import apsw
 
@@ -104,14 +105,17 @@ class Auditor:
         self._invariants = invariants()
         self._connection = apsw.Connection(":memory:", flags=_FLAGS)
         self._position = 0
+        self._turn = Lock()
         for statement in OWN_TABLES:
             self._connection.execute(statement)
         for name, file in DATABASES.items():
             self._connection.execute(f"ATTACH ? AS {name}", (f"file:{directory / file}?mode=ro",))
 
     def close(self) -> None:
-        """Let go of the files."""
-        self._connection.close()
+        """Let go of the files, also in the middle of an audit in another thread."""
+        self._connection.interrupt()
+        with self._turn:
+            self._connection.close()
 
     def note(self, *, started: Iterable[str] = (), killed: Iterable[int] = ()) -> None:
         """Remember what the client knows: the sagas it was told are durable, and the nodes it killed."""
@@ -120,6 +124,10 @@ class Auditor:
                 "INSERT OR IGNORE INTO started VALUES (?)", ((id,) for id in started)
             )
             self._connection.executemany("INSERT OR IGNORE INTO killed VALUES (?)", ((id,) for id in killed))
+
+    def open(self) -> int:
+        """Return how many sagas have not ended."""
+        return self._number("SELECT count(*) FROM home.finality_stream WHERE open = 1")
 
     def open_of(self, process: int) -> int:
         """Return how many open sagas the node with a process id drives."""
@@ -135,16 +143,16 @@ class Auditor:
         Args:
             is_final: Nothing runs any more, so whatever was started must have ended.
         """
-        execute = self._connection.execute
-        execute("BEGIN")
-        try:
-            execute("UPDATE moment SET is_final = ?", (is_final,))
-            # The journal comes first: what had ended by then does not change in the other databases.
-            self._read_journal()
-            findings = tuple(self._find(invariant) for invariant in self._invariants)
-            return self._audit(findings)
-        finally:
-            execute("COMMIT")
+        with self._turn:
+            self._connection.execute("BEGIN")
+            try:
+                self._connection.execute("UPDATE moment SET is_final = ?", (is_final,))
+                # The journal comes first: what had ended by then does not change in the other databases.
+                self._read_journal()
+                findings = tuple(self._find(invariant) for invariant in self._invariants)
+                return self._audit(findings)
+            finally:
+                self._connection.execute("COMMIT")
 
     def _read_journal(self) -> None:
         execute = self._connection.execute
@@ -172,7 +180,7 @@ class Auditor:
         number = self._number
         completed = number("SELECT count(*) FROM ended WHERE status = 'completed'")
         compensated = number("SELECT count(*) FROM ended WHERE status = 'compensated'")
-        open = number("SELECT count(*) FROM home.finality_stream WHERE open = 1")
+        open = self.open()
         balance = number("SELECT sum(cents) FROM accounts.account")
         paid = number(
             "SELECT ifnull(sum(cents), 0) FROM payments.movement WHERE saga IN (SELECT id FROM ended)"

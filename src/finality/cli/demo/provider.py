@@ -36,7 +36,7 @@ SCHEMA = (
     " state TEXT NOT NULL) WITHOUT ROWID",
     # The money that has really moved. Nothing here forbids to pay twice: that is for the checker to see.
     "CREATE TABLE movement (saga TEXT NOT NULL, kind TEXT NOT NULL, cents INTEGER NOT NULL)",
-    "CREATE INDEX movement_saga ON movement (saga)",
+    "CREATE INDEX movement_saga ON movement (saga, kind, cents)",
 )
 
 

@@ -28,7 +28,7 @@ KILL_SECONDS_MIN = 1.2
 READY_SECONDS_MAX = 60.0  # For the first node to take orders, on a machine that is busy elsewhere.
 STALL_SECONDS_MAX = 30.0  # Without a single saga that ends, the drain gives up.
 DRAIN_SECONDS_MAX = 300.0
-AUDIT_SHARE = 0.1  # Of the time may go into audits while the bank works; they grow with its history.
+AUDIT_SHARE = 0.25  # Of the time may go into audits while the bank works; they grow with its history.
 LOOK_SECONDS = 0.05
 EXPLAINED_MAX = 3  # Of what is left open.
 SOCKET_LENGTH_MAX = 100  # Of a Unix socket's path: the system's bound is 104 or 108.
@@ -115,7 +115,7 @@ class Run:
         while self._elapsed() < self._plan.seconds and not self._stopped.is_set():
             if self._elapsed() >= next_kill and self._kill():
                 next_kill = self._elapsed() + kill_seconds
-            self._look()
+            await self._look()
             await self._pause()
         # The last kill comes with the end, so that even the shortest run shows a recovery.
         give_up = time.monotonic() + STALL_SECONDS_MAX
@@ -123,7 +123,7 @@ class Run:
             await self._pause()
         cluster.is_feeding = False
         await self._drain()
-        left = await self._explained() if self._audit().open else []
+        left = await self._explained() if self._auditor.open() else []
         self._auditor.close()
         await cluster.close()
         # Nothing runs any more: whoever audits now sees closed files, and nothing but files.
@@ -170,18 +170,19 @@ class Run:
 
     # ── Looking ─────────────────────────────────────────────────────────────────────────────
 
-    def _look(self) -> None:
+    async def _look(self) -> None:
         """Audit and show the books once a second, or less often once that takes long."""
         now = time.monotonic()
         if now < self._next_audit:
             return
-        self._view.show(self._moment(self._audit()))
+        self._view.show(self._moment(await self._audit()))
         took = time.monotonic() - now
         self._next_audit = now + max(1.0, took / AUDIT_SHARE)
 
-    def _audit(self) -> Audit:
+    async def _audit(self) -> Audit:
         self._auditor.note(started=self._cluster.confirmed, killed=self._cluster.killed)
-        return self._auditor.audit()
+        # In a thread, so that the nodes get their orders meanwhile.
+        return await asyncio.to_thread(self._auditor.audit)
 
     def _moment(self, audit: Audit) -> Moment:
         cluster = self._cluster
@@ -192,16 +193,14 @@ class Run:
     async def _drain(self) -> None:
         self._phase = "draining"
         began = progress = time.monotonic()
-        ended = -1
-        while True:
-            audit, now = self._audit(), time.monotonic()
-            if not audit.open and not self._cluster.unconfirmed:
-                return
-            if audit.completed + audit.compensated != ended:
-                ended, progress = audit.completed + audit.compensated, now
+        before = None
+        while (left := (self._auditor.open(), self._cluster.unconfirmed)) != (0, 0):
+            now = time.monotonic()
+            if left != before:
+                before, progress = left, now
             if now - progress > STALL_SECONDS_MAX or now - began > DRAIN_SECONDS_MAX:
                 return
-            self._look()
+            await self._look()
             await self._pause()
 
     async def _explained(self) -> list[str]:
