@@ -572,6 +572,18 @@ def test_what_was_left_alone_is_taken_only_by_a_node_that_knows_its_definition(w
     world.run(main)
 
 
+def test_a_node_lets_go_of_all_but_what_it_keeps(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home, "n1", "n2")
+        keys = [await begin(home, f"t{number}", driver=N1) for number in range(3)]
+        await do(home, lambda tx: tx.let_go(N1, keep={keys[1]}))
+
+        assert [home.head(key).driver for key in keys] == [None, N1, None]
+        assert await do(home, take_over("n2")) == 2
+
+    world.run(main)
+
+
 def test_a_node_does_not_take_over_from_itself(world: World) -> None:
     async def main(home: AnyHome) -> None:
         await prepare(home, "n1")

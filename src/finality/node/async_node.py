@@ -117,7 +117,7 @@ class AsyncNode:
             return  # Whoever opened it has heard why, and nothing is open.
         await insides.close(drain_seconds)
 
-    async def serve(self) -> None:
+    async def serve(self, *, drain_seconds: float = DRAIN_SECONDS) -> None:
         """Drive sagas until SIGTERM or SIGINT comes, then drain and close: the life of a node's process.
 
         Call it in the main thread. Cancelling it drains and closes as well.
@@ -131,7 +131,7 @@ class AsyncNode:
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
-            await self.close()
+            await self.close(drain_seconds=drain_seconds)
 
     # ── Sagas ───────────────────────────────────────────────────────────────────────────────
 

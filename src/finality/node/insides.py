@@ -52,7 +52,9 @@ class Insides:
         self.context = context
         self.definitions = definitions
         self.views = Views(context, definitions, settings.url)
-        self.coordinator = Coordinator(context, in_flight_max=settings.in_flight_max)
+        self.coordinator = Coordinator(
+            context, in_flight_max=settings.in_flight_max, is_observer=settings.is_observer
+        )
         self.timers = Timers(
             context, self.coordinator.admit, self.coordinator.look, is_observer=settings.is_observer
         )
@@ -78,6 +80,7 @@ class Insides:
     async def close(self, drain_seconds: float) -> None:
         """Drain, hand the sagas over and close the stores, however bad things are."""
         try:
+            self.leases.stop_taking()  # Or it would take what it lets go of.
             await self.coordinator.drain(drain_seconds)
             for loop in self._loops:
                 loop.cancel()

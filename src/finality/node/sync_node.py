@@ -191,7 +191,7 @@ class Node:
         except Unavailable as error:
             log.debug("%s", error)  # Another thread was faster.
 
-    def serve(self) -> None:
+    def serve(self, *, drain_seconds: float = DRAIN_SECONDS) -> None:
         """Drive sagas until SIGTERM or SIGINT comes, then drain and close: the life of a node's process.
 
         Call it in the main thread.
@@ -205,7 +205,7 @@ class Node:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-            self.close()
+            self.close(drain_seconds=drain_seconds)
 
     # ── Sagas ───────────────────────────────────────────────────────────────────────────────
 

@@ -6,7 +6,7 @@ when it wakes. It is written with each append, so that lists and timers never fo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -83,9 +83,7 @@ class HomeTransaction(LocalTransaction, Protocol):
         """Begin a transaction's stream; return its key, or None if the id is taken."""
         ...
 
-    def append(
-        self, key: int, events: Sequence[Any], *, expected: Version, summary: Summary
-    ) -> None:
+    def append(self, key: int, events: Sequence[Any], *, expected: Version, summary: Summary) -> None:
         """Append to a transaction's stream and renew its head.
 
         Raises:
@@ -148,6 +146,10 @@ class HomeTransaction(LocalTransaction, Protocol):
 
     def leave(self, node: NodeId) -> None:
         """End the node's lease and let go of its transactions."""
+        ...
+
+    def let_go(self, node: NodeId, *, keep: Collection[int] = ()) -> None:
+        """Let go of the node's open transactions, but for those to *keep*: others take them at once."""
         ...
 
     def claim_due(self, node: NodeId, now: float, *, limit: int) -> list[tuple[int, str]]:

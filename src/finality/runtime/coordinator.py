@@ -18,7 +18,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
 
-from finality.core.errors import Fenced, OutcomeUnknown, Unavailable
+from finality.core.errors import Fenced, FinalityError, OutcomeUnknown, Unavailable
 from finality.core.ids import TransactionId
 from finality.core.saga import events as e
 from finality.core.saga import replay, summary_of
@@ -31,6 +31,7 @@ from finality.runtime.breakers import Breakers
 from finality.runtime.children import StartChildTurn, heard_of_child
 from finality.runtime.context import Context
 from finality.runtime.drive import Drive
+from finality.runtime.leases import LetGoTurn
 from finality.runtime.loading import Loader, ParkTurn
 from finality.runtime.posting import PostTurn, RestTurn, StartTurn
 from finality.runtime.telling import TROUBLE_SECONDS
@@ -40,19 +41,23 @@ from finality.runtime.waiting import Waiting
 log = logging.getLogger("finality.coordinator")
 
 IN_FLIGHT_MAX = 1_000  # Sagas with something to do at once; the others wait on disk, not in memory.
+DRAIN_LOOK_SECONDS = 0.01
 TROUBLES_MAX = 5  # So often a saga is tried again after an error that nobody has foreseen.
 
 
 class Coordinator:
     """Drives the sagas of one node."""
 
-    def __init__(self, context: Context, *, in_flight_max: int = IN_FLIGHT_MAX) -> None:
+    def __init__(
+        self, context: Context, *, in_flight_max: int = IN_FLIGHT_MAX, is_observer: bool = False
+    ) -> None:
         self.waiting = Waiting(context)
         self.drives: dict[int, Drive] = {}
         self.ids: set[TransactionId] = set()
         self._context = context
         self._loop = asyncio.get_running_loop()
         self._in_flight_max = in_flight_max
+        self._is_observer = is_observer
         self._pending: dict[str, deque[int]] = {}
         self._pending_keys: set[int] = set()
         self._resting: set[Drive] = set()
@@ -108,13 +113,32 @@ class Coordinator:
         return is_new
 
     async def drain(self, seconds: float) -> None:
-        """Begin nothing more and wait for the steps that are under way, for so long at most."""
+        """Begin nothing more and wait for the steps that are under way, for so long at most.
+
+        A saga in which nothing is under way any more is handed over at once.
+        """
         self._is_draining = True
         give_up = self._loop.time() + seconds
-        # No event tells that the last one of a thousand drives is idle: it happens once in a node's life.
-        while any(drive.busy for drive in self.drives.values()) and self._loop.time() < give_up:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        kept: set[int] | None = None
+        while True:
+            busy = {key for key, drive in self.drives.items() if drive.busy}
+            if busy != kept:
+                await self._hand_over(busy, give_up - self._loop.time())
+                kept = busy
+            if not busy or self._loop.time() >= give_up:
+                break
+            await asyncio.sleep(DRAIN_LOOK_SECONDS)
         await self._asking.cancel()
+
+    async def _hand_over(self, keep: set[int], seconds: float) -> None:
+        if self._is_observer:
+            return
+        turn = LetGoTurn(self._context.node, keep)
+        self._context.home.submit(turn)
+        try:
+            await asyncio.wait_for(turn.done, max(seconds, DRAIN_LOOK_SECONDS))
+        except (FinalityError, TimeoutError) as error:
+            log.warning("sagas could not be handed over yet: %s", error)  # The end of the lease does it.
 
     # ── Admission: bounded, and fair between kinds ──────────────────────────────────────────
 

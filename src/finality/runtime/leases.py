@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from finality.core.errors import FinalityError
+from finality.core.ids import NodeId
 from finality.ports.home import HomeTransaction, NodeRow
 from finality.runtime.context import Context
 
@@ -68,6 +69,33 @@ class LeaseTurn:
             self.done.set_exception(error)
 
 
+class LetGoTurn:
+    """Hands the sagas over in which nothing is under way."""
+
+    name = "hand-over of sagas"
+
+    def __init__(self, node: NodeId, keep: Collection[int]) -> None:
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._node = node
+        self._keep = keep
+
+    def run(self, tx: HomeTransaction) -> None:
+        """Let go."""
+        tx.let_go(self._node, keep=self._keep)
+
+    def forget(self) -> None:
+        """Nothing in memory has changed."""
+
+    def settle(self, error: BaseException | None) -> None:
+        """Answer the caller."""
+        if self.done.done():
+            return
+        if error is None:
+            self.done.set_result(None)
+        else:
+            self.done.set_exception(error)
+
+
 class Leases:
     """The loop that keeps this node alive in the others' eyes."""
 
@@ -80,6 +108,12 @@ class Leases:
         self._taken = taken
         self._seconds = seconds
         self._changed = asyncio.Event()
+        self._is_leaving = False
+
+    def stop_taking(self) -> None:
+        """Take nothing over any more, and tell the others that this node can drive nothing."""
+        self._is_leaving = True
+        self._changed.set()
 
     def drives_changed(self) -> None:
         """Tell the others at once what this node can drive."""
@@ -94,6 +128,8 @@ class Leases:
             for definition in self._context.definitions.values()
             for version in definition.accepts
         )
+        if self._is_leaving:
+            drives = accepted = frozenset()
         self._row = replace(self._row, lease_until=now + self._seconds, drives=drives | accepted)
         turn = LeaseTurn(self._row, now, accepts=accepted - drives)
         self._context.home.submit(turn)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -196,16 +196,21 @@ class MemoryHomeTransaction(MemoryTransaction):
     def leave(self, node: NodeId) -> None:
         """End the node's lease and let go of its transactions."""
         row = self._check_joined(node)
-        for key in self._database.open_keys():
-            head = self.head(key)
-            if head.driver == node:
-                self._change(key, driver=None, wake_at=head.wake_at or 0.0)
+        self.let_go(node)
         self._database.nodes.put(node, replace(row, lease_until=0.0))
 
     def _check_joined(self, node: NodeId) -> NodeRow:
         row = self._database.nodes.get(node)
         assert row is not None, f"node {node} has not joined"
         return row
+
+    def let_go(self, node: NodeId, *, keep: Collection[int] = ()) -> None:
+        """Let go of the node's transactions, but for those to *keep*."""
+        self._check_joined(node)
+        for key in self._database.open_keys():
+            head = self.head(key)
+            if head.driver == node and key not in keep:
+                self._change(key, driver=None, wake_at=head.wake_at or 0.0)
 
     def claim_due(self, node: NodeId, now: float, *, limit: int) -> list[tuple[int, str]]:
         """Take the node's transactions whose time has come in hand."""

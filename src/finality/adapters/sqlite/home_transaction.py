@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import apsw
@@ -216,8 +216,12 @@ class SqliteHomeTransaction(SqliteTransaction):
 
     def leave(self, node: NodeId) -> None:
         """End the node's lease and let go of its transactions."""
-        self._write("let_go", (self._names.node(self._connection, node),))
+        self.let_go(node)
         self._write("leave", (node,))
+
+    def let_go(self, node: NodeId, *, keep: Collection[int] = ()) -> None:
+        """Let go of the node's transactions, but for those to *keep*."""
+        self._write("let_go", (self._names.node(self._connection, node), json.dumps([*keep])))
 
     def claim_due(self, node: NodeId, now: float, *, limit: int) -> list[tuple[int, str]]:
         """Take the node's transactions whose time has come in hand."""

@@ -154,9 +154,9 @@ ON CONFLICT (id) DO UPDATE SET drives = excluded.drives, lease_until = excluded.
 UPDATE finality_node SET lease_until = 0 WHERE id = ?;
 
 -- name: let_go
--- Let go of a node's open transactions.
+-- Let go of a node's open transactions, but for those in a list.
 UPDATE finality_stream SET driver = NULL, wake_at = ifnull(wake_at, 0)
-WHERE open = 1 AND driver = ?;
+WHERE open = 1 AND driver = ? AND stream NOT IN (SELECT value FROM json_each(?));
 
 -- name: node_key
 -- The short name of a node.
