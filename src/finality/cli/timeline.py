@@ -112,7 +112,7 @@ def _words(entry: Entry) -> str:
 
 def _told(entry: Entry) -> Iterator[str]:
     for name, value in entry.fields.items():
-        if name in NOT_TOLD or value == {}:
+        if name in NOT_TOLD or value in ("", {}):
             continue
         if name == "because":
             yield " ".join(str(value).split())

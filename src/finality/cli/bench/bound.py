@@ -20,7 +20,9 @@ from finality.adapters.sqlite.schema import migrate, migrations
 from finality.cli.bench.workload import Run
 from finality.core.ids import uuid7
 
-STARTED = b'{"saga":"ThreeSteps","version":"00000000","input":"{\\"number\\":1}","deadline":null,"parent":null}'
+STARTED = (
+    b'{"saga":"ThreeSteps","version":"00000000","input":"{\\"number\\":1}","deadline":null,"parent":null}'
+)
 DONE = b'{"step":"second","result":"2","attempt":1}'
 REFUSED = b'{"step":"second","attempt":1,"because":"the bench says no"}'
 UNDO = b'{"because":"the bench says no","reason":"refused","step":"second","by":null}'

@@ -167,7 +167,7 @@ class Driving:
                     resting[id] = head
             if len(resting) == len(self._waits):
                 for id, head in resting.items():
-                    await self._leave(head, self._waits.pop(id))
+                    await self._leave(head, self._waits.pop(id), live)
                 return
             await asyncio.sleep(LAST_LOOK_SECONDS)
 
@@ -179,17 +179,17 @@ class Driving:
     def _is_driven(self, head: Head, live: frozenset[str]) -> bool:
         return f"{head.kind}@{head.definition}" in live and not head.note
 
-    async def _leave(self, head: Head, number: int) -> None:
+    async def _leave(self, head: Head, number: int, live: frozenset[str]) -> None:
         from finality.node import looking
 
         if head.status in FOR_PERSON:
             because = await looking.trouble(self._node, head)
-        elif self._is_asleep(head):
-            because = await looking.waits_for(self._node, head)
-        else:
+        elif not self._is_driven(head, live):
             because = (
                 head.note or f"no live node can drive {head.kind}@{head.definition}: its code has changed"
             )
+        else:
+            because = await looking.waits_for(self._node, head)
         self._tally.leave(Left(head.id, number, head.status, because))
 
     async def _look_up(self, id: str) -> Head | None:
