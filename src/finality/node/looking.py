@@ -14,14 +14,16 @@ from difflib import get_close_matches
 from typing import Any
 
 from finality.core.errors import LimitExceeded, NotFound
-from finality.core.ids import TRANSACTION_PREFIX, Position, StreamName, TransactionId
+from finality.core.ids import TRANSACTION_PREFIX, Position, StreamName, TransactionId, transaction_stream
 from finality.core.protocol import Recorded
+from finality.core.saga.events import Started
 from finality.core.secret import MASK
 from finality.node.async_node import AsyncNode
 from finality.patterns.saga import Saga, definition_of
-from finality.ports.codec import Codec
+from finality.ports.codec import Codec, DecodeError
 from finality.ports.home import HEADS_MAX, Head
 from finality.ports.journal import EVENT_BYTES_MAX, PAGE_EVENTS_MAX
+from finality.runtime.context import Context
 
 TAIL_POSITIONS_MAX = 200_000  # How far back the tail looks for events that were asked for: about a second.
 JSON_FIELDS = frozenset({"input", "result", "value"})  # Of events: what is JSON text in itself.
@@ -94,7 +96,9 @@ async def begun(node: AsyncNode, saga: Saga, id: str) -> Head | None:
     context = await node.opened()
     head = context.home.find(TransactionId(id))
     if head is not None:
-        node._check_same(head.id, definition_of(type(saga)), saga)
+        if not await _has_begun_as(context, head, saga):
+            # It looks closer, as at another version's input, and tells the difference.
+            node._check_same(head.id, definition_of(type(saga)), saga)
         return head
     size = len(context.codec.encode(saga))
     if size >= EVENT_BYTES_MAX:
@@ -103,6 +107,17 @@ async def begun(node: AsyncNode, saga: Saga, id: str) -> Head | None:
             "keep large things elsewhere and pass where they are"
         )
     return None
+
+
+async def _has_begun_as(context: Context, head: Head, saga: Saga) -> bool:
+    """Say whether the transaction began with *saga*, by its first event alone."""
+    [first] = await context.home.read(transaction_stream(head.id), limit=1)
+    if head.kind != definition_of(type(saga)).kind or not isinstance(first.event, Started):
+        return False
+    try:
+        return bool(context.codec.decode(first.event.input, type(saga)) == saga)
+    except DecodeError:
+        return False  # An older version took something else.
 
 
 async def look_up(node: AsyncNode, id: str) -> Head | None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from finality.node import AsyncNode
 
 YIELD_LINES = 100  # The node goes on with what an earlier run left while we read.
+NOT_BEGUN, OPEN = b" ", b"o"
+ENDED = {"completed": b"c", "compensated": b"u"}
 
 
 class Checked:
@@ -23,12 +25,14 @@ class Checked:
     Attributes:
         lines: How many lines of any kind there are.
         sagas: How many of them are the input of a saga.
+        known: For each line a letter: completed, compensated, open, or not begun (a blank).
         bad: The first of those that are not, and those whose saga has begun with another input.
     """
 
     def __init__(self) -> None:
         self.lines = 0
         self.sagas = 0
+        self.known = bytearray()
         self.bad: list[BadLine] = []
         self.bad_count = 0
 
@@ -61,10 +65,13 @@ async def check_store(node: AsyncNode, lines: Lines, count: int) -> Checked:
         checked.lines += 1
         if checked.lines % YIELD_LINES == 0:
             await asyncio.sleep(0)
+        checked.known += NOT_BEGUN
         if isinstance(line, BadLine):
             continue
         try:
-            await looking.begun(node, line.saga, line.id)
+            head = await looking.begun(node, line.saga, line.id)
+            if head is not None:
+                checked.known[-1] = ord(ENDED.get(head.status, OPEN))
             checked.sagas += 1
         except InputMismatch:
             checked.add_bad(changed(line))

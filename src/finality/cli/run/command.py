@@ -198,7 +198,7 @@ class Run:
             patience=plan.patience,
             doing=self._set_doing,
         )
-        await driving.run(plan.line_count)
+        await driving.run(checked.known)
 
 
 def _check_id_field(inputs: Any, id_field: str | None) -> None:

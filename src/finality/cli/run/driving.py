@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from finality.cli.run.checking import ENDED, OPEN
 from finality.cli.run.lines import Line, Lines
 from finality.cli.run.tally import Left, Tally
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 0.5  # How soon it is noticed that a saga sleeps.
 LAST_LOOK_SECONDS = 0.1
 YIELD_LINES = 100
+STATUS_OF = {letter: status for status, letter in ENDED.items()}
 FOR_PERSON = frozenset({"stuck", "parked"})
 
 
@@ -51,8 +53,11 @@ class Driving:
         self._waits: dict[str, int] = {}
         self._failure: BaseException | None = None
 
-    async def run(self, count: int) -> None:
-        """Go through the first *count* lines and return once nothing is left to wait for.
+    async def run(self, known: bytearray) -> None:
+        """Go through the lines that were checked and return once nothing is left to wait for.
+
+        Args:
+            known: What became of each line's saga, as ``check_store`` has found it.
 
         Raises:
             click.ClickException: A line changed while it ran.
@@ -60,11 +65,11 @@ class Driving:
         """
         self._doing("running")
         try:
-            for passed, line in enumerate(self._lines.first(count)):
+            for passed, line in enumerate(self._lines.first(len(known))):
                 if passed % YIELD_LINES == 0:
                     await asyncio.sleep(0)
                 if isinstance(line, Line):
-                    await self._begin(line)
+                    await self._begin(line, known[passed : passed + 1])
             while self._under_way:
                 await asyncio.wait(self._under_way)
                 self._raise_failure()
@@ -74,17 +79,13 @@ class Driving:
                 task.cancel()
             await asyncio.gather(*self._under_way, return_exceptions=True)
 
-    async def _begin(self, line: Line) -> None:
-        from finality import InputMismatch
-        from finality.node import looking
-
-        try:
-            head = await looking.begun(self._node, line.saga, line.id)
-        except InputMismatch as error:
-            raise self._changed(line, error) from None
-        if head is not None:
+    async def _begin(self, line: Line, known: bytearray) -> None:
+        if bytes(known) in STATUS_OF:
+            self._tally.end(STATUS_OF[bytes(known)], is_earlier=True)
+            return
+        if known == OPEN:
             # It is an earlier run's. Its driver may be dead and its lease not, so it gets no slot.
-            self._see(head, line.number, is_earlier=True)
+            self._waits[line.id] = line.number
             return
         await self._slots.acquire()
         self._raise_failure()
@@ -108,7 +109,7 @@ class Driving:
         try:
             handle = await self._node.start(line.saga, id=line.id)
         except InputMismatch as error:
-            raise self._changed(line, error) from None
+            raise click.ClickException(f"{self._lines.path}, line {line.number}: {error}") from None
         outcome = asyncio.ensure_future(handle.outcome())
         try:
             while not outcome.done():
@@ -139,15 +140,12 @@ class Driving:
         assert head is not None, f"saga {line.id} was started"
         self._see(head, line.number)
 
-    def _see(self, head: Head, number: int, *, is_earlier: bool = False) -> None:
+    def _see(self, head: Head, number: int) -> None:
         """Count a saga that has ended; look again at the end at one that has not."""
         if head.has_ended:
-            self._tally.end(head.status, is_earlier=is_earlier)
+            self._tally.end(head.status)
         else:
             self._waits[head.id] = number
-
-    def _changed(self, line: Line, error: Exception) -> click.ClickException:
-        return click.ClickException(f"{self._lines.path}, line {line.number}: {error}")
 
     # ── What is left when every line has been started ───────────────────────────────────────
 
