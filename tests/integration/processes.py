@@ -33,14 +33,14 @@ def wait_for(name, seconds=30):
         time.sleep(0.002)
 
 class Dying(SystemEnvironment):
-    """Dies as kill -9 does when it reaches a crash point for the n-th time."""
+    """Dies as kill -9 does when it reaches a crash point for the n-th time, once it is armed."""
 
     def __init__(self, point, times):
         super().__init__()
-        self.point, self.left = point, times
+        self.point, self.left, self.is_armed = point, times, False
 
     def reach(self, point):
-        if point == self.point:
+        if self.is_armed and point == self.point:
             self.left -= 1
             if self.left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)

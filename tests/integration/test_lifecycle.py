@@ -135,7 +135,7 @@ def test_an_opening_that_fails_leaves_nothing_behind_and_can_be_tried_again(tmp_
         finality.open(url_of(missing))
     with pytest.raises(finality.Unavailable):  # The home was open already when its other store failed.
         finality.open(url_of(tmp_path), stores={"bank": url_of(missing)})
-    with pytest.raises(finality.NotFound, match='open it with stores={"bank"'):
+    with pytest.raises(finality.NotFound, match=r'open it with stores=\{"bank"'):
         finality.open(url_of(tmp_path), sagas=[AtBank])
     assert finality_threads() == set()
 
@@ -178,7 +178,7 @@ def test_a_loop_that_fails_while_opening_closes_the_stores(
 
 @pytest.mark.parametrize("url", ["shop.db", "sqlite://shop.db", "sqlite:///", "postgres://x"])
 def test_a_url_that_names_no_store_is_refused(url: str) -> None:
-    with pytest.raises(finality.DefinitionError, match="names no store: write sqlite:///shop.db"):
+    with pytest.raises(finality.DefinitionError, match=r"names no store: write sqlite:///shop\.db"):
         finality.open(url)
 
 

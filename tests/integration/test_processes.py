@@ -240,6 +240,7 @@ def test_a_node_that_dies_at_any_point_leaves_one_effect_of_each_step(tmp_path: 
         environment = Dying(sys.argv[2], int(sys.argv[3]))
         async with finality.open_async(URL, environment=environment) as node:
             await node.run(lambda tx: tx.execute("CREATE TABLE IF NOT EXISTS effect (what TEXT)"))
+            environment.is_armed = True
             handle = await node.start(Transfer(0), id="t0")
             assert await handle.outcome() == finality.COMPLETED
 
@@ -257,6 +258,7 @@ def test_a_node_that_dies_at_any_point_leaves_one_effect_of_each_step(tmp_path: 
                 assert await within(handle.outcome()) == finality.COMPLETED
                 assert sorted(await effects(other)) == ["credit 0", "debit 0"]
             if status == 0:
+                assert times > 2
                 return
         raise AssertionError("it never came to its end")
 

@@ -117,8 +117,13 @@ class Asking:
 
     def _counted(self, drive: Drive, error: BaseException | None, *, command: Asked, code: StepCode) -> None:
         if error is None:
-            self._spawn(self._tell.count(drive, command, code), drive, "")
-        self._settled(drive, error)
+            self._spawn(self._count(drive, command, code), drive, "")
+        else:
+            self._settled(drive, error)
+
+    async def _count(self, drive: Drive, command: Asked, code: StepCode) -> None:
+        await self._tell.count(drive, command, code)  # First, so that the next attempt finds it open.
+        self._settled(drive, None)
 
     async def cancel(self) -> None:
         """Stop waiting for answers; the steps that were asked will be asked again."""
