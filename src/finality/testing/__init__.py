@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from finality.testing.chaos import Chaos, Rates
     from finality.testing.crashes import CrashFound, CrashReport, crash_everywhere
     from finality.testing.environment import SimulatedEnvironment
     from finality.testing.loop import SimulatedLoop
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from finality.testing.world import Died, SimulatedNode, World
 
 _HOMES = {
+    "finality.testing.chaos": "Chaos Rates",
     "finality.testing.crashes": "CrashFound CrashReport crash_everywhere",
     "finality.testing.environment": "SimulatedEnvironment",
     "finality.testing.loop": "SimulatedLoop",
@@ -27,11 +29,13 @@ _HOMES = {
 _HOME_OF = {name: module for module, listed in _HOMES.items() for name in listed.split()}
 
 __all__ = [
+    "Chaos",
     "Counterexample",
     "CrashFound",
     "CrashReport",
     "Died",
     "NoAnswer",
+    "Rates",
     "ServiceFaults",
     "SimulatedEnvironment",
     "SimulatedLoop",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from finality.adapters.msgspec.graph import graph_from_json
 from finality.core.explain import explain
-from finality.core.ids import Json, Version
+from finality.core.ids import Json, NodeId, Version
 from finality.core.protocol import Recorded
 from finality.core.saga import Graph, SagaState, Status, outstanding, replay, summary_of
 from finality.core.saga import events as e
@@ -142,6 +142,32 @@ def _is_all_or_nothing(head: Head, told: list[Recorded], state: SagaState) -> It
 _SETTLED = frozenset({Status.DONE, Status.SKIPPED})
 
 
+def _is_undone_backwards(head: Head, told: list[Recorded], state: SagaState) -> Iterable[str]:
+    undone: list[str] = []
+    for recorded in told:
+        if isinstance(recorded.event, e.CompensationDone):
+            step = state.step_of(recorded.event.step)
+            late = [name for name in undone if name in step.after]
+            if late:
+                yield f"{step.name!r} was undone after {late}, on which it stands"
+            undone.append(step.name)
+
+
+_BY_ITS_DRIVER = (
+    e.StepStarted, e.StepDone, e.StepFailed, e.StepRefused, e.StepSkipped, e.StepLost, e.CompensationDone,
+    e.CompensationFailed, e.ChildStarted, e.FanOutStarted, e.WaitStarted, e.WaitEnded,
+)  # fmt: skip
+
+
+def _is_written_by_its_driver(head: Head, told: list[Recorded], state: SagaState) -> Iterable[str]:
+    driver = told[0].by if told else ""
+    for recorded in told:
+        if isinstance(recorded.event, e.TakenOver):
+            driver = NodeId(recorded.event.by)
+        elif isinstance(recorded.event, _BY_ITS_DRIVER) and recorded.by != driver:
+            yield f"{recorded.by} wrote {recorded.event} after {driver} had taken it over"
+
+
 def effect_problems(streams: Streams) -> list[tuple[str, str]]:
     """Return (transaction id, what is wrong) where an action or compensation had not one effect."""
     effects = effects_in(streams.world)
@@ -201,6 +227,6 @@ def residue_of(world: World) -> list[str]:
 
 
 def leases_left(world: World) -> list[str]:
-    """Return the nodes that have closed in good order and still have a lease."""
-    alive = world.home.nodes()
-    return [f"node {row.id} still has a lease until {row.lease_until}" for row in alive if row.lease_until]
+    """Return the nodes whose lease runs on, once all nodes have closed or are long dead."""
+    now = world.now()
+    return [f"node {row.id} still has a lease" for row in world.home.nodes() if row.lease_until > now]

@@ -31,7 +31,7 @@ SEED = "--finality-seed"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that replays a simulation."""
     group = parser.getgroup("finality")
-    group.addoption(SEED, type=int, default=0, metavar="N", help="what decides the order in simulations")
+    group.addoption(SEED, type=int, default=None, metavar="N", help="what decides the order in simulations")
 
 
 @pytest.fixture
@@ -39,8 +39,7 @@ def crash_everywhere(request: pytest.FixtureRequest) -> Callable[..., CrashRepor
     """Run a saga once per crash point and check what came of it."""
     from finality.testing.crashes import crash_everywhere
 
-    seed: int = request.config.getoption(SEED)
-    return functools.partial(crash_everywhere, seed=seed)
+    return functools.partial(crash_everywhere, seed=request.config.getoption(SEED) or 0)
 
 
 @pytest.fixture
@@ -62,7 +61,7 @@ def simulation(request: pytest.FixtureRequest) -> Iterator[Callable[..., World]]
     worlds: list[World] = []
 
     def make(*args: Any, **keywords: Any) -> World:
-        keywords.setdefault("seed", request.config.getoption(SEED))
+        keywords.setdefault("seed", request.config.getoption(SEED) or 0)
         world = World(*args, **keywords)
         worlds.append(world)
         return world

@@ -15,7 +15,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from finality.adapters.memory.database import MemoryDatabase
 from finality.adapters.memory.store import MemoryHome, MemoryStore
 from finality.adapters.msgspec.codec import JsonCodec
 from finality.adapters.msgspec.seal import secret_keys_of
@@ -27,6 +26,7 @@ from finality.patterns.transaction import FunctionTurn
 from finality.ports.codec import Codec
 from finality.ports.environment import Environment
 from finality.ports.store import Rows
+from finality.testing.database import SimulatedDatabase
 from finality.testing.environment import Reached, SimulatedEnvironment
 from finality.testing.loop import Idle, Process, new_loop
 
@@ -132,13 +132,10 @@ class World:
         self.loop = new_loop(seed)
         self.nodes: list[SimulatedNode] = []
         self.codec = JsonCodec(secret_keys_of(secret_key or os.environ.get(SECRET_KEY_VARIABLE, "")))
-        self.databases = {name: self._database() for name in (HOME, *stores)}
+        self.databases = {name: SimulatedDatabase() for name in (HOME, *stores)}
         self._lease = lease
         self._environment = SimulatedEnvironment(self.loop, self.loop.world, f"{seed} world")
         self._opened: dict[str, MemoryStore] = {}
-
-    def _database(self) -> MemoryDatabase:
-        return MemoryDatabase()
 
     # ── Nodes ───────────────────────────────────────────────────────────────────────────────
 
@@ -236,6 +233,10 @@ class World:
         return answer
 
     # ── Time ────────────────────────────────────────────────────────────────────────────────
+
+    def now(self) -> float:
+        """Return the time by a clock that is right, in seconds since the Unix epoch."""
+        return self._environment.now()
 
     def run(self, work: Awaitable[T], *, within: timedelta = timedelta(days=3650)) -> T:
         """Run the world until *work* is done. Time in which nodes only look around is jumped over.
