@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import Phase
 
 from finality.adapters.batch import Batches
 from finality.adapters.memory.engine import MemoryEngine
@@ -21,6 +22,7 @@ from tests.conformance import test_crash
 from tests.conformance import test_home as a_home
 from tests.conformance import test_journal as a_journal
 from tests.conformance import test_store as a_store
+from tests.conformance.test_interleavings import check_interleavings
 from tests.conformance.worlds import MEMORY, SQLITE_INLINE, World
 
 Patch = pytest.MonkeyPatch
@@ -169,6 +171,26 @@ def test_a_planted_mistake_is_caught(
 
     with pytest.raises((Exception, pytest.fail.Exception)):
         test(World(kind, tmp_path / "planted"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kind, plant",
+    [
+        (SQLITE_INLINE, no_undo),
+        (SQLITE_INLINE, neighbours_fail_together),
+        (SQLITE_INLINE, nothing_forgotten),
+        (MEMORY, no_undo_in_memory),
+        (MEMORY, commit_before_the_checks),
+    ],
+)
+def test_random_interleavings_catch_it_too(
+    kind: str, plant: Callable[[Patch], None], monkeypatch: Patch
+) -> None:
+    plant(monkeypatch)
+
+    with pytest.raises((Exception, pytest.fail.Exception)):
+        check_interleavings(kind, 40, (Phase.generate,))  # It need not be the smallest example.
 
 
 @pytest.mark.slow

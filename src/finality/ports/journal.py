@@ -15,9 +15,7 @@ PAGE_EVENTS_MAX = 1_000  # About a megabyte of usual events held in memory for a
 class Journal(Protocol):
     """Every promise here is proved by one suite for all adapters, in ``tests/conformance``."""
 
-    async def append(
-        self, stream: StreamName, events: Sequence[Any], *, expected: Version
-    ) -> Version:
+    async def append(self, stream: StreamName, events: Sequence[Any], *, expected: Version) -> Version:
         """Append *events* to *stream*, all or none; durable on return.
 
         Args:
@@ -41,9 +39,7 @@ class Journal(Protocol):
         """Return the events of *stream* behind version *after*, oldest first; empty if none."""
         ...
 
-    async def page(
-        self, *, after: Position = Position(0), limit: int = PAGE_EVENTS_MAX
-    ) -> list[Recorded]:
+    async def page(self, *, after: Position = Position(0), limit: int = PAGE_EVENTS_MAX) -> list[Recorded]:
         """Return events of all streams behind *after*, in commit order; empty if none yet.
 
         No event ever appears at or before a position that was returned already: a late

@@ -62,9 +62,7 @@ class LocalTransaction(Protocol):
         """Return what *operation* answered when the branch ran it here; None if it never did."""
         ...
 
-    def testify(
-        self, transaction: TransactionId, branch: str, operation: str, answer: str
-    ) -> None:
+    def testify(self, transaction: TransactionId, branch: str, operation: str, answer: str) -> None:
         """Record that the branch ran *operation* here and what it answered."""
         ...
 
