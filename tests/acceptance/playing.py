@@ -47,7 +47,7 @@ ALIKE = (
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f-]{22}"), "ID"),
     (re.compile(r"\b[\w.]+-\d+-[0-9a-f]{6}\b"), "NODE"),
     (re.compile(r"\b(version|under|under version) [0-9a-f]{8}\b"), r"\1 VERSION"),
-    (re.compile(r"\bjust now\b|\b\d+ (second|minute)s? ago\b"), "AGO"),
+    (re.compile(r"\bjust now\b|\b\d+ (second|minute)s? ago\b"), "0 seconds ago"),
     (re.compile(r"\d[\d,]*(\.\d+)?"), "0"),
     (re.compile(r"\s+"), " "),
 )
