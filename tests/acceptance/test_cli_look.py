@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.command_line import Terminal, assert_no_traceback, executable, stop
+from tests.acceptance.command_line import Terminal, assert_no_traceback, executable, stop, wait_for_line
 
 pytestmark = pytest.mark.slow
 
@@ -189,13 +189,23 @@ def test_a_reader_that_has_had_enough_is_no_error(shop: Terminal) -> None:
     assert said.stderr == ""
 
 
-def test_nodes_are_listed_and_one_that_closed_has_left(shop: Terminal) -> None:
-    said = shop.type("node", "list")
-    [node] = shop.type("node", "list", "--json").json
+def test_nodes_are_listed_with_what_they_drive_and_one_that_closed_has_left(terminal: Terminal) -> None:
+    terminal.write_trips(40)
+    process = terminal.start(
+        "run", "trips.py:BookTrip", "trips.jsonl", "--in-flight", "1", STEP_SECONDS="0.5"
+    )
+    try:
+        wait_for_line(process, "a step prints")
+        said = terminal.type("node", "list")
+        [alive] = terminal.type("node", "list", "--json").json
+    finally:
+        stop(process, signal.SIGTERM)
+    [left] = terminal.type("node", "list", "--json").json
 
     assert said.out.split()[:5] == ["ID", "STATE", "HOST", "PROCESS", "JOINED"]
-    assert node["state"] == "left"
-    assert node["drives"][0].startswith("BookTrip@")
+    assert (alive["state"], alive["process"]) == ("alive", process.pid)
+    assert [drives.partition("@")[0] for drives in alive["drives"]] == ["BookTrip"]
+    assert (left["id"], left["state"]) == (alive["id"], "left")
 
 
 def test_looking_joins_no_cluster(shop: Terminal) -> None:
