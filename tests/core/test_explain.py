@@ -179,3 +179,13 @@ def test_a_renamed_step_is_told_by_its_new_name() -> None:
     assert explain(told, GRAPH, now=180.0, driver=None).waits_for == (
         "nod to start its wait, since 2 minutes ago",
     )
+
+
+def test_a_sealed_secret_is_masked_and_an_empty_answer_is_not_told() -> None:
+    sealed = '{"card":{"$secret":"c2VhbGVk","key":"ab12"},"cents":1}'
+    started = sentence_of(e.Started("Pay", "1", Json(sealed)), "n1", 0.0)
+    done = sentence_of(e.StepDone("debit", Json("null"), 1), "n1", 0.0)
+
+    assert "c2VhbGVk" not in started
+    assert '{"card":"***","cents":1}' in started
+    assert done == "debit was done at attempt 1 (n1)"

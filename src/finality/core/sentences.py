@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import assert_never
 
 from finality.core.saga import events as e
+from finality.core.secret import MASK
 
 JSON_CHARACTERS_MAX = 80  # One line of a terminal; `finality transaction show` has the whole value.
+SEALED = re.compile(r'\{"\$secret":[^{}]*\}')  # How the codec writes a secret; nobody can read it.
 REASON_CHARACTERS_MAX = 200  # The first lines of a traceback say more than its last.
 
 UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
@@ -112,7 +115,8 @@ def _of_step(
         case e.StepStarted(step, attempt):
             return f"{step} was asked{_attempt(attempt)} ({by})"
         case e.StepDone(step, result, attempt):
-            return f"{step} was done{_attempt(attempt)} with {_json(result)} ({by})"
+            answer = "" if result == "null" else f" with {_json(result)}"
+            return f"{step} was done{_attempt(attempt)}{answer} ({by})"
         case e.StepSkipped(step):
             return f"{step} was skipped, as its condition did not hold"
         case e.StepFailed(step, attempt, because, retry_at):
@@ -146,7 +150,7 @@ def _why(reason: e.Reason, step: str | None, who: str | None) -> str:
 
 
 def _json(value: str) -> str:
-    return shortened(value, JSON_CHARACTERS_MAX)
+    return shortened(SEALED.sub(f'"{MASK}"', value), JSON_CHARACTERS_MAX)
 
 
 def _attempt(attempt: int) -> str:
