@@ -13,7 +13,7 @@ import pytest
 from tests.tidy.rules import ROOT, somebodys_directories
 
 TARGETS = ("bench", "check", "clean", "demo", "docs", "fix", "help", "lock", "test")
-FRAGMENT = re.compile(r"[1-9]\d*\.(added|changed|fixed|removed)\.md")
+FRAGMENT = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\.(added|changed|fixed|removed)\.md")
 
 # Text that a reader of the project meets, beside the Python files, which have their own rules.
 TEXTS = (
@@ -152,11 +152,12 @@ def test_every_change_is_well_named_and_says_something() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["12.add.md", "12.added.txt", "saga.added.md", "012.fixed.md", "12.fixed.md.orig", "readme.md"]
+    "name",
+    ["12.add.md", "12.added.txt", "Saga.added.md", "two words.fixed.md", "12.fixed.md.orig", "readme.md"],
 )
 def test_a_badly_named_change_is_caught(name: str) -> None:
     assert not is_change_well_named(name)
-    assert is_change_well_named("12.fixed.md")
+    assert is_change_well_named("saga-retry.fixed.md")
 
 
 def test_the_public_names_are_sorted_and_exist() -> None:
