@@ -44,7 +44,7 @@ COMMAND_SECONDS_MAX = 90.0
 STATUS = re.compile(r"#\s*(?:exit )?status (\d+)\b")
 
 ALIKE = (
-    (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f-]{22}"), "ID"),
+    (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f-]{21}"), "ID"),
     (re.compile(r"\b[\w.]+-\d+-[0-9a-f]{6}\b"), "NODE"),
     (re.compile(r"\b(version|under|under version) [0-9a-f]{8}\b"), r"\1 VERSION"),
     (re.compile(r"\bjust now\b|\b\d+ (second|minute)s? ago\b"), "0 seconds ago"),
