@@ -155,7 +155,7 @@ def test_without_cryptography_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
         JsonCodec(keys(NEW)).encode(Secret(CANARY))
 
 
-@pytest.mark.parametrize("text", ["x", "AAAA", base64.b64encode(b"short").decode(), NEW[:-2]])
+@pytest.mark.parametrize("text", ["x", "AAAA", base64.b64encode(b"short").decode(), NEW[:-2]], ids=range(4))
 def test_a_text_that_is_no_key_is_refused_and_not_shown(text: str) -> None:
     with pytest.raises(DefinitionError) as caught:
         SecretKey.of(text)

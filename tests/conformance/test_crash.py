@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from finality.adapters.sqlite.engine import SqliteEngine
 from finality.adapters.sqlite.store import SqliteHome
 from finality.core.ids import TransactionId
 from finality.ports.environment import COMMIT_AFTER, COMMIT_BEFORE
@@ -80,15 +82,71 @@ def opened(name: str) -> Callable[[HomeTransaction], None]:
     return work
 
 
-def lived(path: Path, dies_at: int, *, is_threaded: bool) -> tuple[int, list[str]]:
-    """Let a child live; return how it ended and what it acknowledged."""
-    kind = "threaded" if is_threaded else "inline"
-    child = subprocess.run(
-        [sys.executable, "-m", "tests.conformance.test_crash", str(path), str(dies_at), kind],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert child.returncode in (0, -signal.SIGKILL), child.stderr
-    return child.returncode, child.stdout.split()
+class Lives:
+    """A process that has everything imported, and forks a child for each life."""
+
+    def __init__(self) -> None:
+        self._server = subprocess.Popen(
+            [sys.executable, "-m", "tests.conformance.test_crash"],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def __enter__(self) -> Lives:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.communicate(timeout=60)
+
+    def live(
+        self, path: Path, dies_at: int, *, is_threaded: bool, is_lazy: bool = False
+    ) -> tuple[int, list[str]]:
+        """Let a child live; return how it ended and what it acknowledged."""
+        stdin, stdout = self._server.stdin, self._server.stdout
+        assert stdin is not None
+        assert stdout is not None
+        stdin.write(f"{path} {dies_at} {int(is_threaded)} {int(is_lazy)}\n")
+        stdin.flush()
+        acknowledged: list[str] = []
+        for line in stdout:
+            if line.startswith("ended "):
+                code = int(line.split()[1])
+                assert code in (0, -signal.SIGKILL), "the child failed in another way"
+                return code, acknowledged
+            acknowledged.append(line.strip())
+        raise AssertionError("the process that forks the children has failed")
+
+
+def serve() -> None:
+    """Fork a child for each line that the parent writes."""
+    for line in sys.stdin:
+        path, dies_at, is_threaded, is_lazy = line.split()
+        child = os.fork()
+        if child == 0:
+            try:
+                if is_lazy == "1":
+                    commit_every_other_time()
+                asyncio.run(live(path, int(dies_at), is_threaded=is_threaded == "1"))
+                os._exit(0)
+            finally:
+                os._exit(1)
+        _, status = os.waitpid(child, 0)
+        acknowledge(f"ended {os.waitstatus_to_exitcode(status)}")
+
+
+def commit_every_other_time() -> None:
+    """Plant a mistake: what is acknowledged becomes durable with the next commit only."""
+    begin, commit = SqliteEngine.begin, SqliteEngine.commit
+    commits = itertools.count()
+
+    def lazy_begin(self: SqliteEngine, *, is_guarded: bool = False) -> None:
+        if not self._connection.in_transaction:
+            begin(self, is_guarded=is_guarded)
+
+    def lazy_commit(self: SqliteEngine) -> None:
+        if next(commits) % 2:
+            commit(self)
+
+    SqliteEngine.begin, SqliteEngine.commit = lazy_begin, lazy_commit  # type: ignore[method-assign]  # a plant
 
 
 def check_left_behind(path: Path, acknowledged: list[str]) -> None:
@@ -122,17 +180,18 @@ def check_left_behind(path: Path, acknowledged: list[str]) -> None:
 def test_what_was_acknowledged_survives_kill_9_and_nothing_is_half_there(
     tmp_path: Path, is_threaded: bool
 ) -> None:
-    for dies_at in range(1, 100):
-        path = tmp_path / str(dies_at) / "home.db"
-        path.parent.mkdir()
-        code, acknowledged = lived(path, dies_at, is_threaded=is_threaded)
-        check_left_behind(path, acknowledged)
-        if code == 0:
-            assert acknowledged[-1] == "closed"
-            assert dies_at > 8, "the child has more crash points than that"
-            return
+    with Lives() as lives:
+        for dies_at in range(1, 100):
+            path = tmp_path / str(dies_at) / "home.db"
+            path.parent.mkdir()
+            code, acknowledged = lives.live(path, dies_at, is_threaded=is_threaded)
+            check_left_behind(path, acknowledged)
+            if code == 0:
+                assert acknowledged[-1] == "closed"
+                assert dies_at > 8, "the child has more crash points than that"
+                return
     raise AssertionError("the child never reached its end")
 
 
 if __name__ == "__main__":
-    asyncio.run(live(sys.argv[1], int(sys.argv[2]), is_threaded=sys.argv[3] == "threaded"))
+    serve()
