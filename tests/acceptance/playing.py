@@ -55,16 +55,10 @@ ALIKE = (
 
 ELSEWHERE = {
     "make test": "it is what runs these pages",
-    "make check": "it is another command of `.ci/run`",
-    "make fix": "it would change the repository",
-    "make bench": "it takes minutes, and its results are committed in bench/results",
     "pip install": "these pages are run by an environment that has Finality already",
     "python3 -m venv": "these pages are run by an environment that has Finality already",
-    "source .venv": "these pages are run by an environment that has Finality already",
     "git clone": "these pages are in a clone already",
     "cd finality": "these pages are in a clone already",
-    "systemctl": "it belongs to the machine on which Finality is deployed",
-    "sudo": "it belongs to the machine on which Finality is deployed",
 }
 """Commands that a page shows and that are not run here, each with its reason."""
 
