@@ -190,7 +190,7 @@ def test_a_page_holds_all_streams_in_commit_order(world: World) -> None:
 def test_a_failed_append_leaves_no_event_that_a_reader_could_see(world: World) -> None:
     async def main(home: AnyHome) -> None:
         def write_and_fail(tx: object) -> None:
-            append_to("a", 1, 2)(tx)  # type: ignore[arg-type]  # any turn's transaction will do
+            append_to("a", 1, 2)(tx)  # type: ignore[arg-type]  # Any transaction will do.
             raise ValueError("changed its mind")
 
         outcomes = await do_all(home, append_to("b", 1), write_and_fail, append_to("c", 1))
@@ -215,7 +215,7 @@ def test_a_follower_hears_what_was_and_then_what_comes(world: World) -> None:
         heard.append(await later)
 
         assert [r.event.value for r in heard] == [1, 2]
-        await follower.aclose()  # type: ignore[attr-defined]  # it is a generator
+        await follower.aclose()  # type: ignore[attr-defined]  # The port promises less than a generator.
 
     world.run(main)
 

@@ -20,8 +20,11 @@ from finality.adapters.sqlite.rows import Names
 from finality.adapters.sqlite.transaction import SqliteTransaction
 from tests.conformance import test_crash
 from tests.conformance import test_home as a_home
+from tests.conformance import test_home_nodes as a_home_nodes
 from tests.conformance import test_journal as a_journal
 from tests.conformance import test_store as a_store
+from tests.conformance import test_store_scopes as a_store_scopes
+from tests.conformance import test_store_sql as a_store_sql
 from tests.conformance.test_interleavings import check_interleavings
 from tests.conformance.worlds import MEMORY, SQLITE_INLINE, World
 
@@ -132,12 +135,12 @@ def commit_before_the_checks(patch: Patch) -> None:
 
 
 def refused_commit(world: World) -> None:
-    a_store.test_a_statement_that_would_break_a_promise_is_refused(world, "COMMIT")
+    a_store_sql.test_a_statement_that_would_break_a_promise_is_refused(world, "COMMIT")
 
 
 PLANTED: list[tuple[str, Callable[[Patch], None], Test]] = [
     (SQLITE_INLINE, no_fence, a_home.test_an_append_at_another_version_changes_nothing),
-    (SQLITE_INLINE, no_fence, a_home.test_the_fence_holds_off_the_node_that_was_taken_from),
+    (SQLITE_INLINE, no_fence, a_home_nodes.test_the_fence_holds_off_the_node_that_was_taken_from),
     (MEMORY, no_fence_in_memory, a_home.test_an_append_at_another_version_changes_nothing),
     (SQLITE_INLINE, no_undo, a_store.test_a_turn_that_fails_leaves_nothing_and_hurts_no_neighbour),
     (MEMORY, no_undo_in_memory, a_store.test_a_turn_that_fails_leaves_nothing_and_hurts_no_neighbour),
@@ -158,7 +161,11 @@ PLANTED: list[tuple[str, Callable[[Patch], None], Test]] = [
     (SQLITE_INLINE, one_commit_a_turn, a_journal.test_appends_that_wait_together_share_a_commit),
     (SQLITE_INLINE, names_of_undone_rows, a_home.test_names_learned_in_a_turn_that_failed_are_forgotten),
     (MEMORY, dirty_reads, a_home.test_nobody_sees_a_transaction_that_is_not_committed),
-    (MEMORY, commit_before_the_checks, a_store.test_a_scope_that_breaks_a_deferred_rule_leaves_no_event),
+    (
+        MEMORY,
+        commit_before_the_checks,
+        a_store_scopes.test_a_scope_that_breaks_a_deferred_rule_leaves_no_event,
+    ),
 ]
 
 

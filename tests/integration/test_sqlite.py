@@ -1,59 +1,39 @@
-"""A SQLite store as the world treats it: files that are none, full disks, old and new schemas, forks."""
+"""A SQLite store as the world treats it: files that are none, full disks, long logs."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
-import sqlite3
 import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
 import pytest
 
 from finality.adapters.sqlite import engine as sqlite_engine
-from finality.adapters.sqlite import store as sqlite_store
-from finality.adapters.sqlite.connection import connect
-from finality.adapters.sqlite.schema import migrate, migrations, version_of
 from finality.adapters.sqlite.store import SqliteHome
-from finality.core.errors import FinalityError, OutcomeUnknown, SchemaMismatch, Unavailable
+from finality.core.errors import OutcomeUnknown, Unavailable
 from finality.core.ids import StreamName, Version
 from tests.conformance.worlds import (
     SQLITE,
     SQLITE_INLINE,
     AnyHome,
-    CountingEnvironment,
     Do,
     Noted,
     World,
     append_to,
-    codec,
     do,
     do_all,
     execute,
 )
-from tests.tidy.rules import ROOT
+from tests.integration.sqlite_files import check_integrity, opening, python
 
 
 @pytest.fixture(params=[SQLITE, SQLITE_INLINE])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
     return World(request.param, tmp_path)
-
-
-def opening(path: Path) -> FinalityError:
-    """Return the error of opening *path*."""
-
-    async def main() -> None:
-        home = SqliteHome(path, CountingEnvironment(is_threaded=False), codec())
-        await home.close()
-
-    with pytest.raises(FinalityError) as error:
-        asyncio.run(main())
-    return error.value
 
 
 # ── Files ───────────────────────────────────────────────────────────────────────────────────
@@ -87,21 +67,11 @@ def test_a_database_in_memory_is_refused(tmp_path: Path) -> None:
 READ_ONLY = """
 import asyncio, os, sys
 from pathlib import Path
-from tests.integration.test_sqlite import opening
+from tests.integration.sqlite_files import opening
 if os.getuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 print(opening(Path(sys.argv[1])))
 """
-
-
-def python(code: str, *arguments: object) -> str:
-    """Run *code* in a process of its own and return what it printed."""
-    child = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert child.returncode == 0, child.stderr
-    return child.stdout
 
 
 @pytest.fixture
@@ -225,12 +195,6 @@ def test_a_disk_that_is_full_at_the_commit_makes_the_store_unavailable_until_the
     check_integrity(world.path)
 
 
-def check_integrity(path: Path) -> None:
-    connection = apsw.Connection(str(path))
-    assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    connection.close()
-
-
 def test_an_error_at_the_commit_that_nobody_understands_leaves_the_outcome_unknown(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,249 +273,6 @@ def test_a_writer_that_fails_itself_answers_everybody(
     world.run(main)
 
     assert "its writer failed" in caplog.text
-
-
-# ── Schemas ─────────────────────────────────────────────────────────────────────────────────
-
-
-def schema_of(path: Path) -> bytes:
-    return path.read_bytes()
-
-
-@pytest.mark.parametrize("part", ["store", "home"])
-def test_a_schema_newer_than_this_code_is_refused_before_anything_is_written(world: World, part: str) -> None:
-    async def main(home: AnyHome) -> None:
-        await do(home, append_to("a", 1))
-
-    world.run(main)
-    connection = sqlite3.connect(world.path)
-    connection.execute("UPDATE finality_schema SET version = 99 WHERE part = ?", (part,))
-    connection.execute("UPDATE finality_schema SET version = 0 WHERE part <> ?", (part,))
-    connection.commit()
-    connection.close()
-    before = world.path.read_bytes()
-    error = opening(world.path)
-
-    assert isinstance(error, SchemaMismatch)
-    assert f"the {part} schema has version 99" in str(error)
-    assert world.path.read_bytes() == before
-
-
-def test_an_old_schema_is_brought_forward_script_by_script(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def write(home: AnyHome) -> None:
-        await do(home, append_to("a", 1))
-
-    async def look(home: AnyHome) -> None:
-        assert home.query("SELECT a, b FROM news").one() == (1, 2)
-        assert len(await home.page()) == 1
-
-    world.run(write)
-    newer = migrations(is_home=True)
-    newer["store"] |= {
-        2: "CREATE TABLE news (a); INSERT INTO news VALUES (1);",
-        3: "ALTER TABLE news ADD COLUMN b DEFAULT 2;",
-    }
-    monkeypatch.setattr(sqlite_store, "migrations", lambda is_home: newer)
-    world.run(look)
-    world.run(look)
-
-
-def test_a_migration_that_fails_leaves_the_old_schema(tmp_path: Path) -> None:
-    connection = connect(tmp_path / "home.db")
-    migrate(connection, migrations(is_home=True))
-    newer = migrations(is_home=True)
-    newer["store"][2] = "CREATE TABLE news (a);"
-    newer["home"][2] = "CREATE TABLE news (a);"
-    with pytest.raises(apsw.SQLError, match="already exists"):
-        migrate(connection, newer)
-
-    assert (version_of(connection, "store"), version_of(connection, "home")) == (1, 1)
-    assert not connection.table_exists("main", "news")
-    connection.close()
-
-
-def test_a_plain_store_becomes_a_home(tmp_path: Path) -> None:
-    async def main() -> None:
-        environment = CountingEnvironment(is_threaded=False)
-        store = sqlite_store.SqliteStore(tmp_path / "shop.db", environment)
-        turn = Do(execute("CREATE TABLE item (n)"))
-        store.submit(turn)
-        await turn.done
-        await store.close()
-        home = SqliteHome(tmp_path / "shop.db", environment, codec())
-        await do(home, append_to("a", 1))
-
-        assert home.query("SELECT * FROM item") == []
-        await home.close()
-
-    asyncio.run(main())
-
-
-TOGETHER = """
-import asyncio, sys
-from pathlib import Path
-from tests.conformance.worlds import CountingEnvironment, append_to, codec, do
-from finality.adapters.sqlite.store import SqliteHome
-
-async def main():
-    for number in range(5):
-        path = Path(sys.argv[1]) / f"{number}.db"
-        print("ready", flush=True)
-        sys.stdin.readline()
-        home = SqliteHome(path, CountingEnvironment(is_threaded=True), codec())
-        await do(home, append_to(sys.argv[2], 1))
-        await home.close()
-
-asyncio.run(main())
-"""
-
-
-@pytest.mark.slow
-def test_processes_that_create_one_store_at_once_all_succeed(tmp_path: Path) -> None:
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-c", TOGETHER, str(tmp_path), f"s{number}"],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for number in range(4)
-    ]  # fmt: skip
-    for _ in range(5):
-        for child in children:
-            assert child.stdout is not None
-            assert child.stdout.readline() == "ready\n"
-        for child in children:
-            assert child.stdin is not None
-            child.stdin.write("go\n")
-            child.stdin.flush()
-    errors = [child.communicate(timeout=60)[1] for child in children]
-
-    assert [error for error in errors if error] == []
-    for number in range(5):
-        connection = apsw.Connection(str(tmp_path / f"{number}.db"))
-        assert connection.execute("SELECT count(*) FROM finality_event").fetchall() == [(4,)]
-        assert connection.execute("SELECT part, version FROM finality_schema").fetchall() == [
-            ("store", 1), ("home", 1),
-        ]  # fmt: skip
-        connection.close()
-
-
-# ── Processes ───────────────────────────────────────────────────────────────────────────────
-
-FOLLOWED = """
-import asyncio, sys
-from pathlib import Path
-from tests.conformance.test_journal import write
-from tests.conformance.worlds import CountingEnvironment, codec
-from finality.adapters.sqlite.store import SqliteHome
-
-async def main():
-    home = SqliteHome(Path(sys.argv[1]), CountingEnvironment(is_threaded=True), codec())
-    await asyncio.gather(*(write(home, ["s0", "s1", "s2"], 40) for _ in range(3)))
-    await home.close()
-
-asyncio.run(main())
-"""
-
-
-@pytest.mark.slow
-def test_a_follower_of_two_processes_misses_nothing_doubles_nothing_and_keeps_the_order(
-    tmp_path: Path,
-) -> None:
-    world = World(SQLITE, tmp_path)
-
-    async def main(home: AnyHome) -> None:
-        children = [
-            await asyncio.create_subprocess_exec(
-                sys.executable, "-c", FOLLOWED, str(world.path), cwd=ROOT, stderr=subprocess.PIPE
-            )
-            for _ in range(2)
-        ]
-        heard = []
-        async for recorded in home.follow():
-            heard.append((str(recorded.stream), int(recorded.version), recorded.position))
-            if len(heard) == 240:
-                break
-        for child in children:
-            _, errors = await child.communicate()
-            assert errors == b""
-
-        assert [position for *_, position in heard] == sorted({position for *_, position in heard})
-        versions = {name: [v for stream, v, _ in heard if stream == name] for name in ("s0", "s1", "s2")}
-        assert all(found == list(range(1, len(found) + 1)) for found in versions.values())
-        assert [(r.stream, r.version, r.position) for r in await home.page()] == heard
-
-    world.run(main)
-
-
-def in_a_fork(work: Callable[[], str]) -> str:
-    """Return what *work* returns in a forked child."""
-    reads, writes = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.write(writes, work().encode())
-        finally:
-            os._exit(0)
-    os.close(writes)
-    os.waitpid(child, 0)
-    with os.fdopen(reads) as file:
-        return file.read()
-
-
-def complaint(work: Callable[[], object]) -> str:
-    try:
-        return f"no error, but {work()!r}"
-    except Unavailable as error:
-        return str(error)
-
-
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_is_told_to_open_the_store_itself(world: World) -> None:
-    async def main(home: AnyHome) -> None:
-        await do(home, append_to("a", 1))
-        turn = Do(append_to("b", 1))
-        scope = home.scope("a scope")
-        heard = [
-            in_a_fork(lambda: complaint(lambda: home.submit(turn))),
-            in_a_fork(lambda: complaint(lambda: scope.call(append_to("b", 1)))),
-            in_a_fork(lambda: complaint(lambda: home.query("SELECT 1"))),
-            in_a_fork(lambda: complaint(home.heads)),
-        ]
-
-        assert ["open it again in this process" in complaint for complaint in heard] == [True] * 4, heard
-        assert await do(home, append_to("c", 1)) == 1
-
-    world.run(main)
-    check_integrity(world.path)
-
-
-def test_a_loop_that_ends_without_closing_gives_the_write_turn_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("finality.adapters.group_commit.IDLE_SECONDS", 0.01)
-    monkeypatch.setattr("finality.adapters.group_commit.SCOPE_SECONDS_MAX", 0.01)
-    homes: list[SqliteHome] = []
-
-    async def forget_to_close() -> None:
-        home = SqliteHome(tmp_path / "home.db", CountingEnvironment(is_threaded=True), codec())
-        homes.append(home)
-        await do(home, append_to("a", 1))
-        await home.scope("a scope").call(append_to("b", 1))
-
-    asyncio.run(forget_to_close())
-    thread = homes[0]._writer._thread
-    assert thread is not None
-    thread.join(timeout=10)
-
-    assert not thread.is_alive()
-
-    async def look(home: AnyHome) -> None:
-        assert await do(home, append_to("c", 1)) == 1
-        assert [r.stream for r in await home.page()] == ["a", "c"]
-
-    World(SQLITE, tmp_path).run(look)
 
 
 # ── The write-ahead log ─────────────────────────────────────────────────────────────────────

@@ -1,0 +1,34 @@
+"""Tables of a user's, with rules that a turn can break, and work on them."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+import apsw
+
+from tests.conformance.worlds import AnyHome, do, execute
+
+CONSTRAINT = (apsw.ConstraintError, sqlite3.IntegrityError)
+
+
+async def table(home: AnyHome) -> None:
+    """Make the tables that the tests here write."""
+    await do(home, execute("CREATE TABLE item (n INTEGER PRIMARY KEY, name TEXT)"))
+    await do(home, execute("CREATE TABLE strict (n INTEGER PRIMARY KEY ON CONFLICT ROLLBACK)"))
+    await do(
+        home,
+        execute("CREATE TABLE part (of INTEGER REFERENCES item (n) DEFERRABLE INITIALLY DEFERRED)"),
+    )
+
+
+def items(home: AnyHome) -> list[int]:
+    return [n for (n,) in home.query("SELECT n FROM item ORDER BY n")]
+
+
+def insert(n: int) -> Any:
+    return execute("INSERT INTO item (n) VALUES (?)", n)
+
+
+ABORTING = "INSERT INTO strict VALUES (1)"
+FAILING = "INSERT INTO item (n) VALUES (0)"
