@@ -31,6 +31,7 @@ class SqliteEngine:
         self.keep_turn = transaction.keep_turn
         self.undo_turn = transaction.undo_turn
         self.explain = explain
+        self._noted_pages = 2 * RESTART_PAGES
         # The writer waits by itself when another process has the turn.
         connection.set_busy_timeout(0)
         connection.set_wal_hook(self._checkpoint)
@@ -79,8 +80,14 @@ class SqliteEngine:
                 connection.set_busy_timeout(RESTART_MILLISECONDS)
                 connection.wal_checkpoint(database, apsw.SQLITE_CHECKPOINT_RESTART)
         except apsw.Error as error:
-            # The commit itself is durable and must not look as if it had failed; the next one tries again.
-            log.warning("the write-ahead log of %s has %d pages: %s", self._path, pages, error)
+            # The commit itself is durable and must not look as if it had failed; the next one tries
+            # again. That somebody else is at it, or reads, is worth a word only when it goes on.
+            if pages >= self._noted_pages or not isinstance(error, apsw.BusyError):
+                self._noted_pages = 2 * pages
+                log.warning(
+                    "the write-ahead log of %s has grown to %d pages: %s; look for a process that reads for long",
+                    self._path, pages, error,
+                )  # fmt: skip
         finally:
             connection.set_busy_timeout(0)
         return apsw.SQLITE_OK
