@@ -15,8 +15,8 @@ Its `console` blocks share one shell.
 | anything else     | a mistake of the page                                                        |
 
 Output is compared loosely, since ids, times and rates differ: `...` (or `…`) stands for anything, and
-what ``ALIKE`` lists for its like: a number for any other, blanks for one. A command ends with status 0, unless it
-says otherwise in a comment: `$ false  # status 1`.
+what ``ALIKE`` lists for its like: a number for any other, blanks for one. A command ends with status
+0, unless it says otherwise in a comment: `$ false  # status 1`.
 """
 
 from __future__ import annotations
