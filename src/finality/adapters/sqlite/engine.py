@@ -85,7 +85,7 @@ class SqliteEngine:
             if pages >= self._noted_pages or not isinstance(error, apsw.BusyError):
                 self._noted_pages = 2 * pages
                 log.warning(
-                    "the write-ahead log of %s has grown to %d pages: %s; look for a process that reads for long",
+                    "the write-ahead log of %s has %d pages: %s; look for a process that reads for long",
                     self._path, pages, error,
                 )  # fmt: skip
         finally:
