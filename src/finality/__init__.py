@@ -51,7 +51,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "finality.adapters.msgspec.seal": "new_secret_key",
     "finality.core.backoff": "FOREVER Retry",
-    "finality.core.errors": "Compensated CompensationFailed Conflict DeadlinePassed DefinitionError Fenced FinalityError HeuristicOutcome InputMismatch LimitExceeded NotFound OutcomeUnknown Refused SchemaMismatch Stuck TransactionAborted Unavailable VersionConflict",
+    "finality.core.errors": (
+        "Compensated CompensationFailed Conflict DeadlinePassed DefinitionError Fenced "
+        "FinalityError HeuristicOutcome InputMismatch LimitExceeded NotFound OutcomeUnknown Refused "
+        "SchemaMismatch Stuck TransactionAborted Unavailable VersionConflict"
+    ),
     "finality.core.explain": "Explanation",
     "finality.core.secret": "Secret",
     "finality.node": "AsyncNode Node open open_async",

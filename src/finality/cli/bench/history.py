@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import apsw
+
 import finality
 from finality.adapters.sqlite.connection import connect
 from finality.adapters.sqlite.queries import QUERIES
@@ -21,8 +23,8 @@ ROUNDS = 3
 FILLED_AT_ONCE = 20_000
 
 METHOD = (
-    "the same three-step sagas in an empty store and in one that is filled, by SQL, with as many finished ones "
-    "(five events each); the two take turns, 256 in flight; medians"
+    "the same three-step sagas in an empty store and in one that is filled, by SQL, with finished ones of five "
+    "events each; the two take turns, 256 in flight; medians"
 )
 
 
@@ -71,10 +73,8 @@ def _fill(path: Path, finished: int, say: Callable[[str], None]) -> None:
     """Write finished sagas as the product does, but many in one commit and without an engine."""
     connection = connect(path)
     now = time.time()
-    [(node,)] = connection.execute("SELECT max(node) FROM finality_node").fetchall()
-    [(definition,)] = connection.execute(
-        "SELECT definition FROM finality_definition WHERE kind = 'ThreeSteps'"
-    ).fetchall()
+    node = _number(connection, "SELECT max(node) FROM finality_node")
+    definition = _number(connection, "SELECT definition FROM finality_definition WHERE kind = 'ThreeSteps'")
     for begin in range(0, finished, FILLED_AT_ONCE):
         keys = range(begin + 1, min(begin + FILLED_AT_ONCE, finished) + 1)
         connection.execute("BEGIN IMMEDIATE")
@@ -90,6 +90,12 @@ def _fill(path: Path, finished: int, say: Callable[[str], None]) -> None:
         connection.execute("COMMIT")
         say(f"{keys[-1]} of {finished}")
     connection.close()
+
+
+def _number(connection: apsw.Connection, sql: str) -> int:
+    [(number,)] = connection.execute(sql).fetchall()
+    assert isinstance(number, int), f"{sql} answered {number!r}"
+    return number
 
 
 def _events(keys: range, now: float, node: int) -> Iterator[tuple[Any, ...]]:

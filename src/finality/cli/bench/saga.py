@@ -37,8 +37,7 @@ async def run(
                     bare = path.with_name(f"{path.stem}-bound-{concurrency}-{number}-{variant}.db")
                     bound = await measure_bound(bare, variant, concurrency=concurrency, seconds=seconds)
                     figures.setdefault(f"{variant} bound", []).append(bound)
-                    for suffix in ("", "-wal", "-shm"):
-                        Path(f"{bare}{suffix}").unlink(missing_ok=True)
+                    remove(bare)
             results.append({"concurrency": concurrency, **_summed_up(figures)})
         await check(node, counts)
     return {
@@ -50,6 +49,12 @@ async def run(
         "results": results,
         "checked": {"sagas": sum(counts.values()), "each ended once": True},
     }
+
+
+def remove(database: Path) -> None:
+    """Remove a SQLite database and what SQLite keeps beside it."""
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{database}{suffix}").unlink(missing_ok=True)
 
 
 def _summed_up(figures: dict[str, list[Run]]) -> dict[str, Any]:

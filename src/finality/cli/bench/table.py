@@ -32,8 +32,9 @@ def _saga(result: dict[str, Any]) -> Iterator[str]:
             ratio = str(run.get("ratio_to_bound", ""))
             rows.append(
                 (
-                    str(each["concurrency"]), name, f"{run['per_second']:.0f}", spread, f"{run['p50_ms']:.1f}",
-                    f"{run['p99_ms']:.1f}", f"{run['cpu_us']:.0f}", ratio,
+                    str(each["concurrency"]), name,
+                    f"{run['per_second']:.0f}", spread,
+                    f"{run['p50_ms']:.1f}", f"{run['p99_ms']:.1f}", f"{run['cpu_us']:.0f}", ratio,
                 )
             )  # fmt: skip
     widths = [max(len(row[place]) for row in rows) for place in range(len(COLUMNS))]
