@@ -23,7 +23,7 @@ ROUNDS = 3
 FILLED_AT_ONCE = 20_000
 
 METHOD = (
-    "the same three-step sagas in an empty store and in one that is filled, by SQL, with finished ones of five "
+    "the same three-step sagas in an empty store and in one filled, by SQL, with finished ones of five "
     "events each; the two take turns, 256 in flight; medians"
 )
 
