@@ -41,7 +41,7 @@ def url_of(folder: Path, name: str = "home") -> str:
     return f"sqlite:///{folder}/{name}.db"
 
 
-async def eventually(condition: Callable[[], T | Awaitable[T]], what: str = "") -> T:
+async def eventually(condition: Callable[[], Any], what: str = "") -> Any:
     """Return what *condition* answers once it is true.
 
     Raises:
@@ -50,9 +50,9 @@ async def eventually(condition: Callable[[], T | Awaitable[T]], what: str = "") 
     give_up = time.monotonic() + PATIENCE_SECONDS
     while True:
         answer = condition()
-        found: Any = await answer if isinstance(answer, Awaitable) else answer
+        found = await answer if isinstance(answer, Awaitable) else answer
         if found:
-            return found  # type: ignore[no-any-return]  # it is a T, awaited or not
+            return found
         assert time.monotonic() < give_up, f"it never came true: {what or condition}"
         await asyncio.sleep(POLL_SECONDS)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import finality
+from finality.core.ids import StreamName
 from finality.core.saga import events as e
 from tests.integration.kit import MovedClock, eventually, put, table, told, url_of, within
 
@@ -78,8 +79,8 @@ def test_a_breaker_keeps_all_nodes_away_survives_a_restart_and_is_probed_once(tm
 
 
 async def _is_open_again(node: finality.AsyncNode) -> bool:
-    told = [r.event for r in await node.journal.read("breaker/ship")]  # type: ignore[arg-type]  # a stream's name
-    return [type(x).__name__ for x in told][-2:] == ["ProbeStarted", "Opened"]
+    stream = await node.journal.read(StreamName("breaker/ship"))
+    return [type(r.event).__name__ for r in stream][-2:] == ["ProbeStarted", "Opened"]
 
 
 @dataclass(frozen=True)

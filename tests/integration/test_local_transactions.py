@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,18 +85,14 @@ def test_many_functions_share_a_commit_and_each_hears_its_own_answer(tmp_path: P
         async with finality.open_async(url_of(tmp_path)) as node:
             await table(node)
 
-            def write(n: int) -> int:
-                def work(tx: finality.SyncTx) -> int:
-                    put(tx, str(n))
-                    if n % 10 == 0:
-                        raise ValueError(n)
-                    return n
+            def write(n: int, tx: finality.SyncTx) -> int:
+                put(tx, str(n))
+                if n % 10 == 0:
+                    raise ValueError(n)
+                return n
 
-                return work  # type: ignore[return-value]  # the function is what is run
-
-            answers = await within(
-                asyncio.gather(*(node.run(write(n)) for n in range(100)), return_exceptions=True)  # type: ignore[arg-type]
-            )
+            runs = [node.run(partial(write, n)) for n in range(100)]
+            answers: list[Any] = await within(asyncio.gather(*runs, return_exceptions=True))
 
             assert [a for a in answers if isinstance(a, int)] == [n for n in range(100) if n % 10]
             assert sum(isinstance(a, ValueError) for a in answers) == 10

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import time
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import pytest
 
 import finality
 from finality.core.saga import events as e
-from tests.integration.kit import effects, eventually, put, table, told, url_of, within
+from tests.integration.kit import MovedClock, effects, eventually, put, table, told, url_of, within
 from tests.integration.processes import process
 
 pytestmark = pytest.mark.slow
@@ -204,6 +203,15 @@ HOLDS = """
 """
 
 
+async def _renewals_missed(node: finality.AsyncNode) -> bool:
+    """Wait until the node's own lease is over, because it could not renew it."""
+    return bool(await eventually(lambda: _is_over(node)))
+
+
+async def _is_over(node: finality.AsyncNode) -> bool:
+    return all(row.lease_until < time.time() for row in await node.nodes())
+
+
 def test_nothing_is_lost_while_another_process_holds_the_write_lock(tmp_path: Path) -> None:
     async def main() -> None:
         async with finality.open_async(url_of(tmp_path), lease=LEASE) as node:
@@ -211,7 +219,7 @@ def test_nothing_is_lost_while_another_process_holds_the_write_lock(tmp_path: Pa
             with process(tmp_path, HOLDS) as holder:
                 await eventually(lambda: holder.marked("held"))
                 starts = [asyncio.ensure_future(node.start(Transfer(n), id=f"t{n}")) for n in range(10)]
-                await asyncio.sleep(0.7)
+                assert await _renewals_missed(node)
                 assert not any(start.done() for start in starts)
                 (tmp_path / "release").touch()
                 await within(asyncio.gather(*starts))
@@ -265,9 +273,7 @@ def test_a_node_that_dies_at_any_point_leaves_one_effect_of_each_step(tmp_path: 
     asyncio.run(main())
 
 
-def _later() -> finality.ports.environment.Environment:  # type: ignore[name-defined]  # imported lazily
-    from tests.integration.kit import MovedClock
-
+def _later() -> MovedClock:
     clock = MovedClock()
     clock.move(minutes=1)  # The dead node's lease has ended.
     return clock
@@ -344,148 +350,6 @@ def test_the_same_id_started_by_two_processes_at_once_is_one_saga(tmp_path: Path
     asyncio.run(main())
 
 
-# ── One process, and how it ends ────────────────────────────────────────────────────────────
-
-SCRIPT = """
-    @dataclass(frozen=True)
-    class Hello(finality.Saga):
-        how: str = ""
-
-        @finality.step
-        def said(self, tx: finality.SyncTx) -> str:
-            return "hello"
-
-        @finality.step
-        def blocked(self, said: str) -> str:
-            if self.how == "hangs":
-                mark("hanging")
-                threading.Event().wait()
-            return said
-"""
-
-
-def test_a_script_that_forgets_to_close_ends(tmp_path: Path) -> None:
-    code = (
-        SCRIPT
-        + """
-    node = finality.open(URL)
-    print(node.start(Hello()).result(timeout=20))
-"""
-    )
-    with process(tmp_path, code) as script:
-        assert script.end() == (0, "hello\n", "")
-
-
-def test_a_script_whose_step_hangs_ends_all_the_same(tmp_path: Path) -> None:
-    code = (
-        SCRIPT
-        + """
-    node = finality.open(URL)
-    node.start(Hello("hangs"))
-    wait_for("hanging")
-    node.close(drain_seconds=0.1)
-    node.close()
-    print("closed")
-"""
-    )
-    with process(tmp_path, code) as script:
-        assert script.end() == (0, "closed\n", "")
-
-
-def test_a_step_that_holds_the_store_for_ever_keeps_no_process_alive(tmp_path: Path) -> None:
-    code = """
-    @dataclass(frozen=True)
-    class Hog(finality.Saga):
-        @finality.step
-        def held(self, tx: finality.SyncTx) -> str:
-            mark("held")
-            threading.Event().wait()
-            return ""
-
-    import logging
-    from finality.node import insides
-    insides.LET_GO_SECONDS = 0.2
-    logging.disable()
-    node = finality.open(URL)
-    node._loop.call_soon_threadsafe(lambda: asyncio.ensure_future(node.asynchronous.start(Hog())))
-    wait_for("held")
-    node.close(drain_seconds=0.1)
-    print("closed")
-"""
-    with process(tmp_path, code) as script:
-        assert script.end() == (0, "closed\n", "")
-
-
-def test_ctrl_c_ends_a_script_that_waits(tmp_path: Path) -> None:
-    async def main() -> None:
-        code = (
-            SCRIPT
-            + """
-    with finality.open(URL) as node:
-        try:
-            handle = node.start(Hello("hangs"), id="h")
-            handle.outcome()
-        except KeyboardInterrupt:
-            node.close(drain_seconds=0.1)
-            print("interrupted")
-"""
-        )
-        with process(tmp_path, code) as script:
-            await eventually(lambda: script.marked("hanging"))
-            script.send(signal.SIGINT)
-
-            assert await asyncio.to_thread(script.end) == (0, "interrupted\n", "")
-
-    asyncio.run(main())
-
-
-def test_ctrl_c_inside_a_transaction_block_leaves_nothing_of_it(tmp_path: Path) -> None:
-    code = """
-    node = finality.open(URL)
-    node.run(lambda tx: tx.execute("CREATE TABLE effect (what TEXT)"))
-    try:
-        with node.transaction() as tx:
-            tx.execute("INSERT INTO effect VALUES ('half')")
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(10)
-    except KeyboardInterrupt:
-        print(node.query("SELECT * FROM effect"))
-    with node.transaction() as tx:
-        tx.execute("INSERT INTO effect VALUES ('whole')")
-    print(node.query("SELECT * FROM effect"))
-    node.close()
-"""
-    with process(tmp_path, code) as script:
-        assert script.end() == (0, "[]\n[('whole',)]\n", "")
-
-
-def test_a_forked_child_hears_that_it_needs_a_node_of_its_own(tmp_path: Path) -> None:
-    code = (
-        SCRIPT
-        + """
-    node = finality.open(URL)
-    node.start(Hello(), id="h").result()
-    child = os.fork()
-    if child == 0:
-        try:
-            node.start(Hello())
-        except finality.Unavailable as error:
-            print(str(error)[:52], flush=True)
-        node.close()
-        with finality.open(URL) as own:
-            print(own.outcome("h", timeout=20).result, flush=True)
-        sys.exit(0)
-    _, status = os.waitpid(child, 0)
-    print(status, node.outcome("h").result)
-    node.close()
-"""
-    )
-    with process(tmp_path, code) as script:
-        expected = "the node was opened before this process was forked, \nhello\n0 hello\n"
-
-        assert script.end() == (0, expected, "")
-
-
 def test_the_store_is_whole_after_all_of_this(tmp_path: Path) -> None:
     """Killed in the middle of a thousand commits, the file is still a good database."""
 
@@ -521,6 +385,3 @@ def test_the_store_is_whole_after_all_of_this(tmp_path: Path) -> None:
         connection.close()
 
     asyncio.run(main())
-
-
-assert os.name == "posix", "these tests send signals"

@@ -203,8 +203,8 @@ class Node:
         try:
             stopped.wait()
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for number, earlier in before.items():
+                signal.signal(number, earlier)
             self.close(drain_seconds=drain_seconds)
 
     # ── Sagas ───────────────────────────────────────────────────────────────────────────────
