@@ -150,3 +150,23 @@ def test_a_step_that_takes_longer_than_its_limit_has_failed(tmp_path: Path, how:
             assert [f"{'1' if how == 'blocking' else None} s/waiting/undo s/waiting"] == SEEN
 
     asyncio.run(main())
+
+
+@dataclass(frozen=True)
+class Misplaced(finality.Saga):
+    @finality.step(at="bank")
+    def seat(self, tx: finality.SyncTx) -> None:
+        tx.lock("seat/12A")  # Locks are kept in the home store.
+
+
+def test_a_declaration_that_cannot_hold_is_not_tried_again(tmp_path: Path) -> None:
+    async def main() -> None:
+        stores = {"bank": url_of(tmp_path, "bank")}
+        async with finality.open_async(url_of(tmp_path), stores=stores) as node:
+            outcome = await within((await node.start(Misplaced(), id="m")).outcome())
+
+            assert outcome == finality.COMPENSATED
+            assert "semantic locks" in outcome.because
+            assert [x.retry_at for x in await told(node, "m") if isinstance(x, e.StepFailed)] == [None]
+
+    asyncio.run(main())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from finality.core.errors import FinalityError, Refused
+from finality.core.errors import DefinitionError, FinalityError, Refused
 from finality.core.ids import Json
 from finality.core.participant import Answer
 from finality.core.saga import events as e
@@ -64,7 +64,8 @@ def erred(context: Context, drive: Drive, command: Asked, error: BaseException) 
         return e.CompensationErred(command.step, command.attempt, because, now, chance, is_final)
     if isinstance(error, Refused):
         return e.RefusedBy(command.step, command.attempt, because)
-    is_final = isinstance(error, Unkeepable)
+    # Neither the journal nor a declaration changes between two attempts.
+    is_final = isinstance(error, Unkeepable | DefinitionError)
     return e.Failed(command.step, command.attempt, because, now, chance, is_final)
 
 

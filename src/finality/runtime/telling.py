@@ -6,7 +6,7 @@ import asyncio
 import logging
 from functools import partial
 
-from finality.core.errors import FinalityError, Refused, Unavailable
+from finality.core.errors import Conflict, DefinitionError, FinalityError, Refused, Unavailable
 from finality.core.saga import Status
 from finality.core.saga import events as e
 from finality.runtime.answers import Asked, Unkeepable, erred, reason
@@ -55,8 +55,8 @@ class Telling:
     ) -> e.SagaSignal:
         """Count a failure at the step's breaker; return what the saga is to hear."""
         signal = erred(self._context, drive, command, error)
-        if isinstance(error, Refused | Unkeepable):
-            await self.worked(code)  # Whoever was asked has answered.
+        if isinstance(error, Refused | Unkeepable | Conflict | DefinitionError):
+            await self.worked(code)  # Whoever was asked has answered, or was not the one in trouble.
         else:
             await self._count_failure(code, reason(self._context, drive, error))
         return signal
