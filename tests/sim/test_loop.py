@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from finality.testing import SimulatedLoop, World
-from finality.testing.loop import Crash, Idle, new_loop
+from finality.testing.loop import Idle, new_loop
+from finality.testing.process import Crash
 
 DAYS = timedelta(days=30).total_seconds()
 Simulation = Callable[..., World]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
@@ -38,7 +39,7 @@ def _quiet() -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("first", range(FIRST_SEED, FIRST_SEED + SEEDS, SEEDS_A_TEST))
 def test_every_transaction_ends_whole_or_undone(
-    first: int, request: pytest.FixtureRequest, record_property: pytest.RecordProperty
+    first: int, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
 ) -> None:
     only = request.config.getoption("--finality-seed")
     if only is not None and first != FIRST_SEED:

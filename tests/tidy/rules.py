@@ -36,6 +36,9 @@ WORDS_GIVEN_UP = {
     "worker": "say node, or what it does",
 }
 
+# Names that a library has chosen, and that whoever fulfils its interface has to use.
+NAMES_OF_OTHERS = {"call_exception_handler", "set_exception_handler"}
+
 # Directories that exist on one developer's machine, or in one build system.
 SOMEBODYS_DIRECTORY = re.compile(
     r"(?<![\w.$}/-])(/(home|Users|root|work|workspace|workspaces|builds)/\w|[A-Z]:\\Users\\)"
@@ -146,7 +149,7 @@ def names_are_the_glossarys(source: Source) -> list[str]:
         source.at(line, f"{name!r} uses a word we gave up, {word!r}: {instead}")
         for line, name in names
         for word, instead in WORDS_GIVEN_UP.items()
-        if word in _words(name)
+        if word in _words(name) and name not in NAMES_OF_OTHERS
     ]
     # Databases call it a rollback; above the adapters it is an abort, an undo or a compensation.
     if not source.path.startswith("src/finality/adapters/"):
@@ -214,7 +217,7 @@ def _comments(text: str) -> list[tuple[int, str]]:
 
 def _is_reason(rest: str) -> bool:
     """Whether what follows ``# type: ignore[code]`` tells a reason: a comment of its own that holds words."""
-    return re.match(r"\s*#(?!\s*noqa)\W*[A-Za-z]{3,}", rest) is not None
+    return re.match(r"\s*#(?!\s*noqa)\W*\w+\W+\w{2,}", rest) is not None
 
 
 def _sleeps(tree: ast.AST) -> Iterator[int]:

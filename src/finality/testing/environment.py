@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from finality.testing.loop import CURRENT, Crash, Process, SimulatedLoop
+from finality.testing.loop import SimulatedLoop
+from finality.testing.process import CURRENT, Crash, Process
 
 T = TypeVar("T")
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from finality.core.errors import Refused
-from finality.testing.loop import CURRENT
+from finality.testing.process import CURRENT
 
 T = TypeVar("T")
 

@@ -28,7 +28,8 @@ from finality.ports.environment import Environment
 from finality.ports.store import Rows
 from finality.testing.database import SimulatedDatabase
 from finality.testing.environment import Reached, SimulatedEnvironment
-from finality.testing.loop import Idle, Process, new_loop
+from finality.testing.loop import Idle, new_loop
+from finality.testing.process import Process
 
 T = TypeVar("T")
 
