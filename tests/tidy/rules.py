@@ -217,7 +217,7 @@ def _comments(text: str) -> list[tuple[int, str]]:
 
 def _is_reason(rest: str) -> bool:
     """Whether what follows ``# type: ignore[code]`` tells a reason: a comment of its own that holds words."""
-    return re.match(r"\s*#(?!\s*noqa)\W*\w+\W+\w{2,}", rest) is not None
+    return re.match(r"\s*#(?!\s*noqa)\W*\w[\w\W]{4,}", rest) is not None
 
 
 def _sleeps(tree: ast.AST) -> Iterator[int]:
