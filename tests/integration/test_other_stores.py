@@ -376,7 +376,7 @@ def test_steps_share_a_commit_and_one_that_fails_does_not_hurt_its_neighbours(tm
         async with finality.open_async(url_of(tmp_path)) as node:
             await table(node)
             home = (await node.opened()).home
-            batches = home._writer.batches  # type: ignore[attr-defined]  # to count its commits
+            batches = home._writer.batches  # type: ignore[attr-defined]  # counts its commits
             commits, commit = [0], batches.commit
 
             def counted() -> None:
