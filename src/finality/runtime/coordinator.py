@@ -178,8 +178,10 @@ class Coordinator:
 
     def _settled(self, drive: Drive, error: BaseException | None) -> None:
         """Go on after a turn: it is durable, or nothing of it is."""
-        if error is None or isinstance(error, NotAwaited):
+        if error is None:
             self._advance(drive)
+        elif isinstance(error, NotAwaited):
+            self._look_at(drive)  # Asked at once, it would be asked again and again for nothing.
         elif isinstance(error, Fenced):
             log.info("%s", error)
             drive.is_lost = True
