@@ -34,7 +34,8 @@ def run(example: str, *arguments: object, cwd: Path) -> str:
         cwd=cwd, capture_output=True, text=True, timeout=SECONDS_MAX,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == ""
+    # A busy machine makes turns slow, and then they are reported by name.
+    assert [line for line in done.stderr.splitlines() if "held the write turn" not in line] == []
     return done.stdout
 
 
