@@ -70,7 +70,8 @@ def problems_of(streams: Streams, *, may_be_open: bool = False) -> list[tuple[st
         may_be_open: Whether transactions that have not ended are fine.
     """
     checks: list[Callable[[Head, list[Recorded], SagaState], Iterable[str]]] = [
-        _is_in_order, _fits_its_head, _ends_once, _is_all_or_nothing,
+        _is_in_order, _fits_its_head, _ends_once, _is_all_or_nothing, _is_undone_backwards,
+        _is_written_by_its_driver,
     ]  # fmt: skip
     if not may_be_open:
         checks.append(_has_ended)
