@@ -73,7 +73,8 @@ class Asking:
             return
         drive.busy.add(name)
         is_undo = type(command) is e.Compensate
-        direct = None if is_undo else drive.definition.direct.get(name)
+        definition = drive.definition
+        direct = (definition.direct_undo if is_undo else definition.direct).get(name)
         if direct is not None:
             self._submit(StepTurn(self._context, drive, command, direct, self._settled))
             return

@@ -96,6 +96,7 @@ class Definition:
             steps that were renamed.
         result: The type of what the saga yields.
         direct: The actions that are one turn in the home store and nothing else: most of them.
+        direct_undo: The compensations that are so.
         may_hold_secrets: Whether a secret may be anywhere in an input; to look takes its time.
     """
 
@@ -107,17 +108,21 @@ class Definition:
     result: Any = Any
     may_hold_secrets: bool = True
     direct: Mapping[str, Action] = field(init=False, repr=False)
+    direct_undo: Mapping[str, Action] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        actions = {name: code.action for name, code in self.codes.items() if code.condition is None}
+        undos = {name: code.compensation for name, code in self.codes.items()}
         # A frozen dataclass lets its own __post_init__ set derived fields only this way.
-        object.__setattr__(self, "direct", dict(self._direct_actions()))
+        object.__setattr__(self, "direct", dict(self._direct(actions)))
+        object.__setattr__(self, "direct_undo", dict(self._direct(undos)))
 
-    def _direct_actions(self) -> Iterator[tuple[str, Action]]:
-        for step in self.graph.steps:
-            code = self.codes[step.name]
-            is_guarded = code.condition is not None or code.breaker is not None
-            if step.is_local and code.action.style is Style.TURN and not is_guarded:
-                yield step.name, code.action
+    def _direct(self, actions: Mapping[str, Action | None]) -> Iterator[tuple[str, Action]]:
+        for name, action in actions.items():
+            code = self.codes[name]
+            is_here = code.store is None and code.breaker is None
+            if action is not None and is_here and action.style is Style.TURN:
+                yield name, action
 
     @property
     def kind(self) -> str:

@@ -139,6 +139,9 @@ def _not_before(branch: Branch | None) -> float:
 def _backward(state: SagaState) -> Iterator[e.SagaCommand]:
     cleared: set[str] = set()
     for step in reversed(state.graph.steps):
+        if step.name not in state.branches:
+            cleared.add(step.name)  # It never ran, and so nothing ran that comes after it.
+            continue
         is_step_free = all(name in cleared for name in state.graph.needed_by[step.name])
         is_cleared = True
         in_flight = 0
