@@ -63,7 +63,8 @@ def test_what_was_claimed_is_driven_though_the_store_is_out_of_reach_right_after
     simulation: Simulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was in hand by its head and in nobody's hands, for as long as the node lived."""
-    real, claims = MemoryHome.next_wake, []
+    real = MemoryHome.next_wake
+    claims: list[float] = []
 
     def next_wake(home: MemoryHome, node: NodeId) -> float | None:
         is_claimed = any(head.kind == "Rested" and head.wake_at is None for head in home.heads(is_open=True))

@@ -131,6 +131,6 @@ class Timers:
         turn = ClaimTurn(self._context)
         self._context.home.submit(turn)
         due = await turn.done
-        self._next_wake = self._context.home.next_wake(self._context.node)
-        if due:
+        if due:  # First of all: they are in hand now, so nobody would ever claim them again.
             self._admit(due)
+        self._next_wake = self._context.home.next_wake(self._context.node)
