@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -157,7 +158,9 @@ async def _live(world: World, chaos: Chaos, clients: Clients) -> None:
     Here.wallet.faults = type(Here.wallet.faults)()
     await troubles
     await chaos.open()  # So that there is one which has seen no fault.
-    await clients.wait()
+    with contextlib.suppress(TimeoutError):  # The checks say what has not ended.
+        async with asyncio.timeout(DRAIN_SECONDS_MAX):
+            await clients.wait()
     await _drain(world, chaos, clients)
     for node in chaos.alive:
         await node.close()

@@ -47,6 +47,7 @@ def one_note_at_most(world: World) -> None:
     assert len(world.query("SELECT * FROM note")) <= 1
 
 
+@pytest.mark.slow
 def test_each_point_is_crashed_twice_and_paused_once() -> None:
     report = crash_everywhere(
         Note("a"),
@@ -99,6 +100,7 @@ class TwoKeys(finality.Saga):
         return await service.ask(f"{attempt.key} {attempt.number}", lambda: "yes")
 
 
+@pytest.mark.slow
 def test_a_key_that_changes_with_the_attempt_is_found() -> None:
     def asked_once(world: World) -> None:
         assert len(service.effects) <= 1, "it was done twice"
@@ -120,6 +122,7 @@ class Outside(finality.Saga):
 outside: list[str] = []
 
 
+@pytest.mark.slow
 def test_an_effect_outside_of_the_transaction_is_found() -> None:
     def both_or_neither(world: World) -> None:
         assert len(outside) == len(world.query("SELECT * FROM note")), "the effects have come apart"

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 import finality
 from finality.testing import World
 from tests.sim.test_crash_everywhere import Note, create_note, one_note_at_most
@@ -34,6 +36,7 @@ def test_a_simulation_is_a_fixture(simulation: Callable[..., World]) -> None:
     assert world.run(second.ask(lambda node: node.outcome(handle.id))).status is finality.COMPLETED
 
 
+@pytest.mark.slow
 def test_the_plugin_imports_nothing_of_the_engine() -> None:
     code = "import sys, finality.testing.plugin; print([m for m in sys.modules if 'finality' in m])"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout

@@ -28,7 +28,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 TICK_SECONDS = 1e-6  # Computing takes time, so that whoever asks again and again sees it pass.
-CALLBACKS_MAX = 50_000_000  # Ten minutes of computing: a simulation that does more goes in circles.
+CALLBACKS_MAX = 5_000_000  # A minute of computing: a simulation that does more goes in circles.
 
 CANCELS_MAX = 5  # A task that catches its cancellation this often is left as it is.
 LAST_CALLBACKS_MAX = 10_000
