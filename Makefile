@@ -18,8 +18,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV := $(BIN)/uv
-# What the type checker reads: those of these directories that exist.
-TYPED := $(wildcard src tests examples bench)
+# What the type checker reads.
+TYPED := src tests examples
 
 # An environment that happens to be active must not redirect ours.
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
