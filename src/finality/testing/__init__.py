@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from finality.testing.chaos import Chaos, Rates
     from finality.testing.crashes import CrashFound, CrashReport, crash_everywhere
+    from finality.testing.disk import SimulatedDisk
     from finality.testing.environment import SimulatedEnvironment
     from finality.testing.loop import SimulatedLoop
     from finality.testing.service import NoAnswer, ServiceFaults, SimulatedService
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "finality.testing.chaos": "Chaos Rates",
     "finality.testing.crashes": "CrashFound CrashReport crash_everywhere",
+    "finality.testing.disk": "SimulatedDisk",
     "finality.testing.environment": "SimulatedEnvironment",
     "finality.testing.loop": "SimulatedLoop",
     "finality.testing.service": "NoAnswer ServiceFaults SimulatedService",
@@ -37,6 +39,7 @@ __all__ = [
     "NoAnswer",
     "Rates",
     "ServiceFaults",
+    "SimulatedDisk",
     "SimulatedEnvironment",
     "SimulatedLoop",
     "SimulatedNode",
