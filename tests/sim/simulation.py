@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import finality
@@ -20,6 +21,7 @@ from finality.core.errors import FinalityError
 from finality.node.async_node import AsyncNode
 from finality.testing import Chaos, Died, Rates, World
 from finality.testing.checks import Streams, effect_problems, leases_left, problems_of, residue_of
+from finality.testing.disk import SimulatedDisk
 from finality.testing.effects import Watch, prepare, watched
 from tests.sim.bank import ACCOUNTS, OPENING, SAGAS, Approved, Here, any_saga
 
@@ -127,16 +129,22 @@ class Clients:
         await self._insist(lambda node: node.retry(id, because="the faults are over"))
 
 
-def simulate(seed: int, *, transactions: int = TRANSACTIONS) -> Result:
+def simulate(seed: int, *, transactions: int = TRANSACTIONS, directory: Path | None = None) -> Result:
     """Run one simulation.
+
+    Args:
+        directory: Where the stores are SQLite files, on a disk that fails; by default in memory.
 
     Raises:
         Broken: A promise was broken.
     """
     rates = Rates.drawn(seed)
-    with watched(SAGAS, Watch()), World(SAGAS, stores=["bank"], seed=seed) as world:
+    with contextlib.ExitStack() as around:
+        around.enter_context(watched(SAGAS, Watch()))
+        disk = around.enter_context(SimulatedDisk(seed)) if directory is not None else None
+        world = around.enter_context(World(SAGAS, stores=["bank"], seed=seed, directory=directory))
         prepare(world)
-        chaos = Chaos(world, rates)
+        chaos = Chaos(world, rates, disk)
         Here.begin(world, chaos)
         clients = Clients(world, chaos, transactions)
         try:
@@ -170,7 +178,7 @@ async def _drain(world: World, chaos: Chaos, clients: Clients) -> None:
     give_up = world.loop.time() + DRAIN_SECONDS_MAX
     helped = 0
     await asyncio.sleep(Here.wallet.faults.late_seconds_max)
-    while world.databases["home"].open:
+    while world.home.heads(is_open=True, limit=1):
         if world.loop.time() > give_up:
             return  # The checks say what is still open.
         await asyncio.sleep(1.0)

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field, fields
 
 from finality.core.errors import FinalityError, Refused
 from finality.node.async_node import AsyncNode
-from finality.testing.database import SimulatedDatabase
+from finality.testing.disk import SimulatedDisk
+from finality.testing.places import Place
 from finality.testing.service import ServiceFaults
 from finality.testing.world import Died, SimulatedNode, World
 
@@ -45,6 +46,8 @@ class Rates:
         refuse: Per step that may refuse, the chance to do so.
         slow: Per step that may take time, the chance to take long.
         cancel: Per transaction, the chance that somebody cancels it.
+        power: Per second, where there is a disk: the power fails.
+        disk: Per second, where there is a disk: a write or a flush fails.
     """
 
     nodes: int = 1
@@ -60,6 +63,8 @@ class Rates:
     refuse: float = 0.0
     slow: float = 0.0
     cancel: float = 0.0
+    power: float = 0.0
+    disk: float = 0.0
     service: ServiceFaults = field(default_factory=ServiceFaults)
 
     @classmethod
@@ -92,6 +97,8 @@ class Rates:
                 doubled=rate(0.3),
                 seconds_max=rate(0.2),
             ),
+            power=rate(0.5),
+            disk=rate(0.5),
         )
 
     def __str__(self) -> str:
@@ -111,8 +118,9 @@ class Chaos:
         is_healed: Whether it has stopped.
     """
 
-    def __init__(self, world: World, rates: Rates) -> None:
+    def __init__(self, world: World, rates: Rates, disk: SimulatedDisk | None = None) -> None:
         self.world = world
+        self._disk = disk
         self.rates = rates
         self.counts: Counter[str] = Counter()
         self.is_healed = False
@@ -151,8 +159,10 @@ class Chaos:
                 await self.open()
             for node in self.alive:
                 self._disturb(node)
-            for name, database in self.world.databases.items():
-                self._cut_off(name, database)
+            for name, place in self.world.places.items():
+                self._cut_off(name, place)
+            if self._disk is not None:
+                self._trouble(self._disk)
             await asyncio.sleep(BEAT_SECONDS)
 
     def _disturb(self, node: SimulatedNode) -> None:
@@ -164,18 +174,36 @@ class Chaos:
         elif self._happens("stop", rates.stop * BEAT_SECONDS):
             self.world.loop.world.spawn(_stop(node))
 
-    def _cut_off(self, name: str, database: SimulatedDatabase) -> None:
-        if database.is_out or not self._happens(f"outage of {name}", self.rates.outage * BEAT_SECONDS):
+    def _cut_off(self, name: str, place: Place) -> None:
+        if place.is_out or not self._happens(f"outage of {name}", self.rates.outage * BEAT_SECONDS):
             return
-        database.is_out = True
+        place.is_out = True
         seconds = self._dice.random() * self.rates.outage_seconds_max
-        self.world.loop.call_later(seconds, setattr, database, "is_out", False)
+        self.world.loop.call_later(seconds, setattr, place, "is_out", False)
+
+    def _trouble(self, disk: SimulatedDisk) -> None:
+        if disk.failed_in is not None:
+            # Its store cannot know what was written. It says so and wants to be started again.
+            disk.failed_in.kill()
+            disk.failed_in = None
+        if self._happens("disk error", self.rates.disk * BEAT_SECONDS):
+            disk.fails_at = disk.operations + 1 + int(self._dice.random() * 20)
+        if self._happens("power failure", self.rates.power * BEAT_SECONDS):
+            disk.fail_power()
+            for node in self.alive:
+                node.kill()
+            self.world.let_go()
+            self.counts["lost writes"] += disk.restore_power()
 
     def heal(self) -> None:
         """Let nothing go wrong any more."""
         self.is_healed = True
-        for database in self.world.databases.values():
-            database.is_out = False
+        if self._disk is not None:
+            self._disk.fails_at = None
+            if self._disk.failed_in is not None:
+                self._disk.failed_in.kill()
+        for place in self.world.places.values():
+            place.is_out = False
 
     # ── Steps go wrong ──────────────────────────────────────────────────────────────────────
 

@@ -218,13 +218,7 @@ _NEVER = frozenset({Status.SKIPPED, Status.REFUSED, Status.GAVE_UP})
 
 def residue_of(world: World) -> list[str]:
     """Return what is left in the stores that should be gone: open transactions and locks."""
-    found: list[str] = []
-    for name, database in world.databases.items():
-        if database.holder is not None:
-            found.append(f"store {name} has an open transaction")
-        locks = database.locks.committed
-        found += [f"the lock {resource!r} is still held, by {key}" for resource, key in locks.items()]
-    return found
+    return [f"store {name}: {left}" for name, place in world.places.items() for left in place.residue()]
 
 
 def leases_left(world: World) -> list[str]:

@@ -19,6 +19,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from finality.core.saga.events import split_branch
@@ -78,6 +79,7 @@ def crash_everywhere(
     only_paused: int | None = None,
     refused_step: str | None = None,
     secret_key: str | None = None,
+    directory: Path | None = None,
 ) -> CrashReport:
     """Run *saga* once per crash point, restart, and check what came of it.
 
@@ -97,6 +99,7 @@ def crash_everywhere(
         seed: Decides where the second crash is, and the order of what is concurrent.
         only: Run just this: the crash points of a report.
         only_paused: Run just this: the point of a report at which the node is paused.
+        directory: Where each run has SQLite files, as in production; slower than in memory.
         refused_step: The step that refuses in a run of *only* or *only_paused*.
 
     Raises:
@@ -104,7 +107,7 @@ def crash_everywhere(
     """
     checks = (invariants,) if callable(invariants) else tuple(invariants)
     assert checks, "without an invariant nothing is checked that you care about: give at least one"
-    search = _Search(saga, checks, setup, tuple(stores), meanwhile, expect, seed, secret_key)
+    search = _Search(saga, checks, setup, tuple(stores), meanwhile, expect, seed, secret_key, directory)
     if only is not None:
         search.run(CrashDrill(tuple(only)), refused_step)
     elif only_paused is not None:
@@ -134,6 +137,7 @@ class _Search:
     expect: OutcomeStatus | None
     seed: int
     secret_key: str | None
+    directory: Path | None
     report: CrashReport = field(default_factory=CrashReport)
 
     def crash_at_each_point(self, refused_step: str | None, *, crash_twice: bool) -> None:
@@ -158,11 +162,10 @@ class _Search:
         self.report.runs += 1
         name = type(self.saga).__name__
         assert self.report.runs <= RUNS_MAX, f"{name} has too many crash points: test it in parts"
-        kinds = [type(self.saga)]
         watch = Watch(refused_step)
         with (
-            watched(kinds, watch),
-            World(kinds, stores=self.stores, seed=self.seed, secret_key=self.secret_key) as world,
+            watched([type(self.saga)], watch),
+            self._world() as world,
         ):
             prepare(world)
             if self.setup is not None:
@@ -174,6 +177,16 @@ class _Search:
                 raise CrashFound(self._story(world, drill, refused_step, broken)) from broken
         self._count(drill, outcome)
         return drill
+
+    def _world(self) -> World:
+        directory = self.directory
+        if directory is not None:
+            directory /= f"run-{self.report.runs}"
+            directory.mkdir()
+        kinds = [type(self.saga)]
+        return World(
+            kinds, stores=self.stores, seed=self.seed, secret_key=self.secret_key, directory=directory
+        )
 
     def _count(self, drill: Drill, outcome: Outcome) -> None:
         report, status = self.report, outcome.status.value

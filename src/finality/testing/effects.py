@@ -83,14 +83,14 @@ def takes_tx(action: Action) -> bool:
 
 def prepare(world: World) -> None:
     """Create the table of effects in every store of *world*."""
-    for store in world.databases:
+    for store in world.places:
         world.execute(CREATE, at=store)
 
 
 def effects_in(world: World) -> Counter[Key]:
     """Return how often each operation has taken effect, in all stores together."""
     found: Counter[Key] = Counter()
-    for store in world.databases:
+    for store in world.places:
         for saga, branch, operation, count in world.query(SELECT, at=store):
             found[saga, branch, operation] += count
     return found

@@ -13,9 +13,9 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
-from finality.adapters.memory.store import MemoryHome, MemoryStore
 from finality.adapters.msgspec.codec import JsonCodec
 from finality.adapters.msgspec.seal import secret_keys_of
 from finality.core.saga.summary import NEVER
@@ -26,9 +26,9 @@ from finality.patterns.transaction import FunctionTurn
 from finality.ports.codec import Codec
 from finality.ports.environment import Environment
 from finality.ports.store import Rows
-from finality.testing.database import SimulatedDatabase
 from finality.testing.environment import Reached, SimulatedEnvironment
 from finality.testing.loop import Idle, new_loop
+from finality.testing.places import MemoryPlace, MortalHome, MortalStore, Place, SqlitePlace
 from finality.testing.process import Process
 
 T = TypeVar("T")
@@ -114,6 +114,8 @@ class World:
         stores: The names of the stores beside the home.
         seed: Decides whatever is left to chance.
         lease: The lease of every node.
+        directory: Where the databases are SQLite files, as in production; by default they are in
+            memory, which is quicker.
 
     Attributes:
         nodes: Every node that was ever opened.
@@ -127,16 +129,18 @@ class World:
         seed: int = 0,
         lease: timedelta = timedelta(seconds=LEASE_SECONDS),
         secret_key: str | None = None,
+        directory: Path | None = None,
     ) -> None:
         self.seed = seed
         self.sagas = tuple(sagas)
         self.loop = new_loop(seed)
         self.nodes: list[SimulatedNode] = []
         self.codec = JsonCodec(secret_keys_of(secret_key or os.environ.get(SECRET_KEY_VARIABLE, "")))
-        self.databases = {name: SimulatedDatabase() for name in (HOME, *stores)}
+        self.places: dict[str, Place] = {name: _place(name, directory) for name in (HOME, *stores)}
         self._lease = lease
         self._environment = SimulatedEnvironment(self.loop, self.loop.world, f"{seed} world")
-        self._opened: dict[str, MemoryStore] = {}
+        self._home: MortalHome | None = None
+        self._stores: dict[str, MortalStore] = {}
 
     # ── Nodes ───────────────────────────────────────────────────────────────────────────────
 
@@ -160,19 +164,19 @@ class World:
             self.loop, process, f"{self.seed} node {number}", skew=skew, dies_at=dies_at
         )
 
-        def open_home(url: str, environment: Environment, codec: Codec) -> MemoryHome:
-            home = MemoryHome(self.databases[HOME], environment, codec, name=HOME)
+        def open_home(url: str, environment: Environment, codec: Codec) -> MortalHome:
+            home = self.places[HOME].open_home(environment, codec, HOME)
             process.last_will.append(home.abandon)
             return home
 
-        def open_store(url: str, environment: Environment, name: str) -> MemoryStore:
-            store = MemoryStore(self.databases[name], environment, name=name)
+        def open_store(url: str, environment: Environment, name: str) -> MortalStore:
+            store = self.places[name].open_store(environment, name)
             process.last_will.append(store.abandon)
             return store
 
         settings = Settings(
             url="memory://home",
-            stores={name: f"memory://{name}" for name in self.databases if name != HOME},
+            stores={name: f"memory://{name}" for name in self.places if name != HOME},
             sagas=self.sagas,
             in_flight_max=in_flight_max,
             lease_seconds=self._lease.total_seconds(),
@@ -203,24 +207,31 @@ class World:
         return self._store(at or HOME).query(sql, parameters)
 
     @property
-    def home(self) -> MemoryHome:
+    def home(self) -> MortalHome:
         """Return the home store, as an observer who never dies sees it."""
-        home = self._store(HOME)
-        assert isinstance(home, MemoryHome), "the home store is opened as a home"
-        return home
+        if self._home is None:
+            self._home = self._within(
+                lambda: self.places[HOME].open_home(self._environment, self.codec, HOME)
+            )
+        return self._home
 
-    def _store(self, name: str) -> MemoryStore:
-        if name not in self.databases:
-            known = ", ".join(self.databases)
-            raise LookupError(f"this world has no store {name!r}: it has {known}; name it with stores=[…]")
-        if name not in self._opened:
-            self._opened[name] = self._within(lambda: self._open_store(name))
-        return self._opened[name]
-
-    def _open_store(self, name: str) -> MemoryStore:
+    def _store(self, name: str) -> MortalStore:
         if name == HOME:
-            return MemoryHome(self.databases[HOME], self._environment, self.codec, name=HOME)
-        return MemoryStore(self.databases[name], self._environment, name=name)
+            return self.home
+        if name not in self.places:
+            known = ", ".join(self.places)
+            raise LookupError(f"this world has no store {name!r}: it has {known}; name it with stores=[…]")
+        if name not in self._stores:
+            place = self.places[name]
+            self._stores[name] = self._within(lambda: place.open_store(self._environment, name))
+        return self._stores[name]
+
+    def let_go(self) -> None:
+        """Close what the world itself has open, as everybody must when the power fails."""
+        for store in (*self._stores.values(), *([self._home] if self._home is not None else [])):
+            store.abandon()
+        self._stores.clear()
+        self._home = None
 
     def _within(self, work: Callable[[], T]) -> T:
         """Do something that needs a running loop, whether it runs already or not."""
@@ -256,7 +267,7 @@ class World:
             if self.loop.time() >= give_up:
                 raise TimeoutError(f"not done within {within} of simulated time")
             due = self._next_event()
-            before, seen = seen, len(self.databases[HOME].events)
+            before, seen = seen, self.home.end()
             if due is None and before == seen:
                 raise Idle("nothing is due any more, and still it is not done")
             if due is not None:
@@ -288,8 +299,7 @@ class World:
         """End the world: kill what still runs."""
         for node in self.nodes:
             node.kill()
-        for store in self._opened.values():
-            store.abandon()
+        self.let_go()
         self.loop.close()
 
     def __enter__(self) -> World:
@@ -297,3 +307,7 @@ class World:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _place(name: str, directory: Path | None) -> Place:
+    return MemoryPlace() if directory is None else SqlitePlace(directory / f"{name}.db")
