@@ -1,4 +1,4 @@
-"""The test kit: simulated clock, processes and services, and ``crash_everywhere`` for your sagas.
+"""The test kit: simulated clock, processes and services, real servers, ``crash_everywhere`` for sagas.
 
 Every name is imported when it is first used, so that a test run which needs none of it pays nothing.
 """
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from finality.testing.disk import SimulatedDisk
     from finality.testing.environment import SimulatedEnvironment
     from finality.testing.loop import SimulatedLoop
+    from finality.testing.postgres_server import PostgresServer, ServerFailed, postgres
     from finality.testing.service import NoAnswer, ServiceFaults, SimulatedService
     from finality.testing.walk import Counterexample, Walked, walk
     from finality.testing.world import Died, SimulatedNode, World
@@ -24,6 +25,7 @@ _HOMES = {
     "finality.testing.disk": "SimulatedDisk",
     "finality.testing.environment": "SimulatedEnvironment",
     "finality.testing.loop": "SimulatedLoop",
+    "finality.testing.postgres_server": "PostgresServer ServerFailed postgres",
     "finality.testing.service": "NoAnswer ServiceFaults SimulatedService",
     "finality.testing.walk": "Counterexample Walked walk",
     "finality.testing.world": "Died SimulatedNode World",
@@ -37,7 +39,9 @@ __all__ = [
     "CrashReport",
     "Died",
     "NoAnswer",
+    "PostgresServer",
     "Rates",
+    "ServerFailed",
     "ServiceFaults",
     "SimulatedDisk",
     "SimulatedEnvironment",
@@ -47,6 +51,7 @@ __all__ = [
     "Walked",
     "World",
     "crash_everywhere",
+    "postgres",
     "walk",
 ]
 

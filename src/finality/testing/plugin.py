@@ -9,6 +9,7 @@ def test_a_trip_survives_every_crash(crash_everywhere):
 | ------------------ | ------------------------------------------------------------------ |
 | `crash_everywhere` | the function of that name, with ``--finality-seed`` filled in      |
 | `finality_node`    | a synchronous node on a store in memory, closed after the test     |
+| `finality_postgres`| a PostgreSQL server, started once and stopped after the last test  |
 | `simulation`       | makes worlds of simulated nodes, closed after the test             |
 """
 
@@ -23,6 +24,7 @@ import pytest
 if TYPE_CHECKING:
     from finality.node import Node
     from finality.testing.crashes import CrashReport
+    from finality.testing.postgres_server import PostgresServer
     from finality.testing.world import World
 
 SEED = "--finality-seed"
@@ -51,6 +53,15 @@ def finality_node() -> Iterator[Node]:
 
     with open(f"memory://{uuid.uuid4()}") as node:
         yield node
+
+
+@pytest.fixture(scope="session")
+def finality_postgres() -> Iterator[PostgresServer]:
+    """Give a server that all tests of this process share: take a ``database()`` of your own in it."""
+    from finality.testing.postgres_server import postgres
+
+    with postgres() as server:
+        yield server
 
 
 @pytest.fixture
