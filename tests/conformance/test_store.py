@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from finality.adapters import batch
 from finality.core.errors import TransactionAborted
 from finality.core.ids import TransactionId
 from finality.ports.home import HomeTransaction
+from finality.ports.store import HOLD, Hold
 from tests.conformance.tables import ABORTING, CONSTRAINT, FAILING, insert, items, table
 from tests.conformance.worlds import AnyHome, Do, World, append_to, do, do_all, execute
 
@@ -244,6 +246,52 @@ def test_a_witness_answers_what_was_testified_and_nothing_else(world: World) -> 
 
         assert await do(home, look) == ['"x"', None, None, None]
         assert await do(world.home(), look) == ['"x"', None, None, None]
+
+    world.run(main)
+
+
+def test_what_is_retracted_was_never_testified(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await do(home, lambda tx: tx.testify(T1, "flight", "action", "1"))
+        await do(home, lambda tx: tx.retract(T1, "flight", "action"))
+        await do(home, lambda tx: tx.retract(T1, "flight", "action"))
+
+        assert await do(home, lambda tx: tx.witness(T1, "flight", "action")) is None
+
+        await do(home, lambda tx: tx.testify(T1, "flight", "action", "2"))
+
+        assert await do(home, lambda tx: tx.witness(T1, "flight", "action")) == "2"
+
+    world.run(main)
+
+
+def hold(name: str, tx: HomeTransaction) -> None:
+    tx.testify(T1, name, HOLD, f"hold {name}")
+
+
+def test_holds_are_listed_oldest_first_until_they_are_retracted(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        for name in ("b", "a", "c"):
+            world.environment.time += 1
+            await do(home, partial(hold, name))
+        await do(home, lambda tx: tx.testify(T1, "d", "action", "no hold"))
+
+        assert await do(world.home(), lambda tx: tx.holds()) == [
+            Hold(T1, "b", "hold b", 1_001.0),
+            Hold(T1, "a", "hold a", 1_002.0),
+            Hold(T1, "c", "hold c", 1_003.0),
+        ]
+
+        def work(tx: HomeTransaction) -> list[str]:
+            tx.retract(T1, "a", HOLD)
+            return [hold.branch for hold in tx.holds()]
+
+        def undone(tx: HomeTransaction) -> None:
+            tx.retract(T1, "b", HOLD)
+            tx.undo()
+
+        assert await do_all(home, work, undone) == [["b", "c"], None]
+        assert [hold.branch for hold in await do(home, lambda tx: tx.holds())] == ["b", "c"]
 
     world.run(main)
 

@@ -76,8 +76,8 @@ def test_an_old_schema_is_brought_forward_script_by_script(
     world.run(write)
     newer = migrations(is_home=True)
     newer["store"] |= {
-        2: "CREATE TABLE news (a); INSERT INTO news VALUES (1);",
-        3: "ALTER TABLE news ADD COLUMN b DEFAULT 2;",
+        98: "CREATE TABLE news (a); INSERT INTO news VALUES (1);",
+        99: "ALTER TABLE news ADD COLUMN b DEFAULT 2;",
     }
     monkeypatch.setattr(sqlite_store, "migrations", lambda is_home: newer)
     world.run(look)
@@ -88,12 +88,12 @@ def test_a_migration_that_fails_leaves_the_old_schema(tmp_path: Path) -> None:
     connection = connect(tmp_path / "home.db")
     migrate(connection, migrations(is_home=True))
     newer = migrations(is_home=True)
-    newer["store"][2] = "CREATE TABLE news (a);"
-    newer["home"][2] = "CREATE TABLE news (a);"
+    newer["store"][99] = "CREATE TABLE news (a);"
+    newer["home"][99] = "CREATE TABLE news (a);"
     with pytest.raises(apsw.SQLError, match="already exists"):
         migrate(connection, newer)
 
-    assert (version_of(connection, "store"), version_of(connection, "home")) == (1, 1)
+    assert (version_of(connection, "store"), version_of(connection, "home")) == (2, 1)
     assert not connection.table_exists("main", "news")
     connection.close()
 
@@ -158,6 +158,6 @@ def test_processes_that_create_one_store_at_once_all_succeed(tmp_path: Path) -> 
         connection = apsw.Connection(str(tmp_path / f"{number}.db"))
         assert connection.execute("SELECT count(*) FROM finality_event").fetchall() == [(4,)]
         assert connection.execute("SELECT part, version FROM finality_schema").fetchall() == [
-            ("store", 1), ("home", 1),
+            ("store", 2), ("home", 1),
         ]  # fmt: skip
         connection.close()

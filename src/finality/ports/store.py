@@ -11,12 +11,14 @@ has its own savepoint, so that one that fails never hurts its neighbours.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from finality.core.errors import FinalityError
 from finality.core.ids import TransactionId
 
 T = TypeVar("T")
+
+HOLD = "hold"  # The operation of a branch that waits for a decision; few stand at a time.
 
 
 class StatementRefused(FinalityError):
@@ -43,6 +45,15 @@ class Rows(list[tuple[Any, ...]]):
         return self[0][0] if self else None
 
 
+class Hold(NamedTuple):
+    """A testimony of the operation ``HOLD``; retracted when the branch has been finished."""
+
+    transaction: TransactionId
+    branch: str
+    answer: str
+    at: float
+
+
 class LocalTransaction(Protocol):
     """What a turn can do. Nothing of it remains if the turn fails."""
 
@@ -64,6 +75,14 @@ class LocalTransaction(Protocol):
 
     def testify(self, transaction: TransactionId, branch: str, operation: str, answer: str) -> None:
         """Record that the branch ran *operation* here and what it answered."""
+        ...
+
+    def retract(self, transaction: TransactionId, branch: str, operation: str) -> None:
+        """Take back what the branch testified of *operation*, if it did: it is over."""
+        ...
+
+    def holds(self) -> list[Hold]:
+        """Return every testimony of the operation ``HOLD``, oldest first: what waits for a decision."""
         ...
 
     def publish(self, topic: str, key: str, type_name: str, payload: bytes) -> None:

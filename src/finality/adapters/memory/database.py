@@ -55,7 +55,7 @@ class MemoryDatabase:
         self.heads: Table[int, Head] = Table(self.log)
         self.definitions: Table[tuple[str, str], str] = Table(self.log)
         self.nodes: Table[NodeId, NodeRow] = Table(self.log)
-        self.witness: Table[tuple[str, str, str], str] = Table(self.log)
+        self.witness: Table[tuple[str, str, str], tuple[str, float]] = Table(self.log)
         self.locks: Table[str, tuple[int, float]] = Table(self.log)
         self.open: dict[int, None] = {}
         self.events: list[Event] = []

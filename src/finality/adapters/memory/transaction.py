@@ -10,7 +10,7 @@ from finality.adapters.memory.database import MemoryDatabase, Published
 from finality.core.errors import TransactionAborted
 from finality.core.ids import TransactionId
 from finality.ports.environment import Environment
-from finality.ports.store import Rows
+from finality.ports.store import HOLD, Hold, Rows
 
 
 class TurnLost(TransactionAborted):
@@ -93,12 +93,28 @@ class MemoryTransaction:
 
     def witness(self, transaction: TransactionId, branch: str, operation: str) -> str | None:
         """Return what the branch's operation answered here."""
-        return self._database.witness.get((transaction, branch, operation))
+        found = self._database.witness.get((transaction, branch, operation))
+        return found[0] if found else None
 
     def testify(self, transaction: TransactionId, branch: str, operation: str, answer: str) -> None:
         """Record what the branch's operation answered here."""
         self._check()
-        self._database.witness.put((transaction, branch, operation), answer)
+        self._database.witness.put((transaction, branch, operation), (answer, self.at))
+
+    def retract(self, transaction: TransactionId, branch: str, operation: str) -> None:
+        """Take back what the branch testified."""
+        self._check()
+        self._database.witness.put((transaction, branch, operation), None)
+
+    def holds(self) -> list[Hold]:
+        """Return what waits for a decision."""
+        rows = self._database.witness.rows()
+        held = [
+            Hold(TransactionId(id), branch, *said)
+            for (id, branch, operation), said in rows
+            if operation == HOLD
+        ]
+        return sorted(held, key=lambda hold: hold.at)
 
     def publish(self, topic: str, key: str, type_name: str, payload: bytes) -> None:
         """Put an event into the outbox."""

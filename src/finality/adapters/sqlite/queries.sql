@@ -111,6 +111,14 @@ SELECT answer FROM finality_witness WHERE transaction_id = ? AND branch = ? AND 
 -- Record that a branch ran an operation here.
 INSERT INTO finality_witness (transaction_id, branch, operation, answer, at) VALUES (?, ?, ?, ?, ?);
 
+-- name: retract
+-- Take back what a branch testified.
+DELETE FROM finality_witness WHERE transaction_id = ? AND branch = ? AND operation = ?;
+
+-- name: holds
+-- Branches that wait for a decision, oldest first.
+SELECT transaction_id, branch, answer, at FROM finality_witness WHERE operation = 'hold' ORDER BY at;
+
 -- name: publish
 -- Put an event into the outbox.
 INSERT INTO finality_outbox (id, aggregatetype, aggregateid, type, payload, at) VALUES (?, ?, ?, ?, ?, ?);

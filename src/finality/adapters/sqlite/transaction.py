@@ -13,7 +13,7 @@ from finality.adapters.sqlite.queries import QUERIES
 from finality.core.errors import TransactionAborted
 from finality.core.ids import TransactionId
 from finality.ports.environment import Environment
-from finality.ports.store import Rows
+from finality.ports.store import Hold, Rows
 
 
 class TurnLost(TransactionAborted):
@@ -128,6 +128,15 @@ class SqliteTransaction:
         """Record what the branch's operation answered here."""
         self._guard()
         self._sql(QUERIES["testify"], (transaction, branch, operation, answer, self.at))
+
+    def retract(self, transaction: TransactionId, branch: str, operation: str) -> None:
+        """Take back what the branch testified."""
+        self._guard()
+        self._sql(QUERIES["retract"], (transaction, branch, operation))
+
+    def holds(self) -> list[Hold]:
+        """Return what waits for a decision."""
+        return [Hold(*row) for row in self._sql(QUERIES["holds"]).fetchall()]
 
     def publish(self, topic: str, key: str, type_name: str, payload: bytes) -> None:
         """Put an event into the outbox."""
