@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     )
     from finality.core.explain import Explanation
     from finality.core.secret import Secret
+    from finality.core.two_phase import Decision
     from finality.node import AsyncNode, Node, open, open_async
     from finality.patterns.countermeasures.by_value import by_value
     from finality.patterns.countermeasures.reread_value import Changed, Seen
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from finality.patterns.outcome import COMPENSATED, COMPLETED, Handle, Outcome
     from finality.patterns.saga import Saga
     from finality.patterns.step import child, pivot, step
-    from finality.patterns.transaction import SyncTx, Tx
+    from finality.patterns.transaction import SyncTx, Transaction, Tx
     from finality.runtime.definition import Attempt
 
 __version__ = "0.1.0"
@@ -58,6 +59,7 @@ _HOMES = {
     ),
     "finality.core.explain": "Explanation",
     "finality.core.secret": "Secret",
+    "finality.core.two_phase": "Decision",
     "finality.node": "AsyncNode Node open open_async",
     "finality.patterns.countermeasures.by_value": "by_value",
     "finality.patterns.countermeasures.reread_value": "Changed Seen",
@@ -67,7 +69,7 @@ _HOMES = {
     "finality.patterns.outcome": "COMPENSATED COMPLETED Handle Outcome",
     "finality.patterns.saga": "Saga",
     "finality.patterns.step": "child pivot step",
-    "finality.patterns.transaction": "SyncTx Tx",
+    "finality.patterns.transaction": "SyncTx Transaction Tx",
     "finality.runtime.definition": "Attempt",
 }
 _HOME_OF = {name: module for module, listed in _HOMES.items() for name in listed.split()}
@@ -85,6 +87,7 @@ __all__ = [
     "CompensationFailed",
     "Conflict",
     "DeadlinePassed",
+    "Decision",
     "DefinitionError",
     "Explanation",
     "Fenced",
@@ -107,6 +110,7 @@ __all__ = [
     "Seen",
     "Stuck",
     "SyncTx",
+    "Transaction",
     "TransactionAborted",
     "Tx",
     "Unavailable",

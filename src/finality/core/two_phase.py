@@ -29,6 +29,9 @@ from enum import Enum
 from types import MappingProxyType
 from typing import assert_never
 
+from finality.core.ids import StreamName
+from finality.core.saga.summary import NEVER, Summary
+
 # ── Words ───────────────────────────────────────────────────────────────────────────────────
 
 
@@ -112,7 +115,8 @@ class Accepted:
     because: str
 
 
-TwoPhaseEvent = Enlisted | WorkEnded | Voted | Decided | BranchFinished | Accepted
+DurableEvent = Decided | BranchFinished | Accepted
+TwoPhaseEvent = Enlisted | WorkEnded | Voted | DurableEvent
 
 
 # ── Signals ─────────────────────────────────────────────────────────────────────────────────
@@ -345,4 +349,38 @@ def outstanding(state: TwoPhaseState) -> tuple[TwoPhaseCommand, ...]:
 
 def is_durable(event: TwoPhaseEvent) -> bool:
     """Say whether the journal keeps *event*: a crash may lose the others, and the vote is abort then."""
-    return isinstance(event, Decided | BranchFinished | Accepted)
+    return isinstance(event, DurableEvent)
+
+
+# ── The transaction in one line ─────────────────────────────────────────────────────────────
+
+KIND = "two-phase"
+DEFINITION = "1"  # Of the events above; another version of them gets another number.
+
+COMMITTING, ABORTING = "committing", "aborting"
+COMMITTED, ABORTED = "committed", "aborted"
+
+
+def summary_of(state: TwoPhaseState) -> Summary:
+    """Return what the journal keeps beside the stream of a decided transaction."""
+    assert state.decision is not None, "only what is decided has a stream"
+    is_commit = state.decision is Decision.COMMIT
+    if state.has_ended:
+        return Summary(COMMITTED if is_commit else ABORTED, has_ended=True)
+    if not state.unfinished:
+        return Summary("stuck", wake_at=NEVER)
+    return Summary(COMMITTING if is_commit else ABORTING, wake_at=NEVER)
+
+
+@dataclass(frozen=True, slots=True)
+class HomeNamed:
+    """The first event of the stream ``HOME_STREAM``: the home store's identity, for ever.
+
+    It is part of every branch's name, so that two systems that share a database leave each
+    other's branches alone.
+    """
+
+    identity: str
+
+
+HOME_STREAM = StreamName("home")

@@ -2,136 +2,44 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-from collections.abc import Callable
-from typing import Any, Self, TypeVar
+import inspect
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from typing import Any, TypeVar, overload
 
-from finality.core.errors import InputMismatch, NotFound, OutcomeUnknown, Unavailable
+from finality.core.backoff import Retry
+from finality.core.errors import InputMismatch, OutcomeUnknown
 from finality.core.explain import Explanation
 from finality.core.ids import TransactionId, uuid7
 from finality.core.protocol import Recorded
 from finality.core.saga import UnknownStep
 from finality.core.saga import events as e
+from finality.core.two_phase import Decision
 from finality.node.health import Health, health_of
-from finality.node.insides import Insides, Settings, open_insides
-from finality.node.views import Views, unreadable
+from finality.node.insides import Settings
+from finality.node.life import DRAIN_SECONDS, Life
+from finality.node.transactions import CONFLICT_RETRY
+from finality.node.views import unreadable
 from finality.patterns.outcome import Handle, Outcome
 from finality.patterns.saga import Saga, definition_of
-from finality.patterns.transaction import FunctionTurn, SyncTx, TransactionScope
-from finality.ports.codec import Codec, DecodeError
-from finality.ports.environment import Environment
+from finality.patterns.transaction import FunctionTurn, SyncTx, Transaction, TransactionScope
+from finality.ports.codec import DecodeError
 from finality.ports.home import Head, Home, NodeRow
-from finality.ports.store import Scope, Store
-from finality.runtime.context import Context
-from finality.runtime.coordinator import Coordinator
 from finality.runtime.definition import Definition
 from finality.runtime.posting import StartTurn
+from finality.runtime.recovery import Doubt
 from finality.runtime.waiting import is_over
 
 T = TypeVar("T")
 
-DRAIN_SECONDS = 10.0  # What orchestrators usually grant between SIGTERM and SIGKILL is 30.
-
 __all__ = ["DRAIN_SECONDS", "AsyncNode", "Settings"]
 
 
-class AsyncNode:
+class AsyncNode(Life):
     """One process that drives transactions. Use it with ``async with``, or call ``close``.
 
     It belongs to the event loop in which it was first used.
     """
-
-    def __init__(self, settings: Settings, codec: Codec, environment: Environment) -> None:
-        self.settings = settings
-        self._codec = codec
-        self._environment = environment
-        self._opening: asyncio.Task[Insides] | None = None
-        self._closing: asyncio.Task[None] | None = None
-        self._is_open = False
-        self._is_closed = False
-        # What there is once it is open.
-        self._insides: Insides
-        self._context: Context
-        self._coordinator: Coordinator
-        self._views: Views
-
-    # ── Opening and closing ─────────────────────────────────────────────────────────────────
-
-    async def __aenter__(self) -> Self:
-        await self.opened()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def opened(self) -> Context:
-        """Open the stores and start the loops, once; return the node's insides.
-
-        What was opened is closed again if the rest cannot be, and the next call tries anew.
-
-        Raises:
-            Unavailable: A store is out of reach, or the node was closed.
-            SchemaMismatch: The store was written by a newer version of Finality.
-            DefinitionError: A saga's declaration cannot keep its promise.
-            NotFound: A saga works in a store that was not given.
-        """
-        if self._is_closed:
-            raise Unavailable("the node is closed: open a new one")
-        if self._opening is None:
-            self._opening = asyncio.ensure_future(open_insides(self.settings, self._codec, self._environment))
-        opening = self._opening
-        if opening.get_loop() is not asyncio.get_running_loop():
-            raise Unavailable(
-                "the node is in use by another event loop: open one in each loop, or use finality.open(), "
-                "which any thread may call"
-            )
-        try:
-            insides = await asyncio.shield(opening)
-        except BaseException:
-            if opening.done() and self._opening is opening:
-                self._opening = None
-            raise
-        self._insides, self._context = insides, insides.context
-        self._coordinator, self._views = insides.coordinator, insides.views
-        self._is_open = not self._is_closed
-        return insides.context
-
-    async def close(self, *, drain_seconds: float = DRAIN_SECONDS) -> None:
-        """Let the steps under way finish, hand over the rest at once and close the stores.
-
-        No new step begins. A step that has not ended after *drain_seconds* is left behind: another
-        node asks it again. So it is bounded, also when a step hangs. Closing twice does nothing.
-        """
-        if self._closing is None:
-            self._is_closed, self._is_open = True, False
-            self._closing = asyncio.ensure_future(self._close(drain_seconds))
-        await asyncio.shield(self._closing)
-
-    async def _close(self, drain_seconds: float) -> None:
-        if self._opening is None:
-            return
-        try:
-            insides = await asyncio.shield(self._opening)
-        except Exception:
-            return  # Whoever opened it has heard why, and nothing is open.
-        await insides.close(drain_seconds)
-
-    async def serve(self, *, drain_seconds: float = DRAIN_SECONDS) -> None:
-        """Drive sagas until SIGTERM or SIGINT comes, then drain and close: the life of a node's process.
-
-        Call it in the main thread. Cancelling it drains and closes as well.
-        """
-        await self.opened()
-        loop, stopped = asyncio.get_running_loop(), asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopped.set)
-        try:
-            await stopped.wait()
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
-            await self.close(drain_seconds=drain_seconds)
 
     # ── Sagas ───────────────────────────────────────────────────────────────────────────────
 
@@ -341,39 +249,116 @@ class AsyncNode:
         """Return how many sagas this node has taken over from others."""
         return self._insides.leases.taken_over
 
-    # ── Local transactions ──────────────────────────────────────────────────────────────────
+    # ── Transactions ────────────────────────────────────────────────────────────────────────
 
-    def transaction(self, *, at: str | None = None) -> TransactionScope:
-        """Open a local transaction: ``async with node.transaction() as tx``.
+    def transaction(self, *, at: str | None = None, deadline: timedelta | None = None) -> TransactionScope:
+        """Open a transaction: ``async with node.transaction() as tx``.
 
-        Committed and durable when the block ends; nothing of it remains when the block raises.
-        It holds the store's write turn from its first statement on.
+        Committed and durable when the block ends; nothing of it remains when the block raises. Work
+        in the home store holds its write turn from the first statement on. ``tx.enlist(bank)`` lets
+        a participant take part: all commit, or none does.
+
+        Args:
+            at: Work in another store than the home store, alone.
+            deadline: How long it may take until it is decided; it is aborted then.
+
+        Raises:
+            TransactionAborted: Nothing of it remains; run it again. Conflict, Refused and
+                DeadlinePassed say why.
+            OutcomeUnknown: It may have happened; ``decision`` tells, by the id.
+            HeuristicOutcome: A participant has not done what was decided.
         """
+        return self._block(at, deadline)
 
-        async def scope() -> Scope:
-            return self._store(await self.opened(), at).scope("a transaction block")
+    def _block(
+        self,
+        at: str | None,
+        deadline: timedelta | None,
+        born: float | None = None,
+        *,
+        is_interrupted: bool = True,
+    ) -> TransactionScope:
+        seconds = None if deadline is None else deadline.total_seconds()
 
-        return TransactionScope(scope, self._codec)
+        async def begin() -> Transaction:
+            await self.opened()
+            return self._insides.transactions.begin(at, seconds, born)
 
-    async def run(self, function: Callable[[SyncTx], T], *, at: str | None = None) -> T:
-        """Run *function* whole in one local transaction; durable when it returns.
+        return TransactionScope(begin, seconds=seconds if is_interrupted else None)
 
-        Many such functions share one commit, so this is the fastest way to write.
+    @overload
+    async def run(
+        self,
+        function: Callable[[Transaction], Coroutine[Any, Any, T]],
+        *,
+        at: str | None = None,
+        deadline: timedelta | None = None,
+        retry: Retry = CONFLICT_RETRY,
+    ) -> T: ...
+    @overload
+    async def run(self, function: Callable[[SyncTx], T], *, at: str | None = None) -> T: ...
+    async def run(
+        self,
+        function: Callable[[Any], Any],
+        *,
+        at: str | None = None,
+        deadline: timedelta | None = None,
+        retry: Retry = CONFLICT_RETRY,
+    ) -> Any:
+        """Run *function* whole in one transaction; durable when it returns.
+
+        A plain function runs on the store's own thread, and many share one commit: the fastest way
+        to write. An ``async`` one runs in a ``transaction`` block, again after each ``Conflict`` with
+        a wait that grows, and keeps its age, so that younger ones cannot starve it.
+
+        Args:
+            deadline: Of each attempt; for ``async`` functions.
+            retry: How often, and how long apart; for ``async`` functions.
         """
         context = await self.opened()
+        if inspect.iscoroutinefunction(function):
+            transactions = self._insides.transactions
+            return await transactions.run(function, lambda born: self._block(at, deadline, born), retry)
         turn = FunctionTurn(function, self._codec)
-        self._store(context, at).submit(turn)
-        answer: T = await turn.done
-        return answer
+        context.store(at).submit(turn)
+        return await turn.done
 
     async def query(self, sql: str, *parameters: Any, at: str | None = None) -> list[tuple[Any, ...]]:
         """Read what is committed, outside of any transaction."""
-        return self._store(await self.opened(), at).query(sql, parameters)
+        return (await self.opened()).store(at).query(sql, parameters)
 
-    def _store(self, context: Context, at: str | None) -> Store:
-        if at is not None and at not in context.stores:
-            raise NotFound(f"this node has no store {at!r}: give its URL with stores={{...}}")
-        return context.store_of(at)
+    async def decision(self, id: str) -> Decision:
+        """Return how a transaction block ended, by its ``tx.id``: COMMIT or ABORT, for ever.
+
+        One that is not decided yet, wherever it runs, is aborted by asking.
+
+        Raises:
+            Unavailable: A participant is out of reach; ask again.
+        """
+        await self.opened()
+        return await self._insides.transactions.decision(TransactionId(id))
+
+    async def in_doubt(self, *, older_than: timedelta = timedelta(0)) -> list[Doubt]:
+        """Return the branches that are prepared and not finished, at all participants of this node."""
+        await self.opened()
+        return await self._insides.transactions.in_doubt(older_than)
+
+    async def resolve(self, id: str, decision: Decision, *, because: str, by: str = "operator") -> bool:
+        """Decide for a transaction in doubt, or accept a heuristic outcome that was put right; durable.
+
+        Args:
+            because: Why; it is kept in the audit trail.
+            by: Who says so.
+
+        Returns:
+            False when there was nothing to resolve, or somebody else has decided otherwise.
+
+        Raises:
+            NotFound: No transaction has this id, and no participant holds a branch of it.
+            InputMismatch: It was decided the other way.
+        """
+        await self.opened()
+        return await self._insides.transactions.resolve(TransactionId(id), decision, because=because, by=by)
 
 
 def _key_of(cls: type[Saga]) -> tuple[str, str]:

@@ -10,19 +10,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from finality.core.errors import FinalityError
+from finality.core.errors import FinalityError, Unavailable
 from finality.core.ids import NodeId
 from finality.core.secret import redact, secret_values
 from finality.node.definitions import Definitions
+from finality.node.transactions import Transactions
 from finality.node.views import Views
 from finality.patterns.transaction import SyncTx, Tx
 from finality.ports.codec import Codec
 from finality.ports.environment import Environment
 from finality.ports.home import Home, NodeRow
+from finality.ports.participant import Branch, Participant
 from finality.ports.store import Store
+from finality.runtime.commitment import Commitments
 from finality.runtime.context import Context
 from finality.runtime.coordinator import Coordinator
+from finality.runtime.decisions import Decisions
 from finality.runtime.leases import Leases
+from finality.runtime.recovery import Recovery
 from finality.runtime.timers import Timers
 
 log = logging.getLogger("finality.node")
@@ -37,6 +42,7 @@ class Settings:
     url: str
     stores: Mapping[str, str]
     sagas: tuple[type[Any], ...]
+    participants: tuple[Participant[Branch], ...]
     in_flight_max: int
     lease_seconds: float
     is_observer: bool
@@ -65,6 +71,11 @@ class Insides:
             context.node, socket.gethostname(), os.getpid(), frozenset(), now, now + settings.lease_seconds
         )
         self.leases = Leases(context, row, self.timers.kick, seconds=settings.lease_seconds)
+        participants = {each.name: each for each in settings.participants}
+        self.decisions = Decisions(context)
+        commitments = Commitments(participants, self.decisions, context.environment)
+        self.recovery = Recovery(commitments)
+        self.transactions = Transactions(context, commitments, self.recovery)
         self._loops: list[asyncio.Task[None]] = []
 
     async def start_loops(self) -> None:
@@ -75,6 +86,10 @@ class Insides:
         if not self.settings.is_observer:
             await self.leases.renew()
             self._loops.append(asyncio.ensure_future(self.leases.run()))
+            if self.settings.participants:
+                # Now, since a block that holds the home store's write turn could not ask for it.
+                await self.decisions.identity()
+                self._loops.append(asyncio.ensure_future(self.recovery.run()))
         self._loops.append(asyncio.ensure_future(self.timers.run()))
 
     async def close(self, drain_seconds: float) -> None:
@@ -92,13 +107,15 @@ class Insides:
             log.warning("the lease could not be given back, so others wait for its end: %s", why)
         finally:
             self.coordinator.waiting.close()
+            for participant in self.settings.participants:
+                await _close(participant)
             for store in (*self.context.stores.values(), self.context.home):
                 await _close(store)
 
 
 async def open_insides(settings: Settings, codec: Codec, environment: Environment) -> Insides:
     """Open the stores and start the loops; whatever fails, nothing is left open."""
-    opened: list[Store] = []
+    opened: list[Store | Participant[Branch]] = []
     try:
         home = settings.open_home(settings.url, environment, codec)
         opened.append(home)
@@ -106,6 +123,9 @@ async def open_insides(settings: Settings, codec: Codec, environment: Environmen
         for name, url in settings.stores.items():
             stores[name] = settings.open_store(url, environment, name)
             opened.append(stores[name])
+        for participant in settings.participants:
+            opened.append(participant)
+            await _connect(participant, environment)
         definitions = Definitions(home, stores)
         context = Context(
             node=NodeId(f"{socket.gethostname()}-{os.getpid()}-{environment.random_bits(24):06x}"),
@@ -124,17 +144,24 @@ async def open_insides(settings: Settings, codec: Codec, environment: Environmen
         insides = Insides(settings, context, definitions)
         await insides.start_loops()
     except BaseException:
-        for store in reversed(opened):
-            await _close(store)
+        for each in reversed(opened):
+            await _close(each)
         raise
     return insides
 
 
-async def _close(store: Store) -> None:
+async def _connect(participant: Participant[Branch], environment: Environment) -> None:
+    try:
+        await participant.open(environment)
+    except Unavailable as error:
+        log.warning("participant %s is tried again when it is needed: %s", participant.name, error)
+
+
+async def _close(store: Store | Participant[Branch]) -> None:
     try:
         await asyncio.wait_for(store.close(), LET_GO_SECONDS)
     except TimeoutError:
         log.error(
-            "store %s could not be closed: a step still holds its write turn; what is not committed is gone",
+            "%s could not be closed in time: something still works in it; what is not committed is gone",
             store.name,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -16,11 +17,14 @@ from finality.node.async_node import AsyncNode, Settings
 from finality.ports.codec import Codec
 from finality.ports.environment import Environment
 from finality.ports.home import Home
+from finality.ports.participant import PARTICIPANT_NAME_CHARACTERS_MAX, Branch, Participant
 from finality.ports.store import Store
+from finality.runtime.commitment import HOME
 from finality.runtime.coordinator import IN_FLIGHT_MAX
 from finality.runtime.leases import LEASE_SECONDS
 
 SECRET_KEY_VARIABLE = "FINALITY_SECRET_KEY"  # noqa: S105 - the name of a variable, not what is in it
+PARTICIPANT_NAME = re.compile(rf"[A-Za-z0-9_-]{{1,{PARTICIPANT_NAME_CHARACTERS_MAX}}}")
 SCHEMES = "sqlite:///shop.db, sqlite:////var/lib/shop.db or memory://"
 
 
@@ -29,6 +33,7 @@ def open_async(
     *,
     sagas: Iterable[type[Any]] = (),
     stores: Mapping[str, str] | None = None,
+    participants: Iterable[Participant[Branch]] = (),
     secret_key: str | None = None,
     in_flight_max: int = IN_FLIGHT_MAX,
     lease: timedelta = timedelta(seconds=LEASE_SECONDS),
@@ -44,6 +49,8 @@ def open_async(
         sagas: What this node can drive besides what it starts; name all of them, so that it
             finishes what a node before it has left open.
         stores: Other stores for steps with ``at=``, by name.
+        participants: The databases and services that transactions may enlist; name all of them, so
+            that this node finishes what a node before it has left in doubt.
         secret_key: What seals ``Secret`` fields; by default the variable FINALITY_SECRET_KEY.
         in_flight_max: Sagas with something to do at once; the others wait on disk.
         lease: How long after its last sign of life a node's sagas are taken over.
@@ -70,6 +77,7 @@ def open_async(
         url=url,
         stores=dict(stores or {}),
         sagas=tuple(sagas),
+        participants=named(participants),
         in_flight_max=in_flight_max,
         lease_seconds=lease.total_seconds(),
         is_observer=is_observer,
@@ -77,6 +85,26 @@ def open_async(
         open_store=open_store,
     )
     return AsyncNode(settings, JsonCodec(keys), environment or SystemEnvironment())
+
+
+def named(participants: Iterable[Participant[Branch]]) -> tuple[Participant[Branch], ...]:
+    """Return the participants, each with a name of its own.
+
+    Raises:
+        DefinitionError: A name is taken twice, or none that every participant could carry.
+    """
+    given = tuple(participants)
+    for place, each in enumerate(given):
+        if not PARTICIPANT_NAME.fullmatch(each.name) or each.name == HOME:
+            raise DefinitionError(
+                f"a participant cannot be called {each.name!r}: use up to {PARTICIPANT_NAME_CHARACTERS_MAX} "
+                f"letters, digits, - and _, and not {HOME!r}"
+            )
+        if any(each.name == other.name for other in given[:place]):
+            raise DefinitionError(
+                f"two participants are called {each.name!r}: decisions name them, so rename one"
+            )
+    return given
 
 
 def check_url(url: str) -> None:

@@ -19,17 +19,20 @@ from finality.core.errors import Unavailable
 from finality.core.explain import Explanation
 from finality.core.ids import TransactionId
 from finality.core.protocol import Recorded
+from finality.core.two_phase import Decision
 from finality.node.async_node import DRAIN_SECONDS, AsyncNode
+from finality.node.block import BlockTx
 from finality.node.health import Health
 from finality.node.opening import open_async
 from finality.patterns.outcome import Outcome
 from finality.patterns.saga import Saga
-from finality.patterns.transaction import SyncTx, Tx
+from finality.patterns.transaction import SyncTx
 from finality.ports.environment import Environment
 from finality.ports.home import Head, NodeRow
-from finality.ports.store import Rows
+from finality.ports.participant import Branch, Participant
 from finality.runtime.coordinator import IN_FLIGHT_MAX
 from finality.runtime.leases import LEASE_SECONDS
+from finality.runtime.recovery import Doubt
 
 T = TypeVar("T")
 
@@ -65,23 +68,6 @@ class SyncHandle:
     def explain(self) -> Explanation:
         """Say in sentences what happened, what it waits for, since when, and what you can do."""
         return self.node.explain(self.id)
-
-
-class BlockTx:
-    """The ``tx`` of ``with node.transaction()``: each call waits for the node's loop."""
-
-    def __init__(self, tx: Tx, wait: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
-        self._tx = tx
-        self._wait = wait
-
-    def execute(self, sql: str, *parameters: Any) -> Rows:
-        """Run one statement with ``?`` for each of *parameters*; return its rows."""
-        rows: Rows = self._wait(self._tx.execute(sql, *parameters))
-        return rows
-
-    def publish(self, topic: str, event: Any, *, key: str = "") -> None:
-        """Put *event* into the outbox, in this very commit."""
-        self._wait(self._tx.publish(topic, event, key=key))
 
 
 class Node:
@@ -291,13 +277,16 @@ class Node:
         return self._wait(self.asynchronous.query(sql, *parameters, at=at))
 
     @contextmanager
-    def transaction(self, *, at: str | None = None) -> Iterator[BlockTx]:
-        """Open a local transaction: ``with node.transaction() as tx``.
+    def transaction(self, *, at: str | None = None, deadline: timedelta | None = None) -> Iterator[BlockTx]:
+        """Open a transaction: ``with node.transaction() as tx``. See ``AsyncNode.transaction``.
 
         Committed and durable when the block ends; nothing of it remains when the block raises, also
         at a Ctrl-C. From its first statement on it holds the store's write turn.
+
+        Args:
+            deadline: How long it may take until it is decided. The block itself is not interrupted.
         """
-        scope = self.asynchronous.transaction(at=at)
+        scope = self.asynchronous._block(at, deadline, is_interrupted=False)
         tx = self._wait(scope.__aenter__())
         try:
             yield BlockTx(tx, self._wait)
@@ -306,12 +295,25 @@ class Node:
             raise
         self._wait(scope.__aexit__(None, None, None))
 
+    def decision(self, id: str) -> Decision:
+        """Return how a transaction block ended, by its ``tx.id``. See ``AsyncNode.decision``."""
+        return self._wait(self.asynchronous.decision(id))
+
+    def in_doubt(self, *, older_than: timedelta = timedelta(0)) -> list[Doubt]:
+        """Return the branches that are prepared and not finished, at all participants of this node."""
+        return self._wait(self.asynchronous.in_doubt(older_than=older_than))
+
+    def resolve(self, id: str, decision: Decision, *, because: str, by: str = "operator") -> bool:
+        """Decide for a transaction in doubt. See ``AsyncNode.resolve``."""
+        return self._wait(self.asynchronous.resolve(id, decision, because=because, by=by))
+
 
 def open(
     url: str,
     *,
     sagas: Iterable[type[Any]] = (),
     stores: Mapping[str, str] | None = None,
+    participants: Iterable[Participant[Branch]] = (),
     secret_key: str | None = None,
     in_flight_max: int = IN_FLIGHT_MAX,
     lease: timedelta = timedelta(seconds=LEASE_SECONDS),
@@ -330,6 +332,7 @@ def open(
             url,
             sagas=sagas,
             stores=stores,
+            participants=participants,
             secret_key=secret_key,
             in_flight_max=in_flight_max,
             lease=lease,

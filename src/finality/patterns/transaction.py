@@ -8,9 +8,11 @@ services before it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from types import TracebackType
 from typing import Any, TypeVar
 
+from finality.core.errors import DeadlinePassed, DefinitionError
 from finality.patterns.countermeasures import commutative_update, reread_value, semantic_lock
 from finality.patterns.countermeasures.commutative_update import Number
 from finality.patterns.countermeasures.reread_value import Seen
@@ -18,9 +20,12 @@ from finality.patterns.countermeasures.semantic_lock import LockHolder
 from finality.patterns.countermeasures.sql import Where
 from finality.patterns.countermeasures.version_file import SyncVersionFile, VersionFile
 from finality.ports.codec import Codec
+from finality.ports.participant import Branch, Participant
 from finality.ports.store import LocalTransaction, Rows, Scope
+from finality.runtime.commitment import Commitment
 
 T = TypeVar("T")
+B = TypeVar("B", bound=Branch)
 
 
 class SyncTx:
@@ -217,24 +222,101 @@ class Tx:
         return await self._scope.call(work)
 
 
+class Transaction(Tx):
+    """The ``tx`` of ``async with node.transaction()``: work in the home store, and at participants.
+
+    Attributes:
+        id: Names it for ever; after an ``OutcomeUnknown`` ask ``node.decision`` by it.
+    """
+
+    def __init__(self, scope: Scope, codec: Codec, commitment: Commitment, at: str | None) -> None:
+        super().__init__(scope, codec)
+        self.id = commitment.id
+        self._has_home_work = False
+        self._commitment = commitment
+        self._at = at
+
+    async def enlist(self, participant: Participant[B], *, is_new: bool = False) -> B:
+        """Let a participant take part; return its branch, the same one each time.
+
+        All branches commit when the block ends, or none does.
+
+        Args:
+            is_new: Begin another branch there even so.
+
+        Raises:
+            NotFound: The node was not opened with this participant.
+            Unavailable: It is out of reach; nothing has begun.
+            DefinitionError: The block works in another store than the home store.
+        """
+        if self._at is not None:
+            raise DefinitionError(
+                f"participant {participant.name!r} cannot take part in a transaction at store {self._at!r}: "
+                "its decision is kept in the home store; leave at= out and enlist the other database, too"
+            )
+        return await self._commitment.enlist(participant, is_new=is_new)
+
+    async def _call(self, work: Callable[[Any], T]) -> T:
+        self._has_home_work = True
+        return await super()._call(work)
+
+    async def _commit(self) -> None:
+        if not self._commitment.has_branches:
+            if self._commitment.is_late:
+                await self._scope.abort()
+                raise self._commitment.late()
+            await self._scope.commit()
+        elif self._has_home_work:
+            await self._commitment.commit(self._scope)
+        else:
+            await self._commitment.commit(None)
+
+    async def _abort(self, because: str) -> None:
+        await self._scope.abort()
+        await self._commitment.abort(because)
+
+
 class TransactionScope:
     """``async with node.transaction() as tx``: committed when the block ends, gone if it raises."""
 
-    def __init__(self, scope: Callable[[], Awaitable[Scope]], codec: Codec) -> None:
-        self._open = scope
-        self._codec = codec
-        self._scope: Scope | None = None
+    def __init__(self, begin: Callable[[], Awaitable[Transaction]], *, seconds: float | None = None) -> None:
+        self._begin = begin
+        self._seconds = seconds
+        self._deadline: asyncio.Timeout | None = None
+        self._tx: Transaction | None = None
 
-    async def __aenter__(self) -> Tx:
-        self._scope = await self._open()
-        return Tx(self._scope, self._codec)
+    async def __aenter__(self) -> Transaction:
+        self._tx = await self._begin()
+        if self._seconds is not None:
+            self._deadline = asyncio.timeout(self._seconds)
+            await self._deadline.__aenter__()
+        return self._tx
 
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        assert self._scope is not None, "the block was entered"
-        if kind is None:
-            await self._scope.commit()
-        else:
-            await asyncio.shield(self._scope.abort())
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._tx is not None, "the block was entered"
+        try:
+            if self._deadline is not None:
+                await self._deadline.__aexit__(kind, error, trace)
+        except TimeoutError as passed:
+            await _to_the_end(self._tx._abort("its deadline has passed"))
+            raise DeadlinePassed(
+                f"transaction {self._tx.id} is aborted: its block did not end before the deadline; "
+                "nothing of it remains",
+                transaction_id=self._tx.id,
+            ) from passed
+        await _to_the_end(self._tx._commit() if error is None else self._tx._abort(f"it raised {error!r}"))
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Let *work* end, also if whoever waits for it is cancelled: half an end is none."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 class FunctionTurn:

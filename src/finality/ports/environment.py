@@ -13,6 +13,10 @@ STEP_BEFORE = "step.before"
 STEP_AFTER = "step.after"
 COMPENSATION_BEFORE = "compensation.before"
 COMPENSATION_AFTER = "compensation.after"
+PREPARE_BEFORE = "prepare.before"
+PREPARE_AFTER = "prepare.after"
+FINISH_BEFORE = "finish.before"
+FINISH_AFTER = "finish.after"
 
 CRASH_POINTS = (
     COMMIT_BEFORE,
@@ -21,8 +25,12 @@ CRASH_POINTS = (
     STEP_AFTER,
     COMPENSATION_BEFORE,
     COMPENSATION_AFTER,
+    PREPARE_BEFORE,
+    PREPARE_AFTER,
+    FINISH_BEFORE,
+    FINISH_AFTER,
 )
-"""Where a process may die with something half done: around each durable write and each step."""
+"""Where a process may die with something half done: around each durable write, step, vote and finish."""
 
 
 class Environment(Protocol):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from finality.core.ids import TransactionId
 from finality.core.two_phase import Decision, Vote
@@ -58,10 +58,16 @@ class BranchId:
         parts = text.split(":")
         if len(parts) != 4 or parts[0] != GLOBAL_PREFIX:
             return None
-        participant, dot, number = parts[3].partition(".")
+        _, dot, number = parts[3].partition(".")
         if dot and not number.isdecimal():
             return None
-        return cls(parts[1], TransactionId(parts[2]), participant, int(number or 0))
+        return cls.named(parts[1], TransactionId(parts[2]), parts[3])
+
+    @classmethod
+    def named(cls, home: str, transaction: TransactionId, name: str) -> BranchId:
+        """Return the id of the branch that its transaction calls *name*."""
+        participant, _, number = name.partition(".")
+        return cls(home, transaction, participant, int(number or 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +125,11 @@ class StatementBranch(Branch, Protocol):
         ...
 
 
-class Participant(Protocol):
-    """A database or service that can vote.
+B_co = TypeVar("B_co", bound=Branch, covariant=True)
+
+
+class Participant(Protocol[B_co]):
+    """A database or service that can vote; ``B_co`` is what its branches let one do.
 
     Attributes:
         name: What decisions call it, the same on every node and for ever.
@@ -136,7 +145,7 @@ class Participant(Protocol):
         """
         ...
 
-    async def begin(self, branch: BranchId, *, deadline: float | None = None) -> Branch:
+    async def begin(self, branch: BranchId, *, deadline: float | None = None) -> B_co:
         """Begin a branch.
 
         Args:

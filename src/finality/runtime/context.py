@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from finality.core.errors import NotFound
 from finality.core.ids import NodeId
 from finality.core.saga import Graph
 from finality.ports.codec import Codec
@@ -47,3 +48,13 @@ class Context:
     def store_of(self, name: str | None) -> Store:
         """Return the store that a step works in."""
         return self.home if name is None else self.stores[name]
+
+    def store(self, at: str | None) -> Store:
+        """Return the store that a caller has named.
+
+        Raises:
+            NotFound: The node does not have it.
+        """
+        if at is not None and at not in self.stores:
+            raise NotFound(f"this node has no store {at!r}: give its URL with stores={{...}}")
+        return self.store_of(at)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from finality.testing.disk import SimulatedDisk
     from finality.testing.environment import SimulatedEnvironment
     from finality.testing.loop import SimulatedLoop
+    from finality.testing.participant import SimulatedBranch, SimulatedParticipant
     from finality.testing.postgres_server import PostgresServer, ServerFailed, postgres
     from finality.testing.service import NoAnswer, ServiceFaults, SimulatedService
     from finality.testing.walk import Counterexample, Walked, walk
@@ -25,6 +26,7 @@ _HOMES = {
     "finality.testing.disk": "SimulatedDisk",
     "finality.testing.environment": "SimulatedEnvironment",
     "finality.testing.loop": "SimulatedLoop",
+    "finality.testing.participant": "SimulatedBranch SimulatedParticipant",
     "finality.testing.postgres_server": "PostgresServer ServerFailed postgres",
     "finality.testing.service": "NoAnswer ServiceFaults SimulatedService",
     "finality.testing.walk": "Counterexample Walked walk",
@@ -43,10 +45,12 @@ __all__ = [
     "Rates",
     "ServerFailed",
     "ServiceFaults",
+    "SimulatedBranch",
     "SimulatedDisk",
     "SimulatedEnvironment",
     "SimulatedLoop",
     "SimulatedNode",
+    "SimulatedParticipant",
     "SimulatedService",
     "Walked",
     "World",

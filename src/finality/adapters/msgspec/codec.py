@@ -24,6 +24,7 @@ from finality.core.breaker import BreakerEvent
 from finality.core.ids import Json
 from finality.core.saga.events import SagaEvent
 from finality.core.secret import Secret
+from finality.core.two_phase import DurableEvent, HomeNamed
 from finality.ports.codec import DecodeError
 
 # What to_builtins need not turn into text just to look for floats.
@@ -49,6 +50,8 @@ class JsonCodec:
             self.register(event, f"saga.{event.__name__}")
         for event in typing.get_args(BreakerEvent):
             self.register(event, f"breaker.{event.__name__}")
+        for event in (*typing.get_args(DurableEvent), HomeNamed):
+            self.register(event, f"two_phase.{event.__name__}")
 
     def register(self, cls: type, name: str) -> None:
         """Give events of *cls* their *name* in the journal, for ever."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import finality
@@ -101,7 +102,7 @@ async def found_bank(node: finality.AsyncNode, accounts: list[Account]) -> None:
             )  # fmt: skip
 
     for store, statements in SCHEMA.items():
-        await node.run(lambda tx, statements=statements: create(tx, statements), at=store)  # type: ignore[misc]  # mypy cannot see the default
+        await node.run(partial(create, statements=statements), at=store)
     await node.run(open_accounts, at="accounts")
 
 

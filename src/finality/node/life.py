@@ -1,0 +1,110 @@
+"""The life of a node in its process: it opens once, serves, drains and closes."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Self
+
+from finality.core.errors import Unavailable
+from finality.node.insides import Insides, Settings, open_insides
+from finality.node.views import Views
+from finality.ports.codec import Codec
+from finality.ports.environment import Environment
+from finality.runtime.context import Context
+from finality.runtime.coordinator import Coordinator
+
+DRAIN_SECONDS = 10.0  # What orchestrators usually grant between SIGTERM and SIGKILL is 30.
+
+
+class Life:
+    """What a node does before it is asked anything, and after."""
+
+    def __init__(self, settings: Settings, codec: Codec, environment: Environment) -> None:
+        self.settings = settings
+        self._codec = codec
+        self._environment = environment
+        self._opening: asyncio.Task[Insides] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._is_open = False
+        self._is_closed = False
+        # What there is once it is open.
+        self._insides: Insides
+        self._context: Context
+        self._coordinator: Coordinator
+        self._views: Views
+
+    async def __aenter__(self) -> Self:
+        await self.opened()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def opened(self) -> Context:
+        """Open the stores and start the loops, once; return the node's insides.
+
+        What was opened is closed again if the rest cannot be, and the next call tries anew.
+
+        Raises:
+            Unavailable: A store is out of reach, or the node was closed.
+            SchemaMismatch: The store was written by a newer version of Finality.
+            DefinitionError: A saga's declaration cannot keep its promise.
+            NotFound: A saga works in a store that was not given.
+        """
+        if self._is_closed:
+            raise Unavailable("the node is closed: open a new one")
+        if self._opening is None:
+            self._opening = asyncio.ensure_future(open_insides(self.settings, self._codec, self._environment))
+        opening = self._opening
+        if opening.get_loop() is not asyncio.get_running_loop():
+            raise Unavailable(
+                "the node is in use by another event loop: open one in each loop, or use finality.open(), "
+                "which any thread may call"
+            )
+        try:
+            insides = await asyncio.shield(opening)
+        except BaseException:
+            if opening.done() and self._opening is opening:
+                self._opening = None
+            raise
+        self._insides, self._context = insides, insides.context
+        self._coordinator, self._views = insides.coordinator, insides.views
+        self._is_open = not self._is_closed
+        return insides.context
+
+    async def close(self, *, drain_seconds: float = DRAIN_SECONDS) -> None:
+        """Let the steps under way finish, hand over the rest at once and close the stores.
+
+        No new step begins. A step that has not ended after *drain_seconds* is left behind: another
+        node asks it again. So it is bounded, also when a step hangs. Closing twice does nothing.
+        """
+        if self._closing is None:
+            self._is_closed, self._is_open = True, False
+            self._closing = asyncio.ensure_future(self._close(drain_seconds))
+        await asyncio.shield(self._closing)
+
+    async def _close(self, drain_seconds: float) -> None:
+        if self._opening is None:
+            return
+        try:
+            insides = await asyncio.shield(self._opening)
+        except Exception:
+            return  # Whoever opened it has heard why, and nothing is open.
+        await insides.close(drain_seconds)
+
+    async def serve(self, *, drain_seconds: float = DRAIN_SECONDS) -> None:
+        """Drive sagas until SIGTERM or SIGINT comes, then drain and close: the life of a node's process.
+
+        Call it in the main thread. Cancelling it drains and closes as well.
+        """
+        await self.opened()
+        loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopped.set)
+        try:
+            await stopped.wait()
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+            await self.close(drain_seconds=drain_seconds)

@@ -1,0 +1,98 @@
+"""Tells branches what was decided, and records what they have really done."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from finality.core.errors import FinalityError, Unavailable, VersionConflict
+from finality.core.protocol import fold
+from finality.core.two_phase import (
+    Decision,
+    Finish,
+    FinishBranch,
+    TwoPhaseState,
+    decide,
+    evolve,
+    outstanding,
+)
+from finality.ports.environment import FINISH_AFTER, FINISH_BEFORE, Environment
+from finality.ports.participant import Branch, BranchId, Participant
+from finality.runtime.decisions import Decisions, Known
+
+log = logging.getLogger("finality.two_phase")
+
+RECORD_ATTEMPTS_MAX = 5  # Several nodes may record the same at the same time; one of them is enough.
+
+
+class Finisher:
+    """Finishes the branches of decided transactions; any number of nodes may do so at once."""
+
+    def __init__(
+        self,
+        participants: Mapping[str, Participant[Branch]],
+        decisions: Decisions,
+        environment: Environment,
+    ) -> None:
+        self._participants = participants
+        self._decisions = decisions
+        self._environment = environment
+
+    async def finish(self, known: Known) -> TwoPhaseState:
+        """Tell every branch that has not heard, and record the answers; return what is known then.
+
+        A branch whose participant is out of reach is left for the next sweep.
+        """
+        commands = [command for command in outstanding(known.state) if isinstance(command, FinishBranch)]
+        answers = await asyncio.gather(*(self._tell(known, command) for command in commands))
+        heard = [answer for answer in answers if answer is not None]
+        if not heard:
+            return known.state
+        for _ in range(RECORD_ATTEMPTS_MAX):
+            try:
+                return await self._decisions.hear(known, heard)
+            except VersionConflict:
+                continue
+            except FinalityError as error:
+                log.warning("what became of transaction %s could not be recorded: %s", known.id, error)
+                break
+        return fold_signals(known.state, heard)
+
+    async def _tell(self, known: Known, command: FinishBranch) -> Finish | None:
+        name = command.branch.partition(".")[0]
+        participant = self._participants.get(name)
+        if participant is None:
+            log.warning(
+                "branch %s of transaction %s waits for the decision %s: this node has no participant %r",
+                command.branch, known.id, command.decision.value, name,
+            )  # fmt: skip
+            return None
+        branch = BranchId.named(await self._decisions.identity(), known.id, command.branch)
+        self._environment.reach(FINISH_BEFORE)
+        try:
+            did = await participant.finish(branch, command.decision)
+        except Unavailable as error:
+            log.warning("branch %s has not heard its decision yet: %s", branch, error)
+            return None
+        self._environment.reach(FINISH_AFTER)
+        if did is not command.decision:
+            log.error("%s", diverged(known, command.branch, command.decision, did))
+        return Finish(command.branch, did)
+
+
+def fold_signals(state: TwoPhaseState, signals: list[Finish]) -> TwoPhaseState:
+    """Return what *signals* make of *state*, recorded or not."""
+    for signal in signals:
+        state = fold(evolve, state, decide(state, signal))
+    return state
+
+
+def diverged(known: Known, branch: str, decision: Decision, did: Decision) -> str:
+    """Say that somebody has finished a branch against the decision."""
+    past = {Decision.COMMIT: "committed", Decision.ABORT: "aborted"}
+    return (
+        f"branch {branch} of transaction {known.id} is {past[did]}, and {decision.value} was decided: "
+        "somebody has finished it by hand; put the data right, then "
+        f'`finality transaction resolve {known.id} {decision.value} --because "…"`'
+    )

@@ -1,0 +1,166 @@
+"""Recovery: sweeps the participants for branches in doubt, and finishes what has a decision.
+
+Every node sweeps, at its start and then all the time; no lease and no election, since the first
+event of a stream decides and finishing twice changes nothing. A branch whose transaction nobody
+has decided is aborted once its coordinator has had time enough: presumed abort. A branch of
+another home is reported and left alone.
+
+```
+    in doubt at a participant ──┬─ decided ──────────────────▶ finish
+                                ├─ not decided, grace over ──▶ decide ABORT, then finish
+                                └─ of another home ──────────▶ report
+    decided, not all finished ─────────────────────────────▶ finish
+```
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from finality.core.errors import FinalityError, Unavailable, VersionConflict
+from finality.core.two_phase import Decided, Decision, FoundInDoubt
+from finality.ports.participant import Branch, BranchId, InDoubt, Participant
+from finality.runtime.commitment import Commitments
+from finality.runtime.decisions import Known
+
+log = logging.getLogger("finality.two_phase")
+
+SWEEP_SECONDS = 1.0  # Branches in doubt hold locks, so somebody may be waiting.
+GRACE_SECONDS = 2.0  # From prepare to decision it takes milliseconds; a pause may take longer.
+AT_ONCE_MAX = 64  # Branches that are being finished; more would only queue at the participants.
+LEFT = "its coordinator left it undecided"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A branch in doubt, as a sweep has found it.
+
+    Attributes:
+        is_foreign: Another home holds its decision, so this node leaves it alone.
+    """
+
+    found: InDoubt
+    since: float
+    is_foreign: bool
+
+
+class Recovery:
+    """The loop that ends what was left in doubt.
+
+    Attributes:
+        finished: How many branches it has finished.
+        unreachable: The participants that the last sweep could not ask, and why.
+    """
+
+    def __init__(
+        self,
+        commitments: Commitments,
+        *,
+        grace_seconds: float = GRACE_SECONDS,
+        sweep_seconds: float = SWEEP_SECONDS,
+    ) -> None:
+        self.finished = 0
+        self.unreachable: dict[str, str] = {}
+        self._commitments = commitments
+        self._grace_seconds = grace_seconds
+        self._sweep_seconds = sweep_seconds
+        self._seen: dict[BranchId, float] = {}
+        self._at_once = asyncio.Semaphore(AT_ONCE_MAX)
+
+    async def run(self) -> None:
+        """Sweep until cancelled; no trouble ends it, since locks would be held for ever."""
+        while True:
+            try:
+                await self.sweep()
+            except FinalityError as error:
+                log.warning("branches in doubt could not be swept, it is tried again: %s", error)
+            except Exception:
+                log.exception("branches in doubt could not be swept, it is tried again")
+            # Several nodes should not all ask at the same moment.
+            chance = self._commitments.environment.chance()
+            await asyncio.sleep(self._sweep_seconds * (0.5 + chance))
+
+    async def sweep(self) -> None:
+        """Look once, and finish what can be finished now."""
+        await self._finish_decided()
+        doubts = await self.doubts()
+        now = self._commitments.environment.now()
+        ripe = [
+            doubt for doubt in doubts if not doubt.is_foreign and now - doubt.since >= self._grace_seconds
+        ]
+        await self._each(ripe, lambda doubt: self._end(doubt.found.branch))
+
+    async def doubts(self) -> list[Doubt]:
+        """Return every branch in doubt that no block of this process is about to finish."""
+        commitments = self._commitments
+        identity = await commitments.decisions.identity()
+        now = commitments.environment.now()
+        lists = await asyncio.gather(*map(self._ask, commitments.participants.values()))
+        found = [
+            each for some in lists for each in some if each.branch.transaction not in commitments.under_way
+        ]
+        self._seen = {each.branch: self._since(each, now) for each in found}
+        return [Doubt(each, self._seen[each.branch], each.branch.home != identity) for each in found]
+
+    def _since(self, found: InDoubt, now: float) -> float:
+        """Return when a branch was first seen in doubt, by whichever clock knows more."""
+        seen = self._seen.get(found.branch, now)
+        return seen if found.age_seconds is None else min(seen, now - found.age_seconds)
+
+    async def _ask(self, participant: Participant[Branch]) -> Iterable[InDoubt]:
+        try:
+            found = await participant.in_doubt()
+        except Unavailable as error:
+            if participant.name not in self.unreachable:
+                log.warning("participant %s cannot be swept: %s", participant.name, error)
+            self.unreachable[participant.name] = str(error)
+            return ()
+        self.unreachable.pop(participant.name, None)
+        return found
+
+    async def _finish_decided(self) -> None:
+        commitments = self._commitments
+        known = [each for each in await commitments.decisions.open() if each.id not in commitments.under_way]
+        await self._each([each for each in known if each.state.unfinished], self._finish)
+
+    async def _finish(self, known: Known) -> None:
+        state = await self._commitments.finisher.finish(known)
+        self.finished += len(known.state.unfinished) - len(state.unfinished)
+
+    async def _end(self, branch: BranchId) -> None:
+        """Finish one branch, and decide for it first if nobody has."""
+        decisions = self._commitments.decisions
+        known = await decisions.find(branch.transaction)
+        if known is None:
+            log.warning("branch %s is aborted: %s", branch, LEFT)
+            decided = Decided(Decision.ABORT, (branch.name,), LEFT)
+            known = await decisions.decide(branch.transaction, decided)
+        if branch.name not in known.state.branches:
+            # Its prepare came after the abort, which did not name it.
+            state = await decisions.hear(known, [FoundInDoubt(branch.name)])
+            known = Known(known.id, known.key, state)
+        if branch.name in known.state.unfinished:
+            await self._finish(known)
+            return
+        # It was told before its prepare arrived, and is told again.
+        assert known.state.decision is not None, f"transaction {known.id} is decided"
+        await self._commitments.participants[branch.participant].finish(branch, known.state.decision)
+        self.finished += 1
+
+    async def _each(self, items: list[T], work: Callable[[T], Awaitable[None]]) -> None:
+        """Do *work* for each of *items*, a bounded number at once; trouble with one hurts no other."""
+
+        async def one(item: T) -> None:
+            async with self._at_once:
+                try:
+                    await work(item)
+                except (Unavailable, VersionConflict) as error:
+                    log.warning("%s is left for the next sweep: %s", item, error)
+
+        await asyncio.gather(*map(one, items))
