@@ -104,7 +104,7 @@ class Commitment:
     def late(self) -> DeadlinePassed:
         """Return what the caller hears of a transaction that is late."""
         return DeadlinePassed(
-            f"transaction {self.id} is aborted: it was not decided before its deadline; nothing of it remains",
+            f"transaction {self.id} is aborted: it was not decided in time; nothing of it remains",
             transaction_id=self.id,
         )
 
