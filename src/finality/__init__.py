@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from finality.adapters.msgspec.seal import new_secret_key
+    from finality.adapters.postgres.participant import postgres
     from finality.core.backoff import FOREVER, Retry
     from finality.core.errors import (
         Compensated,
@@ -51,6 +52,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "finality.adapters.msgspec.seal": "new_secret_key",
+    "finality.adapters.postgres.participant": "postgres",
     "finality.core.backoff": "FOREVER Retry",
     "finality.core.errors": (
         "Compensated CompensationFailed Conflict DeadlinePassed DefinitionError Fenced "
@@ -73,6 +75,8 @@ _HOMES = {
     "finality.runtime.definition": "Attempt",
 }
 _HOME_OF = {name: module for module, listed in _HOMES.items() for name in listed.split()}
+_EXTRAS = {"postgres": "postgres"}
+"""What is needed beside the package itself, where a name needs more."""
 
 __all__ = [
     "COMPENSATED",
@@ -121,6 +125,7 @@ __all__ = [
     "open",
     "open_async",
     "pivot",
+    "postgres",
     "signal",
     "step",
     "timer",
@@ -130,7 +135,15 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'finality' has no attribute {name!r}")
-    value = getattr(import_module(_HOME_OF[name]), name)
+    try:
+        value = getattr(import_module(_HOME_OF[name]), name)
+    except ModuleNotFoundError as error:
+        if name not in _EXTRAS:
+            raise
+        raise ModuleNotFoundError(
+            f"finality.{name} needs the package {error.name}, which is not installed: "
+            f"pip install finality[{_EXTRAS[name]}]"
+        ) from error
     globals()[name] = value
     return value
 

@@ -1,0 +1,210 @@
+"""A prepared branch does what was decided: whoever says so, how often, and whatever died meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+import pytest
+
+from finality.core.errors import FinalityError, Unavailable
+from finality.core.two_phase import Decision
+from tests.conformance.participants.worlds import (
+    AnyParticipant,
+    World,
+    id_of,
+    opened,
+    patiently,
+    prepared,
+    run,
+    until,
+    worked,
+)
+from tests.integration.processes import process
+
+
+async def finished(participant: AnyParticipant, id: str, decision: Decision) -> Decision:
+    """Return what the branch has done, asking as a node does: again, while it is out of reach."""
+    did: Decision = await patiently(lambda: participant.finish(id_of(id), decision), Unavailable)
+    return did
+
+
+DECISIONS = pytest.mark.parametrize("decision", list(Decision), ids=lambda decision: decision.value)
+KEPT = {Decision.COMMIT: [1], Decision.ABORT: []}
+
+
+@DECISIONS
+def test_it_answers_the_same_to_whoever_asks_however_often(world: World, decision: Decision) -> None:
+    async def story() -> None:
+        async with opened(world) as here, opened(world) as elsewhere:
+            await prepared(world, here, id_of("t1"), 1)
+
+            for each in (here, here, elsewhere, elsewhere):
+                assert await finished(each, "t1", decision) is decision
+            assert world.items() == KEPT[decision]
+            assert world.prepared() == []
+
+    run(story())
+
+
+@DECISIONS
+def test_another_process_finishes_it(world: World, decision: Decision) -> None:
+    async def story() -> None:
+        async with opened(world) as here:
+            await prepared(world, here, id_of("t1"), 1)
+        async with opened(world) as elsewhere:
+            assert await elsewhere.finish(id_of("t1"), decision) is decision
+        assert world.items() == KEPT[decision]
+
+    run(story())
+
+
+@DECISIONS
+def test_many_may_finish_it_at_once(world: World, decision: Decision) -> None:
+    async def story() -> None:
+        async with opened(world) as here:
+            for n in range(1, 6):
+                await prepared(world, here, id_of(f"t{n}"), n)
+        async with opened(world) as here, opened(world) as elsewhere:
+            answers = await asyncio.gather(
+                *(
+                    finished(who, f"t{n}", decision)
+                    for n in range(1, 6)
+                    for who in (here, elsewhere, here, elsewhere)
+                )
+            )
+
+        assert set(answers) == {decision}
+        assert world.items() == ([1, 2, 3, 4, 5] if decision is Decision.COMMIT else [])
+
+    run(story())
+
+
+@pytest.mark.slow
+@DECISIONS
+def test_it_survives_the_death_of_the_server(world: World, decision: Decision) -> None:
+    if not world.can_die:
+        pytest.skip("it has no server")
+
+    async def story() -> None:
+        async with opened(world) as bank:
+            await prepared(world, bank, id_of("t1"), 1)
+            world.kill()
+
+            assert await finished(bank, "t1", decision) is decision
+            assert await bank.finish(id_of("t1"), decision) is decision
+        assert world.items() == KEPT[decision]
+
+    run(story())
+
+
+def test_a_dead_server_is_out_of_reach_and_nothing_else(world: World) -> None:
+    if not world.can_die:
+        pytest.skip("it has no server")
+
+    async def story() -> None:
+        async with opened(world) as bank:
+            branch = await worked(world, bank, id_of("t1"), 1)
+            world.kill()
+            with pytest.raises(FinalityError):
+                await branch.prepare()
+
+            assert await finished(bank, "t1", Decision.ABORT) is Decision.ABORT
+            assert world.items() == []
+
+    run(story())
+
+
+PREPARING = """
+from finality.core.ids import TransactionId
+from finality.core.two_phase import Vote
+from finality.ports.participant import BranchId
+
+async def main():
+    bank = {participant}
+    await bank.open(SystemEnvironment())
+    branch = await bank.begin(BranchId({home!r}, TransactionId("t1"), "bank"))
+    await {insert}
+    if {is_prepared}:
+        assert await branch.prepare() is Vote.YES
+    mark("ready")
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_prepared", [True, False])
+def test_it_survives_the_death_of_its_process(world: World, tmp_path: Path, is_prepared: bool) -> None:
+    code = PREPARING.format(
+        participant=world.code(), home=id_of("t1").home, insert=world.insert_code, is_prepared=is_prepared
+    )
+
+    async def story() -> None:
+        async with opened(world) as bank:
+            with process(tmp_path, code) as other:
+                await until(lambda: other.marked("ready"))
+                other.kill()
+
+            if is_prepared:
+                assert [found.branch for found in await bank.in_doubt()] == [id_of("t1")]
+            decision = Decision.COMMIT if is_prepared else Decision.ABORT
+            assert await finished(bank, "t1", decision) is decision
+            assert world.items() == KEPT[decision]
+
+    run(story())
+
+
+@DECISIONS
+def test_a_branch_that_nobody_knows_has_not_committed(world: World, decision: Decision) -> None:
+    async def story() -> None:
+        async with opened(world) as bank:
+            assert await bank.finish(id_of("never"), decision) is Decision.ABORT
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    "decision, by_hand", [(Decision.COMMIT, Decision.ABORT), (Decision.ABORT, Decision.COMMIT)]
+)
+def test_what_was_finished_by_hand_is_told(world: World, decision: Decision, by_hand: Decision) -> None:
+    async def story() -> None:
+        async with opened(world) as bank:
+            await prepared(world, bank, id_of("t1"), 1)
+        world.finish_by_hand(id_of("t1"), by_hand)
+        async with opened(world) as bank:
+            assert await bank.finish(id_of("t1"), decision) is by_hand
+            assert await bank.finish(id_of("t1"), decision) is by_hand
+        assert world.items() == KEPT[by_hand]
+
+    run(story())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_killed", [False, True], ids=["session-cut", "server-killed"])
+def test_a_crash_between_witness_and_prepare_leaves_nothing(world: World, is_killed: bool) -> None:
+    if not world.can_die:
+        pytest.skip("it has no server")
+
+    async def story() -> None:
+        async with opened(world) as bank:
+            branch = await worked(world, bank, id_of("t1"), 1)
+            with world.hold_witnesses() as is_waiting, contextlib.suppress(BrokenPipeError):
+                vote = asyncio.create_task(branch.prepare())
+                await until(is_waiting)
+                if is_killed:
+                    world.kill()
+                else:
+                    world.cut(branch)
+                with pytest.raises(Unavailable):
+                    await vote
+            await branch.abort()
+
+            assert await finished(bank, "t1", Decision.ABORT) is Decision.ABORT
+            assert await bank.finish(id_of("t1"), Decision.COMMIT) is Decision.ABORT
+            assert world.items() == []
+            assert world.prepared() == []
+
+    run(story())

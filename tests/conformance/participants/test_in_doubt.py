@@ -1,0 +1,66 @@
+"""Branches in doubt are listed with what a person needs to know, and never those of others."""
+
+from __future__ import annotations
+
+from finality.core.two_phase import Decision
+from tests.conformance.participants.worlds import World, id_of, opened, prepared, run
+
+
+def test_only_ours_are_listed_oldest_first_with_age_and_what_they_hold(world: World) -> None:
+    async def story() -> None:
+        world.prepare_foreign()
+        async with opened(world) as bank, opened(world, "stock") as stock:
+            await prepared(world, bank, id_of("older"), 1)
+            await prepared(world, stock, id_of("older", participant="stock"), 2)
+            await prepared(world, bank, id_of("newer"), 3)
+        async with opened(world) as bank:
+            older, newer = await bank.in_doubt()
+
+            assert [older.branch, newer.branch] == [id_of("older"), id_of("newer")]
+            if older.age_seconds is not None:
+                assert newer.age_seconds is not None
+                assert older.age_seconds >= newer.age_seconds >= 0
+            assert world.shows_holding(older.holds)
+
+    run(story())
+
+
+def test_branches_of_another_home_are_shown_and_left_alone(world: World) -> None:
+    async def story() -> None:
+        async with opened(world) as bank:
+            await prepared(world, bank, id_of("t1", home="elsewhere"), 1)
+            await prepared(world, bank, id_of("t1"), 2)
+
+            assert {found.branch.home for found in await bank.in_doubt()} == {"elsewhere", id_of("t1").home}
+
+            await bank.finish(id_of("t1"), Decision.ABORT)
+
+            assert [found.branch.home for found in await bank.in_doubt()] == ["elsewhere"]
+            assert await bank.finish(id_of("t1", home="elsewhere"), Decision.COMMIT) is Decision.COMMIT
+            assert world.items() == [1]
+
+    run(story())
+
+
+def test_foreign_branches_stay_as_they_are(world: World) -> None:
+    async def story() -> None:
+        foreign = world.prepare_foreign()
+        async with opened(world) as bank:
+            await prepared(world, bank, id_of("t1"), 1)
+            await bank.in_doubt()
+            await bank.finish(id_of("t1"), Decision.COMMIT)
+
+        assert world.prepared() == [foreign]
+
+    run(story())
+
+
+def test_nothing_is_in_doubt_when_all_is_finished(world: World) -> None:
+    async def story() -> None:
+        async with opened(world) as bank:
+            await prepared(world, bank, id_of("t1"), 1)
+            await bank.finish(id_of("t1"), Decision.COMMIT)
+
+            assert await bank.in_doubt() == []
+
+    run(story())
