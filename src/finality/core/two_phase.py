@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import reduce
 from types import MappingProxyType
 from typing import assert_never
 
@@ -136,7 +137,7 @@ class EndWork:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A branch's vote arrives; NO also stands for one that was lost."""
+    """A branch's vote arrives. For one that was lost say ``GiveUp``: it may have been a yes."""
 
     branch: str
     vote: Vote
@@ -159,6 +160,13 @@ class FoundInDoubt:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundCommitted:
+    """A prepared branch's witness says that it has committed, whoever told it to."""
+
+    branch: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """A branch says what it has done."""
 
@@ -174,7 +182,7 @@ class PutRight:
     because: str
 
 
-TwoPhaseSignal = Enlist | EndWork | Heard | GiveUp | FoundInDoubt | Finish | PutRight
+TwoPhaseSignal = Enlist | EndWork | Heard | GiveUp | FoundInDoubt | FoundCommitted | Finish | PutRight
 
 
 # ── Commands ────────────────────────────────────────────────────────────────────────────────
@@ -262,12 +270,14 @@ def evolve(state: TwoPhaseState, event: TwoPhaseEvent) -> TwoPhaseState:
         case Voted(branch, _):
             return _with(state, branch, BranchState.LEFT)
         case Decided(decision, branches, because):
-            named = {name: state.branches.get(name, BranchState.PREPARED) for name in branches}
+            named = dict.fromkeys(branches, BranchState.PREPARED)
             merged = MappingProxyType({**state.branches, **named})
             return replace(state, branches=merged, decision=decision, because=because)
         case BranchFinished(branch, did):
             done = BranchState.COMMITTED if did is Decision.COMMIT else BranchState.ABORTED
-            return _with(state, branch, done)
+            # What a person has put right before does not excuse one more branch that went wrong.
+            is_accepted = state.is_accepted and did is state.decision
+            return replace(_with(state, branch, done), is_accepted=is_accepted)
         case Accepted():
             return replace(state, is_accepted=True)
         case _:
@@ -289,9 +299,12 @@ def decide(state: TwoPhaseState, signal: TwoPhaseSignal) -> tuple[TwoPhaseEvent,
         case Heard(branch, vote, because):
             return _hear(state, branch, vote, because)
         case GiveUp(because, by):
-            return () if state.decision is not None else (_abort(state, because, by),)
+            is_too_late = state.decision is not None or _commits_alone(state)
+            return () if is_too_late else (_abort(state, because, by),)
         case FoundInDoubt(branch):
             return _find(state, branch)
+        case FoundCommitted(branch):
+            return _accuse(state, branch)
         case Finish(branch, did):
             return (BranchFinished(branch, did),) if branch in state.unfinished else ()
         case PutRight(by, because):
@@ -316,13 +329,21 @@ def _hear(state: TwoPhaseState, branch: str, vote: Vote, because: str) -> tuple[
 
 
 def _find(state: TwoPhaseState, branch: str) -> tuple[TwoPhaseEvent, ...]:
-    """A branch may be found that the abort did not name: its prepare was late. It is named now."""
+    """Name a branch that the abort did not, or that answered before its late prepare arrived."""
     if state.decision is None:
         return (Decided(Decision.ABORT, (branch,), "its coordinator left it undecided"),)
-    if branch in state.branches:
+    if state.decision is Decision.COMMIT:
+        assert branch in state.branches, f"{branch} is prepared, and the commit did not name it"
         return ()
-    assert state.decision is Decision.ABORT, f"{branch} is prepared, and the commit did not name it"
-    return (Decided(Decision.ABORT, (branch,), state.because),)
+    is_known = branch in state.unfinished or branch in state.diverged
+    return () if is_known else (Decided(Decision.ABORT, (branch,), state.because),)
+
+
+def _accuse(state: TwoPhaseState, branch: str) -> tuple[TwoPhaseEvent, ...]:
+    """Record that somebody has committed a branch by hand that nobody else would ask any more."""
+    found = () if state.decision is Decision.COMMIT else _find(state, branch)
+    finish = Finish(branch, Decision.COMMIT)
+    return found + decide(reduce(evolve, found, state), finish) if found else ()
 
 
 def _abort(state: TwoPhaseState, because: str, by: str) -> Decided:
@@ -333,6 +354,10 @@ def _abort(state: TwoPhaseState, because: str, by: str) -> Decided:
     )
 
 
+def _commits_alone(state: TwoPhaseState) -> bool:
+    return state.is_voting and tuple(state.branches.values()) == (BranchState.WORKING,)
+
+
 def outstanding(state: TwoPhaseState) -> tuple[TwoPhaseCommand, ...]:
     """Return what the participants still owe."""
     if state.decision is not None:
@@ -341,10 +366,8 @@ def outstanding(state: TwoPhaseState) -> tuple[TwoPhaseCommand, ...]:
         return (AskPerson(state.diverged),) if state.diverged and not state.is_accepted else ()
     if not state.is_voting:
         return ()
-    working = tuple(name for name, at in state.branches.items() if at is BranchState.WORKING)
-    if len(state.branches) == 1 and working:
-        return (CommitAlone(working[0]),)
-    return tuple(Prepare(name) for name in working)
+    working = (name for name, at in state.branches.items() if at is BranchState.WORKING)
+    return tuple(map(CommitAlone if _commits_alone(state) else Prepare, working))
 
 
 def is_durable(event: TwoPhaseEvent) -> bool:
