@@ -98,11 +98,11 @@ class AsyncNode(Life):
             state = await waiting.future(transaction_id)
             if state is not None:
                 return views.outcome(transaction_id, state)
-        while not is_over(views.head(transaction_id)):
+        while not is_over(views.saga(transaction_id)):
             future = waiting.future(transaction_id)
-            if not is_over(views.head(transaction_id)):
+            if not is_over(views.saga(transaction_id)):
                 await future
-        return views.outcome(transaction_id, views.state(views.head(transaction_id)))
+        return views.outcome(transaction_id, views.state(views.saga(transaction_id)))
 
     async def handle(self, id: str) -> Handle:
         """Return the handle of a saga that was started before.
@@ -111,7 +111,7 @@ class AsyncNode(Life):
             NotFound: No saga has this id.
         """
         await self.opened()
-        return Handle(self._views.head(id).id, self)
+        return Handle(self._views.saga(id).id, self)
 
     async def cancel(self, id: str, *, because: str, by: str = "operator") -> bool:
         """Undo a saga: what was done is compensated; durable on return.
@@ -141,7 +141,7 @@ class AsyncNode(Life):
             InputMismatch: The value is not what the step takes; nothing was sent.
         """
         await self.opened()
-        head = self._views.head(id)
+        head = self._views.saga(id)
         self._views.check_signal(head, name)
         text = self._codec.encode(value)
         definition = self._context.definitions.get((head.kind, head.definition))
@@ -173,7 +173,7 @@ class AsyncNode(Life):
 
     async def _post(self, id: str, signal: e.SagaSignal) -> bool:
         await self.opened()
-        head = self._views.head(id)
+        head = self._views.saga(id)
         try:
             return await self._coordinator.post(head, signal)
         except (DecodeError, UnknownStep) as error:
@@ -198,7 +198,7 @@ class AsyncNode(Life):
             NotFound: No transaction has this id.
         """
         await self.opened()
-        return self._views.explanation(self._views.head(id))
+        return await self._insides.explanation(id)
 
     async def transactions(
         self,

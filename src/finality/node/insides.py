@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from finality.core.errors import FinalityError, Unavailable
+from finality.core.errors import FinalityError, NotFound, Unavailable
+from finality.core.explain import Explanation
 from finality.core.ids import NodeId
+from finality.core.in_doubt import explain_undecided
 from finality.core.secret import redact, secret_values
 from finality.node.definitions import Definitions
 from finality.node.transactions import Transactions
@@ -91,6 +93,20 @@ class Insides:
                 await self.decisions.identity()
                 self._loops.append(asyncio.ensure_future(self.recovery.run()))
         self._loops.append(asyncio.ensure_future(self.timers.run()))
+
+    async def explanation(self, id: str) -> Explanation:
+        """Explain a transaction, also one that participants hold in doubt and nobody has decided.
+
+        Raises:
+            NotFound: No transaction has this id.
+        """
+        held = await self.transactions.held(id) if self.settings.participants else {}
+        try:
+            return self.views.explanation(self.views.head(id), held)
+        except NotFound:
+            if not held:
+                raise
+            return explain_undecided(id, held)
 
     async def close(self, drain_seconds: float) -> None:
         """Drain, hand the sagas over and close the stores, however bad things are."""

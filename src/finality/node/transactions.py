@@ -10,6 +10,7 @@ from typing import TypeVar
 from finality.core.backoff import Retry
 from finality.core.errors import Conflict, InputMismatch, NotFound
 from finality.core.ids import TransactionId, uuid7
+from finality.core.sentences import ago
 from finality.core.two_phase import Decided, Decision, PutRight
 from finality.patterns.transaction import Transaction, TransactionScope
 from finality.ports.participant import BranchId
@@ -77,6 +78,16 @@ class Transactions:
             known = await decisions.decide(id, Decided(Decision.ABORT, (), ASKED))
         assert known.state.decision is not None, f"transaction {id} is decided"
         return known.state.decision
+
+    async def held(self, id: str) -> dict[str, str]:
+        """Return what each branch of a transaction that is in doubt holds, and for how long, by name."""
+        now = self._context.environment.now()
+        doubts = [doubt for doubt in await self._recovery.doubts() if doubt.found.branch.transaction == id]
+        return {
+            doubt.found.branch.name: f"is in doubt since {ago(now - doubt.since)} and holds "
+            f"{doubt.found.holds or 'what it has changed'}"
+            for doubt in doubts
+        }
 
     async def in_doubt(self, older_than: timedelta) -> list[Doubt]:
         """Return the branches that have been in doubt for longer than *older_than*."""

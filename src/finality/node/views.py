@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from finality.core import two_phase
 from finality.core.errors import CompensationFailed, InputMismatch, NotFound, Stuck
 from finality.core.explain import Explanation, explain
 from finality.core.ids import Json, TransactionId
+from finality.core.in_doubt import explain_decided
 from finality.core.protocol import Recorded
 from finality.core.saga import Phase, SagaState, Status, UnknownStep, replay
 from finality.node.definitions import Definitions
@@ -39,6 +41,21 @@ class Views:
         if head is None:
             raise NotFound(
                 f"no transaction has the id {id!r} in {self._url}: check the id and the store",
+                transaction_id=id,
+            )
+        return head
+
+    def saga(self, id: str) -> Head:
+        """Return the head of a transaction that is a saga.
+
+        Raises:
+            NotFound: No saga has this id.
+        """
+        head = self.head(id)
+        if head.kind == two_phase.KIND:
+            raise NotFound(
+                f"transaction {id} is no saga but a {head.kind} commit: `decision` tells how it ended, and "
+                "`resolve` helps it on",
                 transaction_id=id,
             )
         return head
@@ -132,8 +149,12 @@ class Views:
         definition = self._definitions.known.get((state.graph.saga, state.graph.version))
         return self._context.codec.decode(state.result, definition.result if definition else Any)
 
-    def explanation(self, head: Head) -> Explanation:
-        """Say in sentences what happened to a transaction, and what it waits for."""
+    def explanation(self, head: Head, held: Mapping[str, str] | None = None) -> Explanation:
+        """Say in sentences what happened to a transaction, and what it waits for.
+
+        Args:
+            held: What its branches in doubt hold, by their names.
+        """
         home, now = self._context.home, self._context.environment.now()
         driver, note = head.driver, head.note
         if not head.has_ended:
@@ -141,6 +162,8 @@ class Views:
             driver = driver if driver in {row.id for row in alive} else None
             note = note or why_undriven(head, alive)
         try:
+            if head.kind == two_phase.KIND:
+                return explain_decided(home.load(head.key), now=now, held=held)
             graph = self._definitions.graph_of(head.kind, head.definition)
             return explain(home.load(head.key), graph, now=now, driver=driver, note=note)
         except DecodeError as error:
@@ -175,6 +198,8 @@ def is_left_alone(head: Head) -> bool:
 def why_undriven(head: Head, alive: Iterable[NodeRow]) -> str | None:
     """Return why none of the nodes that are *alive* can drive a transaction; None if one can."""
     definition = f"{head.kind}@{head.definition}"
+    if head.kind == two_phase.KIND:
+        return None  # Every node sweeps for it; what its participants say is the doctor's.
     if any(definition in row.drives for row in alive):
         return None
     return f"no live node can drive {definition}: start one that has this saga"
