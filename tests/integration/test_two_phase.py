@@ -120,8 +120,10 @@ def test_a_block_that_raises_leaves_nothing_of_any_branch(stage: Stage) -> None:
         async with stage.node() as node:
             with pytest.raises(LookupError):
                 await fail(node)
+            [head] = await node.transactions()
+            [aborted] = await node.history(head.id)
 
-            assert await node.transactions() == []
+            assert aborted.event == Decided(Decision.ABORT, (), "its block raised LookupError()")
             assert (stage.bank.numbers, stage.bank.locks) == ({ALICE: 100}, {})
 
     asyncio.run(main())

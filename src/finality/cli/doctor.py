@@ -5,13 +5,14 @@ from __future__ import annotations
 import click
 
 from finality.cli import output, status
-from finality.cli.options import json_option, store_option
+from finality.cli.options import json_option, participant_option, store_option
 
 
 @click.command()
 @store_option
+@participant_option
 @json_option
-def doctor(store: str, as_json: bool) -> int:
+def doctor(store: str, participants: dict[str, str], as_json: bool) -> int:
     """Find what is wrong with a store and its nodes, or soon will be, and say what to do.
 
     It changes nothing. The exit status is 1 when there is a problem.
@@ -20,7 +21,7 @@ def doctor(store: str, as_json: bool) -> int:
 
     from finality.node.doctor import Level, examine
 
-    findings = asyncio.run(examine(store))
+    findings = asyncio.run(examine(store, participants))
     has_problem = any(finding.level is Level.PROBLEM for finding in findings)
     if as_json:
         output.say_json(

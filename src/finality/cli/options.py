@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -16,6 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 STORE_VARIABLE = "FINALITY_STORE"
+PARTICIPANTS_VARIABLE = "FINALITY_PARTICIPANTS"
 
 
 def store_option(command: F) -> F:
@@ -28,6 +29,30 @@ def store_option(command: F) -> F:
         show_envvar=True,
         help="The store, as sqlite:///shop.db (relative) or sqlite:////var/lib/shop.db (absolute).",
     )(command)
+
+
+def participant_option(command: F) -> F:
+    """Add ``--participant``."""
+    return click.option(
+        "--participant",
+        "participants",
+        metavar="NAME=URL",
+        multiple=True,
+        envvar=PARTICIPANTS_VARIABLE,
+        show_envvar=True,
+        callback=_named_urls,
+        help="A database or service that takes part in transactions, as bank=postgresql://…; repeat it.",
+    )(command)
+
+
+def _named_urls(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for pair in given:
+        name, is_pair, url = pair.partition("=")
+        if not is_pair:
+            raise click.BadParameter(f"{pair!r} names no participant: write NAME=URL", context, option)
+        pairs[name] = url
+    return pairs
 
 
 def json_option(command: F) -> F:
@@ -58,12 +83,18 @@ def user() -> str:
         return "operator"  # A container may run under a number that has no name.
 
 
-def look(store: str, work: Callable[[AsyncNode], Coroutine[Any, Any, T]]) -> T:
+def look(
+    store: str,
+    work: Callable[[AsyncNode], Coroutine[Any, Any, T]],
+    participants: Mapping[str, str] | None = None,
+) -> T:
     """Run *work* with a node on *store* that drives nothing and makes no file."""
     from finality.node import open_async
+    from finality.node.opening import participant_at
 
     async def looked() -> T:
-        async with open_async(store, is_observer=True, must_exist=True) as node:
+        given = [participant_at(name, url) for name, url in (participants or {}).items()]
+        async with open_async(store, participants=given, is_observer=True, must_exist=True) as node:
             return await work(node)
 
     return asyncio.run(looked())

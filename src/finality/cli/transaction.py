@@ -8,15 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from finality.cli import output
+from finality.cli import output, status
 from finality.cli.group import Group
-from finality.cli.options import by_option, json_option, look, reason_options, store_option
+from finality.cli.options import (
+    by_option,
+    json_option,
+    look,
+    participant_option,
+    reason_options,
+    store_option,
+)
 
 if TYPE_CHECKING:
     from finality.node import AsyncNode
     from finality.ports.home import Head, NodeRow
+    from finality.runtime.recovery import Doubt
 
-STATUSES = ("running", "waiting", "compensating", "stuck", "parked", "completed", "compensated")
+STATUSES = (
+    "running", "waiting", "compensating", "stuck", "parked", "completed", "compensated",
+    "committing", "aborting", "committed", "aborted",
+)  # fmt: skip
 LIST_LIMIT = 50
 PAGE = 1_000
 
@@ -164,24 +175,106 @@ def show(id: str, store: str, as_json: bool) -> None:
 @transaction.command()
 @click.argument("id")
 @store_option
+@participant_option
 @json_option
-def explain(id: str, store: str, as_json: bool) -> None:
+def explain(id: str, store: str, participants: dict[str, str], as_json: bool) -> None:
     """Say in sentences what happened and what to do.
 
-    It tells what the transaction waits for, since when, and what you can do, with the exact command.
+    It tells what the transaction waits for, since when, and what you can do, with the exact command. With
+    --participant it also asks what the branches in doubt hold.
     """
     from finality.node import looking
 
     async def read(node: AsyncNode) -> Any:
-        await looking.find(node, id)
+        if not participants:  # With them it may be known to nobody else: in doubt, and not decided.
+            await looking.find(node, id)
         return await node.explain(id)
 
-    explanation = look(store, read)
+    explanation = look(store, read, participants)
     if as_json:
         names = ("headline", "happened", "waits_for", "you_can")
         output.say_json({"id": id, **{name: getattr(explanation, name) for name in names}})
         return
     output.say(output.plain(str(explanation)))
+
+
+# ── in-doubt and resolve ────────────────────────────────────────────────────────────────────
+
+
+@transaction.command("in-doubt")
+@store_option
+@participant_option
+@json_option
+def in_doubt(store: str, participants: dict[str, str], as_json: bool) -> int:
+    """List the branches that participants hold prepared, and wait for a decision.
+
+    A node finishes them by itself; what stays for minutes needs a look.
+    """
+    if not participants:
+        raise click.UsageError("name the participants to ask: --participant bank=postgresql://…")
+
+    async def read(node: AsyncNode) -> tuple[list[Doubt], dict[str, str]]:
+        return await node.in_doubt(), node.unreachable
+
+    doubts, unreachable = look(store, read, participants)
+    now = time.time()
+    if as_json:
+        output.say_json(
+            {
+                "in_doubt": [
+                    {
+                        "transaction": doubt.found.branch.transaction,
+                        "branch": doubt.found.branch.name,
+                        "since": output.instant(doubt.since),
+                        "holds": doubt.found.holds,
+                        "is_foreign": doubt.is_foreign,
+                    }
+                    for doubt in doubts
+                ],
+                "unreachable": unreachable,
+            }
+        )
+    else:
+        rows = [
+            (
+                doubt.found.branch.transaction,
+                doubt.found.branch.name,
+                output.span(now - doubt.since),
+                doubt.found.holds,
+                f"belongs to home {doubt.found.branch.home}" if doubt.is_foreign else "",
+            )
+            for doubt in doubts
+        ]
+        output.table(("TRANSACTION", "BRANCH", "FOR", "HOLDS", "NOTE"), rows)
+        if not doubts:
+            output.note("no branch is in doubt" + (" where one could ask" if unreachable else ""))
+    for name, why in unreachable.items():
+        output.note(f"{name} could not be asked: {why}")
+    return status.FAILED if unreachable else status.OK
+
+
+@transaction.command()
+@click.argument("id")
+@click.argument("decision", type=click.Choice(["commit", "abort"]))
+@store_option
+@participant_option
+@reason_options
+def resolve(id: str, decision: str, store: str, participants: dict[str, str], because: str, by: str) -> None:
+    """Decide for a transaction in doubt, or accept one that was finished by hand.
+
+    For a transaction that nobody has decided, name its --participant: DECISION holds for ever then.
+    For one whose branches have done different things, repeat what was decided once the data is right.
+    """
+    from finality.core.two_phase import Decision
+
+    async def ask(node: AsyncNode) -> bool:
+        return await node.resolve(id, Decision(decision), because=because, by=by)
+
+    if not look(store, ask, participants):
+        raise click.ClickException(
+            f"{id} needs nobody to resolve it; `finality transaction explain {id}` says what it does"
+        )
+    output.say(f"{id} is resolved: {decision}")
 
 
 # ── retry, cancel and signal ────────────────────────────────────────────────────────────────

@@ -343,6 +343,11 @@ class AsyncNode(Life):
         await self.opened()
         return await self._insides.transactions.in_doubt(older_than)
 
+    @property
+    def unreachable(self) -> dict[str, str]:
+        """Return the participants that could not be asked the last time, and why."""
+        return dict(self._insides.recovery.unreachable)
+
     async def resolve(self, id: str, decision: Decision, *, because: str, by: str = "operator") -> bool:
         """Decide for a transaction in doubt, or accept a heuristic outcome that was put right; durable.
 

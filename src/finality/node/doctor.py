@@ -7,19 +7,21 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from finality.core.breaker import Breaker, BreakerPolicy, evolve
-from finality.core.errors import FinalityError
+from finality.core.errors import FinalityError, Unavailable
 from finality.core.ids import Position
 from finality.core.protocol import fold
 from finality.node.async_node import AsyncNode
-from finality.node.opening import open_async, path_of
+from finality.node.opening import open_async, participant_at, path_of
 from finality.ports.home import Head, NodeRow
+from finality.ports.participant import Branch, Participant
 from finality.runtime.breakers import BREAKER_PREFIX
 
 SKEW_SECONDS = 2.0  # Clocks that are kept by NTP differ by milliseconds.
@@ -27,6 +29,7 @@ LEASE_SECONDS_MAX = 600.0  # A lease that ends later was written by another cloc
 DISK_BYTES_SOON = 1 << 30  # 1 GiB: a day of a busy node.
 DISK_BYTES_MIN = 64 << 20  # 64 MiB: the write-ahead log alone may take that.
 NETWORK_FILE_SYSTEMS = frozenset({"9p", "afs", "ceph", "cifs", "fuse.sshfs", "nfs", "nfs4", "smb3", "smbfs"})
+IN_DOUBT_SOON = timedelta(minutes=1)  # A node needs seconds, so one is missing.
 SHOWN_MAX = 5
 
 
@@ -48,21 +51,28 @@ class Finding:
     todo: str = ""
 
 
-async def examine(url: str) -> list[Finding]:
-    """Look at the store at *url* and at the nodes that share it; change nothing.
+async def examine(url: str, participants: Mapping[str, str] | None = None) -> list[Finding]:
+    """Look at the store at *url*, at the nodes that share it and at *participants*; change nothing.
+
+    Args:
+        participants: Their URLs, by the names that decisions know them by.
 
     Raises:
-        DefinitionError: *url* names no store.
+        DefinitionError: *url* names no store, or a participant's URL nothing that can vote.
     """
     findings = [_python()]
+    given = [participant_at(name, each) for name, each in (participants or {}).items()]
     try:
-        async with open_async(url, is_observer=True, must_exist=True) as node:
+        async with open_async(url, participants=given, is_observer=True, must_exist=True) as node:
             path = path_of(url)
             findings += [*_store(path), *await _database(node), _schema(path)]
             findings += [_disk(path), *_file_system(path)]
             findings += await _clocks(node, path)
             findings += await _sagas(node)
             findings.append(await _breakers(node))
+            for participant in given:
+                findings += await _participant(participant)
+            findings += await _in_doubt(node) if given else []
     except (FinalityError, OSError) as error:
         findings.append(Finding("store", Level.PROBLEM, str(error)))
     return findings
@@ -181,6 +191,39 @@ def _file_skew(path: Path) -> float | None:
     except OSError:
         return None  # A folder that may not be written is the store's finding, not the clock's.
     return 0.0 if before - SKEW_SECONDS <= written <= after + SKEW_SECONDS else written - after
+
+
+# ── Participants ────────────────────────────────────────────────────────────────────────────
+
+
+async def _participant(participant: Participant[Branch]) -> list[Finding]:
+    try:
+        checks = await participant.health()
+    except Unavailable as error:
+        return [Finding(participant.name, Level.PROBLEM, str(error), "see that it runs and can be reached")]
+    return [
+        Finding(f"{participant.name}: {check}", Level.OK if is_good else Level.PROBLEM, found)
+        for check, is_good, found in checks
+    ]
+
+
+async def _in_doubt(node: AsyncNode) -> list[Finding]:
+    doubts = await node.in_doubt(older_than=IN_DOUBT_SOON)
+    ours = [str(doubt.found.branch) for doubt in doubts if not doubt.is_foreign]
+    foreign = [str(doubt.found.branch) for doubt in doubts if doubt.is_foreign]
+    findings = []
+    if ours:
+        todo = "run a node with these participants; `finality transaction in-doubt` says what they hold"
+        findings.append(Finding("in doubt", Level.PROBLEM, _some(ours), todo))
+    if foreign:
+        todo = "run a node of the home they belong to, or ask whoever runs it; this one leaves them alone"
+        findings.append(Finding("in doubt elsewhere", Level.WARNING, _some(foreign), todo))
+    return findings or [Finding("in doubt", Level.OK, "no branch is, for longer than a minute")]
+
+
+def _some(names: Sequence[str]) -> str:
+    more = ", …" if len(names) > SHOWN_MAX else ""
+    return f"{len(names):,}: {', '.join(names[:SHOWN_MAX])}{more}"
 
 
 # ── Sagas and breakers ──────────────────────────────────────────────────────────────────────

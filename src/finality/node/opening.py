@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +26,10 @@ from finality.runtime.leases import LEASE_SECONDS
 
 SECRET_KEY_VARIABLE = "FINALITY_SECRET_KEY"  # noqa: S105 - the name of a variable, not what is in it
 PARTICIPANT_NAME = re.compile(rf"[A-Za-z0-9_-]{{1,{PARTICIPANT_NAME_CHARACTERS_MAX}}}")
+FACTORIES = {
+    "postgresql": "postgres",
+    "postgres": "postgres",
+}
 SCHEMES = "sqlite:///shop.db, sqlite:////var/lib/shop.db or memory://"
 
 
@@ -105,6 +110,22 @@ def named(participants: Iterable[Participant[Branch]]) -> tuple[Participant[Bran
                 f"two participants are called {each.name!r}: decisions name them, so rename one"
             )
     return given
+
+
+def participant_at(name: str, url: str) -> Participant[Branch]:
+    """Return the participant that a command line names, such as ``bank`` at ``postgresql://…``.
+
+    Raises:
+        DefinitionError: Nothing that can vote has such a URL.
+        Unavailable: The extra that it needs is not installed.
+    """
+    scheme = url.partition(":")[0].partition("+")[0]
+    factory = FACTORIES.get(scheme)
+    if factory is None:
+        schemes = ", ".join(sorted(FACTORIES))
+        raise DefinitionError(f"participant {name!r} has the URL {url!r}: begin it with one of {schemes}")
+    made: Participant[Branch] = getattr(import_module("finality"), factory)(url, name=name)
+    return made
 
 
 def check_url(url: str) -> None:

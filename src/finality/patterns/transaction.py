@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
 
-from finality.core.errors import DeadlinePassed, DefinitionError
+from finality.core.errors import DeadlinePassed, DefinitionError, FinalityError
 from finality.patterns.countermeasures import commutative_update, reread_value, semantic_lock
 from finality.patterns.countermeasures.commutative_update import Number
 from finality.patterns.countermeasures.reread_value import Seen
@@ -306,7 +306,11 @@ class TransactionScope:
                 "nothing of it remains",
                 transaction_id=self._tx.id,
             ) from passed
-        await _to_the_end(self._tx._commit() if error is None else self._tx._abort(f"it raised {error!r}"))
+        if error is None:
+            await _to_the_end(self._tx._commit())
+        else:
+            because = str(error) if isinstance(error, FinalityError) else f"its block raised {error!r}"
+            await _to_the_end(self._tx._abort(because))
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:

@@ -166,7 +166,8 @@ class Commitment:
         """Leave nothing of any branch; the block failed."""
         self._hear(GiveUp(because))
         try:
-            await self._undo()
+            if self._branches:
+                await self._undo()
         finally:
             self._node.under_way.discard(self.id)
 
@@ -286,8 +287,6 @@ class Commitment:
         """Abort every branch that may still stand, and keep for the audit trail why."""
         names = tuple(name for name in self._branches if self._state.branches[name] is not BranchState.LEFT)
         are_undone = await asyncio.gather(*map(self._undo_branch, names))
-        if not self._state.is_voting:
-            return  # The block itself has failed, and whoever wrote it hears why.
         left = tuple(name for name, is_undone in zip(names, are_undone, strict=True) if not is_undone)
         try:
             because = str(self._failure or self._state.because)
