@@ -89,6 +89,7 @@ class Commitment:
         self._state = NEW
         self._branches: dict[str, Branch] = {}
         self._numbers: dict[str, int] = {}
+        self._prepared: set[str] = set()
         self._failure: Exception | None = None
 
     @property
@@ -148,12 +149,14 @@ class Commitment:
         """
         if scope is not None:
             self._hear(Enlist(HOME))
-        self._hear(EndWork())
         if self.is_late:
             self._fail(self.late())
             self._hear(GiveUp("its deadline has passed"))
+        self._hear(EndWork())
         try:
             match outstanding(self._state):
+                case _ if self._state.decision is not None:
+                    await self._finish(scope)
                 case (CommitAlone(branch),):
                     await self._commit_alone(branch)
                 case commands:
@@ -196,6 +199,8 @@ class Commitment:
             self._hear(Heard(name, Vote.NO, str(error)) if is_no else GiveUp(str(error)))
             return
         environment.reach(PREPARE_AFTER)
+        if vote is Vote.YES:
+            self._prepared.add(name)
         self._hear(Heard(name, vote))
 
     def _seconds_left(self) -> float | None:
@@ -298,7 +303,7 @@ class Commitment:
     async def _undo_branch(self, name: str) -> bool:
         """Abort one branch; say whether it has heard."""
         branch = self._branches[name]
-        if self._state.branches[name] is BranchState.WORKING:
+        if name not in self._prepared:
             await branch.abort()
         if not self._state.is_voting:
             return True

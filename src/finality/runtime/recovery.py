@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from finality.core.errors import FinalityError, Unavailable, VersionConflict
-from finality.core.two_phase import Decided, Decision, FoundInDoubt
+from finality.core.two_phase import Decided, Decision, FoundCommitted, FoundInDoubt
 from finality.ports.participant import Branch, BranchId, InDoubt, Participant
 from finality.runtime.commitment import Commitments
 from finality.runtime.decisions import Known
@@ -139,19 +139,22 @@ class Recovery:
         known = await decisions.find(branch.transaction)
         if known is None:
             log.warning("branch %s is aborted: %s", branch, LEFT)
-            decided = Decided(Decision.ABORT, (branch.name,), LEFT)
-            known = await decisions.decide(branch.transaction, decided)
-        if branch.name not in known.state.branches:
-            # Its prepare came after the abort, which did not name it.
-            state = await decisions.hear(known, [FoundInDoubt(branch.name)])
-            known = Known(known.id, known.key, state)
-        if branch.name in known.state.unfinished:
-            await self._finish(known)
-            return
-        # It was told before its prepare arrived, and is told again.
-        assert known.state.decision is not None, f"transaction {known.id} is decided"
-        await self._commitments.participants[branch.participant].finish(branch, known.state.decision)
-        self.finished += 1
+            known = await decisions.decide(branch.transaction, Decided(Decision.ABORT, (branch.name,), LEFT))
+            known = await self._look_for_committed(known)
+        # It may have answered the abort before its prepare arrived: then it is named again.
+        state = await decisions.hear(known, [FoundInDoubt(branch.name)])
+        await self._finish(Known(known.id, known.key, state))
+
+    async def _look_for_committed(self, known: Known) -> Known:
+        """Ask every participant whether somebody has committed its branch by hand meanwhile."""
+        commitments = self._commitments
+        identity = await commitments.decisions.identity()
+        found = []
+        for name, participant in commitments.participants.items():
+            if name not in known.state.branches:
+                did = await participant.finish(BranchId(identity, known.id, name), Decision.ABORT)
+                found += [FoundCommitted(name)] if did is Decision.COMMIT else []
+        return Known(known.id, known.key, await commitments.decisions.hear(known, found)) if found else known
 
     async def _each(self, items: list[T], work: Callable[[T], Awaitable[None]]) -> None:
         """Do *work* for each of *items*, a bounded number at once; trouble with one hurts no other."""

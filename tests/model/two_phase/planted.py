@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,7 @@ from tests.model.two_phase.promises import Promises
 from tests.model.two_phase.transactions import NEW, Events
 from tests.model.two_phase.world import ANY, Branch, Moves, Rules, World
 
+DECIDING: Any = import_module("finality.core.two_phase.decide")  # Its name in the package is the function's.
 YES = frozenset({Vote.YES})
 YES_OR_NO = frozenset({Vote.YES, Vote.NO})
 
@@ -62,13 +65,13 @@ def abort_without_first_event(patch: Patch) -> None:
 
 def presumed_commit(patch: Patch) -> None:
     """What was left undecided is decided to commit."""
-    real = core._find
+    real = DECIDING._find
 
     def find(state: core.TwoPhaseState, branch: str) -> Events:
         undecided = state.decision is None
         return (core.Decided(Decision.COMMIT, (branch,)),) if undecided else real(state, branch)
 
-    patch.setattr(core, "_find", find)
+    patch.setattr(DECIDING, "_find", find)
 
 
 def commit_before_it_is_durable(patch: Patch) -> None:
@@ -94,14 +97,15 @@ def unknown_branch_counts_as_committed(patch: Patch) -> None:
 
 def late_vote_changes_the_decision(patch: Patch) -> None:
     """A yes that arrives after the abort turns it into a commit."""
-    real = core._hear
+    real = DECIDING._hear
 
     def hear(state: core.TwoPhaseState, branch: str, vote: Vote, because: str) -> Events:
         if state.decision is Decision.ABORT and vote is Vote.YES:
             return (core.Decided(Decision.COMMIT, state.unfinished),)
-        return real(state, branch, vote, because)
+        events: Events = real(state, branch, vote, because)
+        return events
 
-    patch.setattr(core, "_hear", hear)
+    patch.setattr(DECIDING, "_hear", hear)
 
 
 def lost_answer_means_not_written(patch: Patch) -> None:
@@ -130,17 +134,17 @@ def no_fence(patch: Patch) -> None:
 
 def late_prepare_is_not_told_again(patch: Patch) -> None:
     """A branch that answered "aborted" and prepared afterwards is not told again."""
-    real = core._find
+    real = DECIDING._find
 
     def find(state: core.TwoPhaseState, branch: str) -> Events:
         return () if branch in state.branches else real(state, branch)
 
-    patch.setattr(core, "_find", find)
+    patch.setattr(DECIDING, "_find", find)
 
 
 def witness_is_not_compared(patch: Patch) -> None:
     """Nobody compares what branches have committed with what was decided."""
-    patch.setattr(core, "_accuse", lambda state, branch: ())
+    patch.setattr(DECIDING, "_accuse", lambda state, branch: ())
 
 
 def settled_branch_commits_later(patch: Patch) -> None:
@@ -154,7 +158,7 @@ def given_up_while_it_commits(patch: Patch) -> None:
 
     def decide(state: core.TwoPhaseState, signal: core.TwoPhaseSignal) -> Events:
         if isinstance(signal, core.GiveUp) and state.decision is None:
-            return (core._abort(state, signal.because, signal.by),)
+            return (DECIDING._abort(state, signal.because, signal.by),)
         return real(state, signal)
 
     patch.setattr(core, "decide", decide)

@@ -1,0 +1,86 @@
+"""Where a transaction is, as its coordinator knows it, and what each event makes of that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import assert_never
+
+from finality.core.two_phase.events import (
+    Accepted,
+    BranchFinished,
+    BranchState,
+    Decided,
+    Decision,
+    Enlisted,
+    TwoPhaseEvent,
+    Vote,
+    Voted,
+    WorkEnded,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TwoPhaseState:
+    """A transaction, as far as its coordinator knows it."""
+
+    branches: Mapping[str, BranchState] = field(default_factory=lambda: MappingProxyType({}))
+    is_voting: bool = False
+    decision: Decision | None = None
+    because: str = ""
+    is_accepted: bool = False
+
+    @property
+    def diverged(self) -> tuple[str, ...]:
+        """Return the branches that have not done what was decided."""
+        if self.decision is None:
+            return ()
+        wrong = BranchState.ABORTED if self.decision is Decision.COMMIT else BranchState.COMMITTED
+        return tuple(name for name, at in self.branches.items() if at is wrong)
+
+    @property
+    def unfinished(self) -> tuple[str, ...]:
+        """Return the branches that must still hear the decision."""
+        if self.decision is None:
+            return ()
+        open_ = (BranchState.WORKING, BranchState.PREPARED)
+        return tuple(name for name, at in self.branches.items() if at in open_)
+
+    @property
+    def has_ended(self) -> bool:
+        """Say whether nothing is left to do, for anybody."""
+        return self.decision is not None and not self.unfinished and (self.is_accepted or not self.diverged)
+
+
+NEW = TwoPhaseState()
+
+
+def evolve(state: TwoPhaseState, event: TwoPhaseEvent) -> TwoPhaseState:
+    """Return what *event* makes of *state*."""
+    match event:
+        case Enlisted(branch):
+            return _with(state, branch, BranchState.WORKING)
+        case WorkEnded():
+            return replace(state, is_voting=True)
+        case Voted(branch, Vote.YES):
+            return _with(state, branch, BranchState.PREPARED)
+        case Voted(branch, _):
+            return _with(state, branch, BranchState.LEFT)
+        case Decided(decision, branches, because):
+            named = dict.fromkeys(branches, BranchState.PREPARED)
+            merged = MappingProxyType({**state.branches, **named})
+            return replace(state, branches=merged, decision=decision, because=because)
+        case BranchFinished(branch, did):
+            done = BranchState.COMMITTED if did is Decision.COMMIT else BranchState.ABORTED
+            # What a person has put right before does not excuse one more branch that went wrong.
+            is_accepted = state.is_accepted and did is state.decision
+            return replace(_with(state, branch, done), is_accepted=is_accepted)
+        case Accepted():
+            return replace(state, is_accepted=True)
+        case _:
+            assert_never(event)
+
+
+def _with(state: TwoPhaseState, branch: str, at: BranchState) -> TwoPhaseState:
+    return replace(state, branches=MappingProxyType({**state.branches, branch: at}))

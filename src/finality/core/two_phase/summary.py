@@ -1,0 +1,41 @@
+"""A decided transaction in one line, and the identity of the home that keeps decisions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from finality.core.ids import StreamName
+from finality.core.saga.summary import NEVER, Summary
+from finality.core.two_phase.events import Decision
+from finality.core.two_phase.state import TwoPhaseState
+
+KIND = "two-phase"
+DEFINITION = "1"  # Of the events above; another version of them gets another number.
+
+COMMITTING, ABORTING = "committing", "aborting"
+COMMITTED, ABORTED = "committed", "aborted"
+
+
+def summary_of(state: TwoPhaseState) -> Summary:
+    """Return what the journal keeps beside the stream of a decided transaction."""
+    assert state.decision is not None, "only what is decided has a stream"
+    is_commit = state.decision is Decision.COMMIT
+    if state.has_ended:
+        return Summary(COMMITTED if is_commit else ABORTED, has_ended=True)
+    if not state.unfinished:
+        return Summary("stuck", wake_at=NEVER)
+    return Summary(COMMITTING if is_commit else ABORTING, wake_at=NEVER)
+
+
+@dataclass(frozen=True, slots=True)
+class HomeNamed:
+    """The first event of the stream ``HOME_STREAM``: the home store's identity, for ever.
+
+    It is part of every branch's name, so that two systems that share a database leave each
+    other's branches alone.
+    """
+
+    identity: str
+
+
+HOME_STREAM = StreamName("home")
