@@ -32,6 +32,7 @@ from finality.core.ids import Json
 from finality.core.two_phase import Decision
 
 LAPSE_SECONDS = 60.0  # Time for a commit that was decided in time to arrive, over a bad network, too.
+CANCELLED = "it was cancelled"
 LATE = "it was cancelled before it came"
 LAPSED = "it has expired, and nobody confirmed it"
 
@@ -145,7 +146,7 @@ def finished(reserved: Reserved, ask: Ask) -> Reserved:
     assert ask is not Ask.TRY, "a try is recorded with its answer"
     if ask is Ask.CONFIRM:
         return replace(reserved, stage=Stage.CONFIRMED)
-    because = LATE if isinstance(reply, RecordOnly) else LAPSED if ask is Ask.LAPSE else "as decided"
+    because = LATE if isinstance(reply, RecordOnly) else LAPSED if ask is Ask.LAPSE else CANCELLED
     return replace(reserved, stage=Stage.CANCELLED, because=because)
 
 

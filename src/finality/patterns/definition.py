@@ -49,7 +49,7 @@ class Resolved:
         """Return the types of a method's parameters and of its result."""
         annotations = method.function.__annotations__
         hints = hints_of(method.function, annotations, self.scope, method.who)
-        _check_tx(method, hints.get(TX))
+        check_tx(method, hints.get(TX))
         return hints
 
     def _fields(self) -> dict[str, Any]:
@@ -95,15 +95,15 @@ def define(cls: type, declaration: Declaration) -> Definition:
     """
     _check_dataclass(cls, declaration)
     resolved = Resolved(cls, declaration)
-    _write_out(cls, resolved.fields)
-    _check_carried(cls, f"the input of {declaration.saga}")
+    write_out(cls, resolved.fields)
+    check_carried(cls, f"the input of {declaration.saga}")
     types = {name: hints.get("return", Any) for name, hints in resolved.hints.items()}
     for name, hint in types.items():
         part = declaration.parts[name]
         if part.declared.is_child:
             _check_child(part, hint)
         else:
-            _check_carried(hint, f"the result of {part.action.who}")
+            check_carried(hint, f"the result of {part.action.who}")
     types |= {f"?{name}": hint for name, hint in resolved.signals.items()}
     version = version_of(declaration.graph, declaration.parts, resolved.fields, types)
     return Definition(
@@ -162,14 +162,19 @@ def _check_dataclass(cls: type, declaration: Declaration) -> None:
         )
 
 
-def _write_out(cls: type, fields: Mapping[str, Any]) -> None:
+def write_out(cls: type, fields: Mapping[str, Any]) -> None:
     """Put the resolved types into the class, for a codec that knows nothing of a function's local names."""
     own = vars(cls).get("__annotations__", {})
     if any(isinstance(hint, str) for hint in own.values()):
         cls.__annotations__ = {name: fields.get(name, hint) for name, hint in own.items()}
 
 
-def _check_tx(method: Method, hint: Any) -> None:
+def check_tx(method: Method, hint: Any) -> None:
+    """See that the annotation of ``tx`` fits how the method is called.
+
+    Raises:
+        DefinitionError: It does not.
+    """
     if hint is None or not method.signature.takes_tx:
         return
     from finality.patterns.transaction import SyncTx, Tx  # Imported late: only sagas with a tx need it.
@@ -186,7 +191,12 @@ def _check_tx(method: Method, hint: Any) -> None:
         )
 
 
-def _check_carried(hint: Any, what: str) -> None:
+def check_carried(hint: Any, what: str) -> None:
+    """See that the codec can carry values of *hint*.
+
+    Raises:
+        DefinitionError: It cannot; *what* says whose type it is.
+    """
     try:
         CODEC.check(hint)
     except TypeError as error:
@@ -256,7 +266,7 @@ def _parameter(part: Part, name: str, hint: Any, method: Method) -> Parameter:
         return Parameter(Source.TX)
     if name == ATTEMPT:
         return Parameter(Source.ATTEMPT)
-    _check_carried(hint, f"{name!r}, as {method.who} takes it,")
+    check_carried(hint, f"{name!r}, as {method.who} takes it,")
     if name == ITEM:
         return Parameter(Source.ITEM, type=hint)
     return Parameter(Source.SIGNAL if name == part.options.signal else Source.RESULT, name, hint)

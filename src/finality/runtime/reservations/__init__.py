@@ -1,0 +1,1 @@
+"""Reservations in a store: their rows, the code that is asked, and the participant that they are."""

@@ -1,0 +1,260 @@
+"""Reservations in one store as a participant: the committed try is the vote, confirm and cancel finish.
+
+```
+    begin ──▶ reserve (try: one local commit) ──▶ prepare: yes, at once ──▶ finish ──▶ confirm or cancel
+                 │ refused                            │ expired: no
+                 └─ the branch holds nothing ─────────┴─ cancel
+```
+
+What it takes to finish a hold is in its row, so any node that knows the class can do it after any crash.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from finality.core.errors import (
+    InputMismatch,
+    LimitExceeded,
+    NotFound,
+    OutcomeUnknown,
+    Unavailable,
+)
+from finality.core.ids import Json
+from finality.core.reservation import Ask, Reserved, Stage, may_lapse
+from finality.core.two_phase import Decision
+from finality.ports.codec import DecodeError
+from finality.ports.environment import Environment
+from finality.ports.participant import (
+    PARTICIPANT_NAME_CHARACTERS_MAX,
+    TRANSACTION_ID_CHARACTERS_MAX,
+    BranchId,
+    InDoubt,
+)
+from finality.ports.store import Hold, Store
+from finality.runtime.context import Context
+from finality.runtime.reservations.asking import Asking
+from finality.runtime.reservations.branch import MethodFailed, ReservationBranch
+from finality.runtime.reservations.code import ReservationCode
+from finality.runtime.reservations.rows import Found, Standing, branch_of, found
+from finality.runtime.reservations.turns import NothingToConfirm, Request
+
+log = logging.getLogger("finality.reservation")
+
+DECIDE_SECONDS = 60.0  # How long a block without a deadline may hold something before others give it up.
+UNREADABLE = "what cannot be read"
+
+
+class Reservations:
+    """Fulfils ``ports.participant.Participant`` over a store of the node's.
+
+    Args:
+        kinds: What it can try, confirm and cancel, by name.
+    """
+
+    def __init__(
+        self, name: str, context: Context, store: Store, kinds: Mapping[str, ReservationCode]
+    ) -> None:
+        self.name = name
+        self.kinds = kinds
+        self.now = context.environment.now
+        self._codec = context.codec
+        self._asking = Asking(context, store)
+        self._store = store
+
+    async def open(self, environment: Environment) -> None:
+        """The node has opened the store."""
+
+    async def close(self) -> None:
+        """The node closes the store."""
+
+    async def begin(self, branch: BranchId, *, deadline: float | None = None) -> ReservationBranch:
+        """Begin a branch, for one reservation."""
+        check(branch)
+        return ReservationBranch(branch, self, deadline)
+
+    # ── Try ─────────────────────────────────────────────────────────────────────────────────
+
+    async def try_(
+        self, branch: BranchId, kind: str, reservation: Any, *, deadline: float | None = None
+    ) -> tuple[Reserved, float | None]:
+        """Try, or answer what a try before it has answered; durable.
+
+        Returns:
+            What is recorded, and until when a hold is promised.
+
+        Raises:
+            NotFound: No such kind is known here.
+            InputMismatch: The branch has tried something else.
+            Unavailable: The store is out of reach; nothing was recorded.
+            OutcomeUnknown: It may hold; ask again.
+            Exception: Whatever the try raises; nothing of it remains.
+        """
+        code, now = self._code(kind), self.now()
+        promised = None if code.expires_seconds is None else now + code.expires_seconds
+        standing = Standing(kind, self._codec.encode(reservation), deadline or now + DECIDE_SECONDS, promised)
+        text = self._codec.encode(standing)
+        known = await self._asking.ask(Request(branch, Ask.TRY, code, reservation, standing=text))
+        if known.standing is None or known.standing == text:
+            return known.reserved, promised
+        before: Standing = self._codec.decode(known.standing, Standing)
+        if (before.kind, before.input) != (standing.kind, standing.input):
+            raise InputMismatch(
+                f"branch {branch} holds a {before.kind} with another input: one branch is one reservation; "
+                "begin another branch",
+                transaction_id=branch.transaction,
+            )
+        return known.reserved, before.expires_at
+
+    def _code(self, kind: str) -> ReservationCode:
+        code = self.kinds.get(kind)
+        if code is None:
+            raise NotFound(
+                f"reservation {kind} is not known here: open the node with reservations=[{kind}, …]"
+            )
+        return code
+
+    def held(self, kind: str, held: Json) -> Any:
+        """Return what a try holds, as its type."""
+        return self._codec.decode(held, self._code(kind).held)
+
+    # ── Confirm and cancel ──────────────────────────────────────────────────────────────────
+
+    async def finish(self, branch: BranchId, decision: Decision) -> Decision:
+        """Confirm or cancel, once; a branch that was never tried has not committed.
+
+        Raises:
+            MethodFailed: The confirm or the cancel has raised; ask again until it works.
+            Unavailable: The store is out of reach, or does not say whether it was done; ask again.
+        """
+        check(branch)
+        return await self._end(branch, Ask.CONFIRM if decision is Decision.COMMIT else Ask.CANCEL)
+
+    async def settle(self, branch: BranchId) -> Decision:
+        """Cancel what has not been confirmed, and say what it is."""
+        return await self.finish(branch, Decision.ABORT)
+
+    async def look(self, branch: BranchId) -> Reserved:
+        """Return what is recorded of a branch."""
+        return (await self._look(branch)).reserved
+
+    async def _look(self, branch: BranchId) -> Found:
+        return await self._asking.look(f"look at reservation {branch}", partial(found, branch=branch))
+
+    async def _end(self, branch: BranchId, ask: Ask) -> Decision:
+        known = await self._look(branch)
+        did = known.reserved.did
+        is_new = ask is Ask.CANCEL and known.reserved.stage is Stage.NEVER_TRIED
+        if did is not None and not is_new:
+            return did
+        request = Request(branch, ask) if is_new else self._request(branch, ask, known)
+        try:
+            known = await self._asking.ask(request)
+        except NothingToConfirm:
+            return Decision.ABORT  # It can only have been cancelled since we looked.
+        except OutcomeUnknown as lost:
+            raise Unavailable(f"nobody knows whether {request.name} was done: {lost}; ask again") from lost
+        except Unavailable:
+            raise
+        except Exception as error:  # Whatever the user's method raises, it is due until it works.
+            raise MethodFailed(
+                f"{request.name} failed: {self._asking.reason(request, error)}; "
+                "it is asked again until it works, so see to what it says"
+            ) from error
+        assert known.reserved.did is not None, f"{request.name} has left it open"
+        return known.reserved.did
+
+    def _request(self, branch: BranchId, ask: Ask, known: Found) -> Request:
+        assert known.standing is not None, f"branch {branch} is held and has no hold"
+        assert known.reserved.held is not None, f"branch {branch} is held and holds nothing"
+        try:
+            standing: Standing = self._codec.decode(known.standing, Standing)
+            code = self._code(standing.kind)
+            reservation = self._codec.decode(standing.input, code.type)
+            held = self._codec.decode(known.reserved.held, code.held)
+        except (DecodeError, NotFound) as error:
+            raise Unavailable(
+                f"branch {branch} waits for its {ask.value}, which this node cannot do: {error}"
+            ) from error
+        return Request(branch, ask, code, reservation, held)
+
+    # ── What waits ──────────────────────────────────────────────────────────────────────────
+
+    async def in_doubt(self) -> list[InDoubt]:
+        """Return the holds, oldest first; one that cannot be read is among them and says so."""
+        return [doubt for doubt in await self.holds() if doubt.branch.participant == self.name]
+
+    async def holds(self) -> list[InDoubt]:
+        """Return the holds of every participant that works in this store, by whatever name."""
+        now, listed = self.now(), []
+        for hold, branch, standing in await self._standing():
+            what = UNREADABLE if standing is None else standing.kind
+            listed.append(InDoubt(branch, max(now - hold.at, 0.0), what))
+        return listed
+
+    async def _standing(self) -> list[tuple[Hold, BranchId, Standing | None]]:
+        holds = await self._asking.look("look for holds", lambda tx: tx.holds())
+        found_: list[tuple[Hold, BranchId, Standing | None]] = []
+        for hold in holds:
+            branch = branch_of(hold)
+            if branch is not None:
+                found_.append((hold, branch, self._read(hold)))
+        return found_
+
+    def _read(self, hold: Hold) -> Standing | None:
+        try:
+            standing: Standing = self._codec.decode(Json(hold.answer), Standing)
+        except DecodeError as error:
+            log.error("the hold of %s:%s cannot be read: %s", hold.transaction, hold.branch, error)
+            return None
+        return standing
+
+    async def lapse(self) -> list[BranchId]:
+        """Cancel by itself what has expired long ago; for a service, which cannot ask the home.
+
+        Returns:
+            What has lapsed; whoever confirms it later hears that it was aborted.
+        """
+        lapsed = []
+        for _, branch, standing in await self._standing():
+            if standing is None or not may_lapse(standing.expires_at, self.now()):
+                continue
+            try:
+                did = await self._end(branch, Ask.LAPSE)
+            except Unavailable as error:
+                log.warning("%s", error)
+                continue
+            if did is Decision.ABORT:
+                log.warning("the hold of branch %s has expired, and was cancelled without a decision", branch)
+                lapsed.append(branch)
+        return lapsed
+
+    async def health(self) -> list[tuple[str, bool, str]]:
+        """Return what waits, and whether this node can finish it."""
+        standing = [found_[2] for found_ in await self._standing()]
+        unknown = sum(each is None or each.kind not in self.kinds for each in standing)
+        finding = f"{len(standing)} held" + (f", {unknown} of them unknown to this node" if unknown else "")
+        return [("reservations", not unknown, finding)]
+
+
+def check(branch: BranchId) -> None:
+    """See that every participant could keep the id of a branch.
+
+    Raises:
+        LimitExceeded: It could not.
+    """
+    texts = (branch.home, branch.transaction, branch.participant)
+    is_plain = all(text and text.isascii() and text.isprintable() and ":" not in text for text in texts)
+    is_short = (
+        len(branch.transaction) <= TRANSACTION_ID_CHARACTERS_MAX
+        and len(branch.participant) <= PARTICIPANT_NAME_CHARACTERS_MAX
+    )
+    if not is_plain or not is_short or BranchId.parse(str(branch)) != branch:
+        raise LimitExceeded(
+            f"branch {str(branch)!r} is no name that every database can keep: an id has at most "
+            f"{TRANSACTION_ID_CHARACTERS_MAX} printable ASCII characters and no colon, and a participant's "
+            f"name {PARTICIPANT_NAME_CHARACTERS_MAX} and no dot"
+        )

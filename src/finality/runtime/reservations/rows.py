@@ -1,0 +1,101 @@
+"""What a store keeps of a reservation: witnesses, and a hold while it waits for the decision.
+
+```
+    operation   answer                                         written by
+    try         held JSON │ refused WHY │ never                the try, or the cancel that came before
+    finish      confirmed │ cancelled WHY                      the confirm or the cancel
+    hold        kind, input and until when, as JSON            the try; retracted by whoever finishes
+```
+
+Whatever is first writes the row ``try``, and whatever ends it the row ``finish``: two nodes that
+are at it at the same time want the same key, and one of them fails and asks again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from finality.core.ids import Json, TransactionId
+from finality.core.reservation import NEVER_TRIED, Reserved, Stage
+from finality.ports.participant import BranchId
+from finality.ports.store import HOLD, Hold, LocalTransaction
+
+TRY, FINISH = "try", "finish"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is needed to finish a hold, on any node.
+
+    Attributes:
+        decided_by: When its transaction has been decided, or may be given up.
+        expires_at: Until when the hold is promised.
+    """
+
+    kind: str
+    input: Json
+    decided_by: float
+    expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is recorded of a reservation, and its ``Standing`` while it waits for the decision."""
+
+    reserved: Reserved
+    standing: Json | None = None
+
+
+def key_of(branch: BranchId) -> tuple[TransactionId, str]:
+    """Return the key of a branch's witnesses: with its home, since ids are unique only there."""
+    transaction, _, name = str(branch).rpartition(":")
+    return TransactionId(transaction), name
+
+
+def branch_of(hold: Hold) -> BranchId | None:
+    """Return the branch that a hold is of; None if it is none of a reservation."""
+    return BranchId.parse(f"{hold.transaction}:{hold.branch}")
+
+
+def recorded(tx: LocalTransaction, branch: BranchId) -> Reserved:
+    """Return what the store has recorded of a reservation."""
+    key = key_of(branch)
+    first, last = tx.witness(*key, TRY), tx.witness(*key, FINISH)
+    if first is None:
+        return NEVER_TRIED
+    word, _, rest = first.partition(" ")
+    if word == Stage.REFUSED.value:
+        return Reserved(Stage.REFUSED, None, rest)
+    held = Json(rest) if word == "held" else None
+    if last is None:
+        return Reserved(Stage.TRIED, held)
+    word, _, because = last.partition(" ")
+    return Reserved(Stage(word), held, because)
+
+
+def found(tx: LocalTransaction, branch: BranchId) -> Found:
+    """Return what is recorded, with what it takes to finish a hold."""
+    reserved = recorded(tx, branch)
+    standing = tx.witness(*key_of(branch), HOLD) if reserved.stage is Stage.TRIED else None
+    return Found(reserved, None if standing is None else Json(standing))
+
+
+def record(tx: LocalTransaction, branch: BranchId, reserved: Reserved, standing: Json | None = None) -> None:
+    """Record what has become of a reservation, in the commit of its effect.
+
+    Args:
+        standing: A ``Standing``, for a try that holds.
+    """
+    key = key_of(branch)
+    match reserved.stage:
+        case Stage.TRIED:
+            assert standing is not None, "a hold says what it takes to finish it"
+            tx.testify(*key, TRY, f"held {reserved.held}")
+            tx.testify(*key, HOLD, standing)
+        case Stage.REFUSED:
+            tx.testify(*key, TRY, f"{reserved.stage.value} {reserved.because}")
+        case _:
+            if reserved.held is None:
+                tx.testify(*key, TRY, "never")
+            tx.testify(*key, FINISH, f"{reserved.stage.value} {reserved.because}")
+            tx.retract(*key, HOLD)
