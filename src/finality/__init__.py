@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from finality.patterns.countermeasures.version_file import Arrival
     from finality.patterns.options import Breaker, signal, timer
     from finality.patterns.outcome import COMPENSATED, COMPLETED, Handle, Outcome
+    from finality.patterns.reservation import Reservation
     from finality.patterns.saga import Saga
     from finality.patterns.step import child, pivot, step
     from finality.patterns.transaction import SyncTx, Transaction, Tx
@@ -69,6 +70,7 @@ _HOMES = {
     "finality.patterns.countermeasures.version_file": "Arrival",
     "finality.patterns.options": "Breaker signal timer",
     "finality.patterns.outcome": "COMPENSATED COMPLETED Handle Outcome",
+    "finality.patterns.reservation": "Reservation",
     "finality.patterns.saga": "Saga",
     "finality.patterns.step": "child pivot step",
     "finality.patterns.transaction": "SyncTx Transaction Tx",
@@ -107,6 +109,7 @@ __all__ = [
     "Outcome",
     "OutcomeUnknown",
     "Refused",
+    "Reservation",
     "Retry",
     "Saga",
     "SchemaMismatch",
