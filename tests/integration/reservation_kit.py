@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import finality
 from finality.core.ids import TransactionId
@@ -16,6 +16,9 @@ from finality.ports.environment import Environment
 from finality.ports.participant import BranchId
 from finality.runtime.reservations.branch import ReservationBranch
 from finality.runtime.reservations.participant import Reservations
+from tests.integration.kit import eventually
+
+T = TypeVar("T")
 
 HOME = "0123456789ab"
 NAME = "reservations"
@@ -122,6 +125,15 @@ class Place:
     async def doubts(self) -> list[str]:
         """Return the transactions in doubt."""
         return [doubt.branch.transaction for doubt in await self.there.in_doubt()]
+
+
+async def becomes(ask: Callable[[], Awaitable[T]], expected: T) -> None:
+    """Wait until *ask* answers what is expected."""
+
+    async def is_so() -> bool:
+        return await ask() == expected
+
+    await eventually(is_so)
 
 
 @contextlib.asynccontextmanager

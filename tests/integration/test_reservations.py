@@ -80,7 +80,7 @@ def test_a_refused_try_holds_nothing_and_stays_refused(url: str, hold: type[Hold
         assert await second.prepare() is Vote.READ_ONLY
 
         await first.abort()
-        reserved, _ = await here.there.try_(second.id, hold.__name__, hold("1"))
+        reserved, _ = await here.there.try_(second.id, hold.__name__, hold("1"), decided_by=0)
 
         assert reserved.because == "seat 1 is held"
         assert await here.there.finish(second.id, COMMIT) is ABORT
@@ -158,13 +158,13 @@ def test_alone_its_confirm_is_the_decision(url: str, hold: type[Hold]) -> None:
 def test_one_branch_is_one_reservation(url: str) -> None:
     async def story(here: Place) -> None:
         await here.hold(Hold("1"))
-        again, _ = await here.there.try_(T1, "Hold", Hold("1"))
+        again, _ = await here.there.try_(T1, "Hold", Hold("1"), decided_by=0)
 
         assert again.held == '"ticket 1"'
         with pytest.raises(finality.InputMismatch, match="begin another branch"):
-            await here.there.try_(T1, "Hold", Hold("2"))
+            await here.there.try_(T1, "Hold", Hold("2"), decided_by=0)
         with pytest.raises(finality.NotFound, match=r"open the node with reservations=\[Nobody"):
-            await here.there.try_(T1, "Nobody", Hold("1"))
+            await here.there.try_(T1, "Nobody", Hold("1"), decided_by=0)
         with pytest.raises(finality.LimitExceeded, match="no dot"):
             await here.there.begin(id_of("t1", name="a.b"))
 
@@ -183,8 +183,10 @@ def test_an_expired_hold_votes_no_and_lapses_only_long_after(url: str) -> None:
         left = await here.hold(ShortHold("3"), "t3")
         assert await in_time.prepare() is Vote.YES
         clock.move(seconds=31)
-        with pytest.raises(finality.Refused, match="has expired"):
+        with pytest.raises(finality.Unavailable, match="has expired"):
             await late.prepare()
+        with pytest.raises(finality.DeadlinePassed, match="has expired"):
+            await late.commit()
 
         assert await here.seats() == "held free held"
         assert await here.there.lapse() == []

@@ -10,8 +10,9 @@ from finality.patterns.countermeasures.commutative_update import Number
 from finality.patterns.countermeasures.reread_value import Seen
 from finality.patterns.countermeasures.semantic_lock import LockHolder
 from finality.patterns.countermeasures.sql import Where
+from finality.patterns.reservation import Held, Reservation
 from finality.patterns.transaction import Transaction
-from finality.ports.participant import Branch, Participant
+from finality.ports.participant import Branch, Participant, ReservingBranch
 from finality.ports.store import Rows
 
 Wait = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -37,6 +38,13 @@ class BlockTx:
     def enlist(self, participant: Participant[Branch], *, is_new: bool = False) -> BlockBranch:
         """Let a participant take part; return its branch. See ``Transaction.enlist``."""
         return BlockBranch(self._wait(self._tx.enlist(participant, is_new=is_new)), self._wait)
+
+    def reserve(
+        self, reservation: Reservation[Held], *, at: str | Participant[ReservingBranch] | None = None
+    ) -> Held:
+        """Run the reservation's try at once; return what it holds. See ``Transaction.reserve``."""
+        held: Held = self._wait(self._tx.reserve(reservation, at=at))
+        return held
 
     def add(
         self,

@@ -18,6 +18,7 @@ from finality.core.secret import redact, secret_values
 from finality.node.definitions import Definitions
 from finality.node.transactions import Transactions
 from finality.node.views import Views
+from finality.patterns.reservation import Reservation, code_of
 from finality.patterns.transaction import SyncTx, Tx
 from finality.ports.codec import Codec
 from finality.ports.environment import Environment
@@ -30,6 +31,7 @@ from finality.runtime.coordinator import Coordinator
 from finality.runtime.decisions import Decisions
 from finality.runtime.leases import Leases
 from finality.runtime.recovery import Recovery
+from finality.runtime.reservations.participant import Reservations, participant_name
 from finality.runtime.timers import Timers
 
 log = logging.getLogger("finality.node")
@@ -45,6 +47,7 @@ class Settings:
     stores: Mapping[str, str]
     sagas: tuple[type[Any], ...]
     participants: tuple[Participant[Branch], ...]
+    reservations: tuple[type[Reservation[Any]], ...]
     in_flight_max: int
     lease_seconds: float
     is_observer: bool
@@ -73,9 +76,11 @@ class Insides:
             context.node, socket.gethostname(), os.getpid(), frozenset(), now, now + settings.lease_seconds
         )
         self.leases = Leases(context, row, self.timers.kick, seconds=settings.lease_seconds)
-        participants = {each.name: each for each in settings.participants}
+        self.participants = {
+            each.name: each for each in (*settings.participants, *_reservations(settings, context))
+        }
         self.decisions = Decisions(context)
-        commitments = Commitments(participants, self.decisions, context.environment)
+        commitments = Commitments(self.participants, self.decisions, context.environment)
         self.recovery = Recovery(commitments)
         self.transactions = Transactions(context, commitments, self.recovery)
         self._loops: list[asyncio.Task[None]] = []
@@ -88,7 +93,7 @@ class Insides:
         if not self.settings.is_observer:
             await self.leases.renew()
             self._loops.append(asyncio.ensure_future(self.leases.run()))
-            if self.settings.participants:
+            if self.participants:
                 # Now, since a block that holds the home store's write turn could not ask for it.
                 await self.decisions.identity()
                 self._loops.append(asyncio.ensure_future(self.recovery.run()))
@@ -164,6 +169,15 @@ async def open_insides(settings: Settings, codec: Codec, environment: Environmen
             await _close(each)
         raise
     return insides
+
+
+def _reservations(settings: Settings, context: Context) -> tuple[Reservations, ...]:
+    """Return the participants that reservations are: one in each store."""
+    kinds = {code.kind: code for code in map(code_of, settings.reservations)}
+    if not kinds:
+        return ()
+    places = (None, *context.stores)
+    return tuple(Reservations(participant_name(at), context, context.store(at), kinds) for at in places)
 
 
 async def _connect(participant: Participant[Branch], environment: Environment) -> None:

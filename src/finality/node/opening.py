@@ -15,6 +15,7 @@ from finality.adapters.msgspec.seal import secret_keys_of
 from finality.adapters.system.environment import SystemEnvironment
 from finality.core.errors import DefinitionError, NotFound, Unavailable
 from finality.node.async_node import AsyncNode, Settings
+from finality.patterns.reservation import Reservation
 from finality.ports.codec import Codec
 from finality.ports.environment import Environment
 from finality.ports.home import Home
@@ -23,6 +24,7 @@ from finality.ports.store import Store
 from finality.runtime.commitment import HOME
 from finality.runtime.coordinator import IN_FLIGHT_MAX
 from finality.runtime.leases import LEASE_SECONDS
+from finality.runtime.reservations.participant import RESERVATIONS
 
 SECRET_KEY_VARIABLE = "FINALITY_SECRET_KEY"  # noqa: S105 - the name of a variable, not what is in it
 PARTICIPANT_NAME = re.compile(rf"[A-Za-z0-9_-]{{1,{PARTICIPANT_NAME_CHARACTERS_MAX}}}")
@@ -39,6 +41,7 @@ def open_async(
     sagas: Iterable[type[Any]] = (),
     stores: Mapping[str, str] | None = None,
     participants: Iterable[Participant[Branch]] = (),
+    reservations: Iterable[type[Reservation[Any]]] = (),
     secret_key: str | None = None,
     in_flight_max: int = IN_FLIGHT_MAX,
     lease: timedelta = timedelta(seconds=LEASE_SECONDS),
@@ -56,6 +59,7 @@ def open_async(
         stores: Other stores for steps with ``at=``, by name.
         participants: The databases and services that transactions may enlist; name all of them, so
             that this node finishes what a node before it has left in doubt.
+        reservations: The kinds that transactions may reserve; name all of them, for the same reason.
         secret_key: What seals ``Secret`` fields; by default the variable FINALITY_SECRET_KEY.
         in_flight_max: Sagas with something to do at once; the others wait on disk.
         lease: How long after its last sign of life a node's sagas are taken over.
@@ -83,6 +87,7 @@ def open_async(
         stores=dict(stores or {}),
         sagas=tuple(sagas),
         participants=named(participants),
+        reservations=tuple(reservations),
         in_flight_max=in_flight_max,
         lease_seconds=lease.total_seconds(),
         is_observer=is_observer,
@@ -100,10 +105,11 @@ def named(participants: Iterable[Participant[Branch]]) -> tuple[Participant[Bran
     """
     given = tuple(participants)
     for place, each in enumerate(given):
-        if not PARTICIPANT_NAME.fullmatch(each.name) or each.name == HOME:
+        is_ours = each.name == HOME or each.name.partition("-")[0] == RESERVATIONS
+        if is_ours or not PARTICIPANT_NAME.fullmatch(each.name):
             raise DefinitionError(
                 f"a participant cannot be called {each.name!r}: use up to {PARTICIPANT_NAME_CHARACTERS_MAX} "
-                f"letters, digits, - and _, and not {HOME!r}"
+                f"letters, digits, - and _, but neither {HOME!r} nor {RESERVATIONS!r}, which are ours"
             )
         if any(each.name == other.name for other in given[:place]):
             raise DefinitionError(

@@ -25,6 +25,7 @@ from finality.node.block import BlockTx
 from finality.node.health import Health
 from finality.node.opening import open_async
 from finality.patterns.outcome import Outcome
+from finality.patterns.reservation import Reservation
 from finality.patterns.saga import Saga
 from finality.patterns.transaction import SyncTx
 from finality.ports.environment import Environment
@@ -314,6 +315,7 @@ def open(
     sagas: Iterable[type[Any]] = (),
     stores: Mapping[str, str] | None = None,
     participants: Iterable[Participant[Branch]] = (),
+    reservations: Iterable[type[Reservation[Any]]] = (),
     secret_key: str | None = None,
     in_flight_max: int = IN_FLIGHT_MAX,
     lease: timedelta = timedelta(seconds=LEASE_SECONDS),
@@ -333,6 +335,7 @@ def open(
             sagas=sagas,
             stores=stores,
             participants=participants,
+            reservations=reservations,
             secret_key=secret_key,
             in_flight_max=in_flight_max,
             lease=lease,

@@ -10,19 +10,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from finality.core.errors import DeadlinePassed, DefinitionError, FinalityError
+from finality.core.errors import DeadlinePassed, DefinitionError, FinalityError, NotFound
 from finality.patterns.countermeasures import commutative_update, reread_value, semantic_lock
 from finality.patterns.countermeasures.commutative_update import Number
 from finality.patterns.countermeasures.reread_value import Seen
 from finality.patterns.countermeasures.semantic_lock import LockHolder
 from finality.patterns.countermeasures.sql import Where
 from finality.patterns.countermeasures.version_file import SyncVersionFile, VersionFile
+from finality.patterns.reservation import Held, Reservation, code_of
 from finality.ports.codec import Codec
-from finality.ports.participant import Branch, Participant
+from finality.ports.participant import Branch, Participant, ReservingBranch
 from finality.ports.store import LocalTransaction, Rows, Scope
 from finality.runtime.commitment import Commitment
+from finality.runtime.reservations.participant import participant_name
 
 T = TypeVar("T")
 B = TypeVar("B", bound=Branch)
@@ -255,6 +257,42 @@ class Transaction(Tx):
                 "its decision is kept in the home store; leave at= out and enlist the other database, too"
             )
         return await self._commitment.enlist(participant, is_new=is_new)
+
+    async def reserve(
+        self, reservation: Reservation[Held], *, at: str | Participant[ReservingBranch] | None = None
+    ) -> Held:
+        """Run the reservation's try at once; return what it holds until the block ends.
+
+        Then it is confirmed, with all others, or cancelled.
+
+        Args:
+            at: Another store than the home store, by name, or a service.
+
+        Raises:
+            Refused: It says no and holds nothing. Catch it, and the block may go on without it.
+            NotFound: The node was not opened with this reservation, or has no such store.
+            DefinitionError: The block has begun to write in the home store, which the try needs.
+        """
+        code = code_of(type(reservation))
+        there = self._reservations(code.kind, at) if at is None or isinstance(at, str) else at
+        branch = await self.enlist(there, is_new=True)
+        held: Held = await branch.reserve(code.kind, reservation, returns=code.held)
+        return held
+
+    def _reservations(self, kind: str, at: str | None) -> Participant[ReservingBranch]:
+        there = self._commitment.participant(participant_name(at))
+        if there is None:
+            where = "its home store" if at is None else f"store {at!r}"
+            raise NotFound(
+                f"reservation {kind} cannot be made: this node has no reservations in {where}; "
+                f"open it with reservations=[{kind}, …]" + (f" and stores={{{at!r}: …}}" if at else "")
+            )
+        if at is None and self._has_home_work:
+            raise DefinitionError(
+                f"reservation {kind} cannot be made: the block holds the write turn of the home store, which "
+                "the try needs; reserve before the first statement"
+            )
+        return cast(Participant[ReservingBranch], there)
 
     async def _call(self, work: Callable[[Any], T]) -> T:
         self._has_home_work = True

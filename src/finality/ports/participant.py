@@ -77,11 +77,14 @@ class InDoubt:
     Attributes:
         age_seconds: By the participant's own clock; None when it keeps no time.
         holds: What others wait for while it is in doubt, such as ``row locks on accounts``.
+        decided_by: Before it, in seconds since the Unix epoch, its block may still be at work, so that
+            nobody presumes an abort; None for a branch that prepares when its block has ended.
     """
 
     branch: BranchId
     age_seconds: float | None = None
     holds: str = ""
+    decided_by: float | None = None
 
 
 class Branch(Protocol):
@@ -121,6 +124,19 @@ class StatementBranch(Branch, Protocol):
 
         Raises:
             StatementRefused: It would end the branch, or cannot be prepared.
+        """
+        ...
+
+
+class ReservingBranch(Branch, Protocol):
+    """A branch that reserves: its work is one try, which is committed at once."""
+
+    async def reserve(self, kind: str, input: Any, /, *, returns: Any = Any) -> Any:
+        """Try, once; return what it holds, as a value of *returns*. It stands until the decision.
+
+        Raises:
+            Refused: It says no. The branch holds nothing, and the block may go on without it.
+            OutcomeUnknown: It may hold; the transaction will not commit.
         """
         ...
 

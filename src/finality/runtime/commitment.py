@@ -92,6 +92,10 @@ class Commitment:
         self._prepared: set[str] = set()
         self._failure: Exception | None = None
 
+    def participant(self, name: str) -> Participant[Branch] | None:
+        """Return the node's participant of that name."""
+        return self._node.participants.get(name)
+
     @property
     def has_branches(self) -> bool:
         """Say whether any participant takes part."""
@@ -126,12 +130,13 @@ class Commitment:
                 f"open it with participants=[…]"
             )
         number = self._numbers.get(name, -1) + 1 if is_new else 0
+        # At once: others may enlist while this one waits.
+        self._numbers[name] = max(number, self._numbers.get(name, 0))
         branch_id = BranchId(await self._node.decisions.identity(), self.id, name, number)
         if branch_id.name in self._branches:
             return cast(B, self._branches[branch_id.name])
         self._node.under_way.add(self.id)
         branch = await participant.begin(branch_id, deadline=self._deadline)
-        self._numbers[name] = number
         self._branches[branch_id.name] = branch
         self._hear(Enlist(branch_id.name))
         return branch

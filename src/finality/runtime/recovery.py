@@ -49,6 +49,11 @@ class Doubt:
     since: float
     is_foreign: bool
 
+    @property
+    def undecided_since(self) -> float:
+        """Return from when on no block can be at work on it any more."""
+        return max(self.since, self.found.decided_by or 0.0)
+
 
 class Recovery:
     """The loop that ends what was left in doubt.
@@ -90,10 +95,8 @@ class Recovery:
         """Look once, and finish what can be finished now."""
         await self._finish_decided()
         doubts = await self.doubts()
-        now = self._commitments.environment.now()
-        ripe = [
-            doubt for doubt in doubts if not doubt.is_foreign and now - doubt.since >= self._grace_seconds
-        ]
+        left_at = self._commitments.environment.now() - self._grace_seconds
+        ripe = [doubt for doubt in doubts if not doubt.is_foreign and left_at >= doubt.undecided_since]
         await self._each(ripe, lambda doubt: self._end(doubt.found.branch))
 
     async def doubts(self) -> list[Doubt]:

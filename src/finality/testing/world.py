@@ -178,6 +178,7 @@ class World:
             url="memory://home",
             stores={name: f"memory://{name}" for name in self.places if name != HOME},
             sagas=self.sagas,
+            reservations=(),
             participants=(),
             in_flight_max=in_flight_max,
             lease_seconds=self._lease.total_seconds(),

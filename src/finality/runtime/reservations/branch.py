@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
-from finality.core.errors import Conflict, OutcomeUnknown, Refused, Unavailable
+from finality.core.errors import Conflict, DeadlinePassed, OutcomeUnknown, Refused, Unavailable
 from finality.core.reservation import Stage, may_vote_yes
 from finality.core.two_phase import Decision, Vote
 from finality.ports.participant import BranchId
@@ -20,6 +20,8 @@ log = logging.getLogger("finality.reservation")
 class MethodFailed(Unavailable):
     """A confirm or a cancel has raised: nothing of it remains, and it is asked again until it works."""
 
+    code = "method_failed"
+
 
 class ReservationBranch:
     """Fulfils ``ports.participant.Branch``.
@@ -28,15 +30,15 @@ class ReservationBranch:
     the vote.
     """
 
-    def __init__(self, id: BranchId, participant: Reservations, deadline: float | None) -> None:
+    def __init__(self, id: BranchId, participant: Reservations, decided_by: float) -> None:
         self.id = id
         self._participant = participant
-        self._deadline = deadline
+        self._decided_by = decided_by
         self._stage = Stage.NEVER_TRIED
         self._is_unclear = False
         self._expires_at: float | None = None
 
-    async def reserve(self, kind: str, reservation: Any) -> Any:
+    async def reserve(self, kind: str, reservation: Any, /, *, returns: Any = Any) -> Any:
         """Run the try; return what it holds. Durable: it stands until the decision.
 
         Raises:
@@ -48,7 +50,9 @@ class ReservationBranch:
         """
         there = self._participant
         try:
-            reserved, self._expires_at = await there.try_(self.id, kind, reservation, deadline=self._deadline)
+            reserved, self._expires_at = await there.try_(
+                self.id, kind, reservation, decided_by=self._decided_by
+            )
         except (OutcomeUnknown, asyncio.CancelledError):
             self._is_unclear = True
             raise
@@ -56,15 +60,19 @@ class ReservationBranch:
         if reserved.did is not None or reserved.held is None:
             because = reserved.because or "a branch of this name was confirmed before; choose another id"
             raise Refused(because, branch=self.id.name, transaction_id=self.id.transaction)
-        return there.held(kind, reserved.held)
+        return there.decoded(reserved.held, returns)
 
     async def prepare(self) -> Vote:
-        """Vote yes at once, since the try is committed; no if its hold has expired meanwhile."""
+        """Vote yes at once, since the try is committed; not if its hold has expired meanwhile.
+
+        It is cancelled as any branch is that nobody is sure of, when the home store is free for it.
+        """
         if self._is_unclear:
             raise Unavailable(f"nobody knows whether branch {self.id} holds something: its try was cut off")
         if self._stage is not Stage.TRIED:
             return Vote.READ_ONLY
-        await self._see_that_it_stands()
+        if self._has_expired():
+            raise Unavailable(f"what branch {self.id} holds has expired")
         return Vote.YES
 
     async def commit(self) -> None:
@@ -75,7 +83,10 @@ class ReservationBranch:
             return
         there = self._participant
         try:
-            await self._see_that_it_stands()
+            if self._has_expired() or there.now() >= self._decided_by:
+                # Others may presume an abort by now, and the journal would not know of our commit.
+                await there.finish(self.id, Decision.ABORT)
+                raise DeadlinePassed(f"what branch {self.id} holds has expired; nothing of it remains")
             did = await there.finish(self.id, Decision.COMMIT)
         except MethodFailed as failed:
             did = await self._settled(failed)
@@ -97,11 +108,8 @@ class ReservationBranch:
         except Unavailable as error:
             log.warning("reservation %s could not be cancelled yet: %s", self.id, error)
 
-    async def _see_that_it_stands(self) -> None:
-        there = self._participant
-        if not may_vote_yes(self._expires_at, there.now()):
-            await there.finish(self.id, Decision.ABORT)
-            raise Refused(f"what branch {self.id} holds has expired", branch=self.id.name)
+    def _has_expired(self) -> bool:
+        return not may_vote_yes(self._expires_at, self._participant.now())
 
     async def _settled(self, failed: MethodFailed) -> Decision:
         try:

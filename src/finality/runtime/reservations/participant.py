@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from finality.core.errors import (
+    DefinitionError,
     InputMismatch,
     LimitExceeded,
     NotFound,
@@ -44,6 +45,7 @@ from finality.runtime.reservations.turns import NothingToConfirm, Request
 
 log = logging.getLogger("finality.reservation")
 
+RESERVATIONS = "reservations"  # What decisions call those in the home store.
 DECIDE_SECONDS = 60.0  # How long a block without a deadline may hold something before others give it up.
 UNREADABLE = "what cannot be read"
 
@@ -74,14 +76,17 @@ class Reservations:
     async def begin(self, branch: BranchId, *, deadline: float | None = None) -> ReservationBranch:
         """Begin a branch, for one reservation."""
         check(branch)
-        return ReservationBranch(branch, self, deadline)
+        return ReservationBranch(branch, self, deadline or self.now() + DECIDE_SECONDS)
 
     # ── Try ─────────────────────────────────────────────────────────────────────────────────
 
     async def try_(
-        self, branch: BranchId, kind: str, reservation: Any, *, deadline: float | None = None
+        self, branch: BranchId, kind: str, reservation: Any, *, decided_by: float
     ) -> tuple[Reserved, float | None]:
         """Try, or answer what a try before it has answered; durable.
+
+        Args:
+            decided_by: Before it nobody presumes that the transaction is aborted.
 
         Returns:
             What is recorded, and until when a hold is promised.
@@ -95,7 +100,7 @@ class Reservations:
         """
         code, now = self._code(kind), self.now()
         promised = None if code.expires_seconds is None else now + code.expires_seconds
-        standing = Standing(kind, self._codec.encode(reservation), deadline or now + DECIDE_SECONDS, promised)
+        standing = Standing(kind, self._codec.encode(reservation), decided_by, promised)
         text = self._codec.encode(standing)
         known = await self._asking.ask(Request(branch, Ask.TRY, code, reservation, standing=text))
         if known.standing is None or known.standing == text:
@@ -117,9 +122,9 @@ class Reservations:
             )
         return code
 
-    def held(self, kind: str, held: Json) -> Any:
-        """Return what a try holds, as its type."""
-        return self._codec.decode(held, self._code(kind).held)
+    def decoded(self, held: Json, type_: Any) -> Any:
+        """Return what a try holds, as a value of *type_*."""
+        return self._codec.decode(held, type_)
 
     # ── Confirm and cancel ──────────────────────────────────────────────────────────────────
 
@@ -191,8 +196,11 @@ class Reservations:
         """Return the holds of every participant that works in this store, by whatever name."""
         now, listed = self.now(), []
         for hold, branch, standing in await self._standing():
-            what = UNREADABLE if standing is None else standing.kind
-            listed.append(InDoubt(branch, max(now - hold.at, 0.0), what))
+            age = max(now - hold.at, 0.0)
+            if standing is None:
+                listed.append(InDoubt(branch, age, UNREADABLE))
+            else:
+                listed.append(InDoubt(branch, age, standing.kind, standing.decided_by))
         return listed
 
     async def _standing(self) -> list[tuple[Hold, BranchId, Standing | None]]:
@@ -238,6 +246,21 @@ class Reservations:
         unknown = sum(each is None or each.kind not in self.kinds for each in standing)
         finding = f"{len(standing)} held" + (f", {unknown} of them unknown to this node" if unknown else "")
         return [("reservations", not unknown, finding)]
+
+
+def participant_name(at: str | None) -> str:
+    """Return what decisions call the reservations in a store.
+
+    Raises:
+        DefinitionError: The store's name is too long for it.
+    """
+    name = RESERVATIONS if at is None else f"{RESERVATIONS}-{at}"
+    if len(name) > PARTICIPANT_NAME_CHARACTERS_MAX:
+        raise DefinitionError(
+            f"reservations in store {at!r} would be called {name!r}, which is longer than "
+            f"{PARTICIPANT_NAME_CHARACTERS_MAX}: give the store a shorter name"
+        )
+    return name
 
 
 def check(branch: BranchId) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from finality.core.errors import FinalityError
 from finality.core.ids import Json
 from finality.core.reservation import Ask, Mistake, Proceed, RecordOnly, Reserved, answer_to, finished
 from finality.ports.participant import BranchId
@@ -18,10 +17,8 @@ from finality.runtime.reservations.rows import Found, found, record
 T = TypeVar("T")
 
 
-class NothingToConfirm(FinalityError):
+class NothingToConfirm(Exception):
     """A confirm came for what holds nothing; it has changed nothing."""
-
-    code = "nothing_to_confirm"
 
 
 class KnownAtEnd(Exception):
