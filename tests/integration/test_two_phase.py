@@ -58,6 +58,7 @@ def insides_of(node: finality.AsyncNode) -> Insides:
 async def drain(stage: Stage, node: finality.AsyncNode) -> None:
     """Sweep until nothing is left, as the loop does."""
     recovery: Recovery = insides_of(node).recovery
+    await insides_of(node).commitments.drain()
     await recovery.sweep()  # It sees what is in doubt for the first time.
     stage.clock.move(seconds=3)
     await recovery.sweep()
@@ -84,6 +85,7 @@ def test_all_branches_commit_together(stage: Stage) -> None:
     async def main() -> None:
         async with stage.node() as node:
             await pay(stage, node)
+            await insides_of(node).commitments.drain()
             [head] = await node.transactions()
 
             assert (head.kind, head.status) == ("two-phase", "committed")
@@ -313,7 +315,7 @@ def test_a_branch_left_undecided_is_aborted_after_its_grace(stage: Stage) -> Non
             branch = await tx.enlist(stage.bank)
             branch.add(ALICE, -10)
             await branch.prepare()
-            insides_of(node).transactions._commitments.under_way.clear()  # As if its process had died.
+            insides_of(node).commitments.under_way.clear()  # As if its process had died.
             await insides_of(node).recovery.sweep()
             assert stage.bank.prepared, "its coordinator has time to decide"
             await drain(stage, node)
@@ -367,7 +369,7 @@ def test_a_person_may_decide_for_a_branch_in_doubt(stage: Stage) -> None:
             branch = await tx.enlist(stage.bank)
             branch.add(ALICE, -10)
             await branch.prepare()
-            insides_of(node).transactions._commitments.under_way.clear()
+            insides_of(node).commitments.under_way.clear()
 
             assert await node.resolve(tx.id, Decision.COMMIT, because="the shop has delivered", by="ann")
             assert stage.bank.numbers == {ALICE: 90}

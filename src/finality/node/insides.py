@@ -80,9 +80,9 @@ class Insides:
             each.name: each for each in (*settings.participants, *_reservations(settings, context))
         }
         self.decisions = Decisions(context)
-        commitments = Commitments(self.participants, self.decisions, context.environment)
-        self.recovery = Recovery(commitments)
-        self.transactions = Transactions(context, commitments, self.recovery)
+        self.commitments = Commitments(self.participants, self.decisions, context.environment)
+        self.recovery = Recovery(self.commitments)
+        self.transactions = Transactions(context, self.commitments, self.recovery)
         self._loops: list[asyncio.Task[None]] = []
 
     async def start_loops(self) -> None:
@@ -121,6 +121,7 @@ class Insides:
             for loop in self._loops:
                 loop.cancel()
             await asyncio.gather(*self._loops, return_exceptions=True)
+            await asyncio.wait_for(self.commitments.drain(), LET_GO_SECONDS)
             if not self.settings.is_observer:
                 await asyncio.wait_for(self.leases.leave(), LET_GO_SECONDS)
         except (FinalityError, TimeoutError) as error:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar, cast
 
 from finality.core.errors import (
@@ -38,6 +38,7 @@ from finality.core.two_phase import (
     Decision,
     EndWork,
     Enlist,
+    Finish,
     GiveUp,
     Heard,
     TwoPhaseSignal,
@@ -50,7 +51,7 @@ from finality.ports.environment import PREPARE_AFTER, PREPARE_BEFORE, Environmen
 from finality.ports.participant import Branch, BranchId, Participant
 from finality.ports.store import Scope
 from finality.runtime.decisions import DecideTurn, Decisions, Known
-from finality.runtime.finishing import Finisher
+from finality.runtime.finishing import Finisher, heard_by
 
 log = logging.getLogger("finality.two_phase")
 
@@ -63,7 +64,7 @@ class Commitments:
     """What the transactions of one node share.
 
     Attributes:
-        under_way: The transactions that this process drives: no sweep touches their branches.
+        under_way: The transactions whose blocks have not ended.
     """
 
     def __init__(
@@ -77,6 +78,21 @@ class Commitments:
         self.environment = environment
         self.finisher = Finisher(participants, decisions, environment)
         self.under_way: set[TransactionId] = set()
+        self._recording: dict[TransactionId, asyncio.Task[None]] = {}
+
+    def drives(self, id: TransactionId) -> bool:
+        """Say whether this process is about to finish a transaction, so that no sweep needs to."""
+        return id in self.under_way or id in self._recording
+
+    def record_later(self, known: Known, heard: Sequence[Finish]) -> None:
+        """Record what branches have answered; the block need not wait, since a sweep could ask again."""
+        task = asyncio.ensure_future(self.finisher.record(known, heard))
+        self._recording[known.id] = task
+        task.add_done_callback(lambda _: self._recording.pop(known.id))
+
+    async def drain(self) -> None:
+        """Wait until everything is recorded."""
+        await asyncio.gather(*self._recording.values())
 
 
 class Commitment:
@@ -262,7 +278,9 @@ class Commitment:
         if known.state.decision is Decision.ABORT:
             await self._give_up(Conflict(f"another node has given it up: {known.state.because}"))
             raise self._aborted()
-        state = await self._node.finisher.finish(known)
+        heard = await self._node.finisher.tell(known)
+        self._node.record_later(known, heard)
+        state = heard_by(known.state, heard)
         if state.diverged:
             raise self._heuristic(state.diverged)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from finality.core.errors import FinalityError, Unavailable, VersionConflict
 from finality.core.protocol import fold
@@ -44,20 +44,28 @@ class Finisher:
 
         A branch whose participant is out of reach is left for the next sweep.
         """
+        heard = await self.tell(known)
+        await self.record(known, heard)
+        return heard_by(known.state, heard)
+
+    async def tell(self, known: Known) -> list[Finish]:
+        """Tell every branch that has not heard; return the answers that came."""
         commands = [command for command in outstanding(known.state) if isinstance(command, FinishBranch)]
         answers = await asyncio.gather(*(self._tell(known, command) for command in commands))
-        heard = [answer for answer in answers if answer is not None]
+        return [answer for answer in answers if answer is not None]
+
+    async def record(self, known: Known, heard: Sequence[Finish]) -> None:
+        """Record what branches have answered. What cannot be recorded now, a sweep asks again."""
         if not heard:
-            return known.state
+            return
         for _ in range(RECORD_ATTEMPTS_MAX):
             try:
-                return await self._decisions.hear(known, heard)
+                await self._decisions.hear(known, heard)
             except VersionConflict:
                 continue
             except FinalityError as error:
                 log.warning("what became of transaction %s could not be recorded: %s", known.id, error)
-                break
-        return fold_signals(known.state, heard)
+            return
 
     async def _tell(self, known: Known, command: FinishBranch) -> Finish | None:
         name = command.branch.partition(".")[0]
@@ -81,7 +89,7 @@ class Finisher:
         return Finish(command.branch, did)
 
 
-def fold_signals(state: TwoPhaseState, signals: list[Finish]) -> TwoPhaseState:
+def heard_by(state: TwoPhaseState, signals: Sequence[Finish]) -> TwoPhaseState:
     """Return what *signals* make of *state*, recorded or not."""
     for signal in signals:
         state = fold(evolve, state, decide(state, signal))

@@ -105,9 +105,7 @@ class Recovery:
         identity = await commitments.decisions.identity()
         now = commitments.environment.now()
         lists = await asyncio.gather(*map(self._ask, commitments.participants.values()))
-        found = [
-            each for some in lists for each in some if each.branch.transaction not in commitments.under_way
-        ]
+        found = [each for some in lists for each in some if not commitments.drives(each.branch.transaction)]
         self._seen = {each.branch: self._since(each, now) for each in found}
         return [Doubt(each, self._seen[each.branch], each.branch.home != identity) for each in found]
 
@@ -129,7 +127,7 @@ class Recovery:
 
     async def _finish_decided(self) -> None:
         commitments = self._commitments
-        known = [each for each in await commitments.decisions.open() if each.id not in commitments.under_way]
+        known = [each for each in await commitments.decisions.open() if not commitments.drives(each.id)]
         await self._each([each for each in known if each.state.unfinished], self._finish)
 
     async def _finish(self, known: Known) -> None:

@@ -63,6 +63,24 @@ def history(finished: int, seconds: float, is_json: bool) -> None:
         _print(asyncio.run(run(Path(directory), finished, seconds, _say(is_json))), is_json)
 
 
+@bench.command("two-phase")
+@click.option("--seconds", default=10.0, show_default=True, help="For each figure.")
+@click.option("--rounds", default=3, show_default=True, help="Product and by hand in turn, so often.")
+@click.option("--concurrency", "concurrencies", type=int, multiple=True, help="In flight; repeatable.")
+@click.option("--json", "is_json", is_flag=True, help="Print one object.")
+def two_phase(seconds: float, rounds: int, concurrencies: tuple[int, ...], is_json: bool) -> None:
+    """Two-branch PostgreSQL transactions, against PREPARE and COMMIT written by hand.
+
+    It starts a server of its own: pip install finality[postgres,testing].
+    """
+    from finality.cli.bench.two_phase import run
+
+    with tempfile.TemporaryDirectory(prefix="finality-bench-") as directory:
+        each = seconds / max(rounds, 1)
+        work = run(Path(directory), each, rounds, concurrencies or (1, 32), _say(is_json))
+        _print(asyncio.run(work), is_json)
+
+
 def _say(is_json: bool) -> Any:
     def say(line: str) -> None:
         click.echo(line, err=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 COLUMNS = ("in flight", "what", "a second", "spread", "p50 ms", "p99 ms", "CPU µs", "of bound")
@@ -16,6 +16,8 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     yield ""
     if result["bench"] == "saga":
         yield from _saga(result)
+    elif result["bench"] == "two-phase":
+        yield from _two_phase(result)
     else:
         for name, value in result["results"].items():
             yield f"{name.replace('_', ' '):40} {value}"
@@ -24,7 +26,7 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
 
 
 def _saga(result: dict[str, Any]) -> Iterator[str]:
-    rows = [COLUMNS]
+    rows: list[tuple[str, ...]] = [COLUMNS]
     for each in result["results"]:
         for name in ("success", "success bound", "compensation", "compensation bound"):
             run = each[name]
@@ -37,6 +39,26 @@ def _saga(result: dict[str, Any]) -> Iterator[str]:
                     f"{run['p50_ms']:.1f}", f"{run['p99_ms']:.1f}", f"{run['cpu_us']:.0f}", ratio,
                 )
             )  # fmt: skip
-    widths = [max(len(row[place]) for row in rows) for place in range(len(COLUMNS))]
+    yield from _aligned(rows)
+
+
+def _two_phase(result: dict[str, Any]) -> Iterator[str]:
+    rows = [("in flight", "what", "a second", "spread", "p50 ms", "p99 ms", "CPU µs", "rate", "latency")]
+    for each in result["results"]:
+        for name in ("finality", "by hand"):
+            run = each[name]
+            rows.append(
+                (
+                    str(each["concurrency"]), name,
+                    f"{run['per_second']:.0f}", "{}–{}".format(*run["spread"]),
+                    f"{run['p50_ms']:.1f}", f"{run['p99_ms']:.1f}", f"{run['cpu_us']:.0f}",
+                    str(run.get("ratio_of_rate", "")), str(run.get("ratio_of_median_latency", "")),
+                )
+            )  # fmt: skip
+    yield from _aligned(rows)
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     for row in rows:
         yield "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
