@@ -158,13 +158,13 @@ def check_left_behind(path: Path, acknowledged: list[str]) -> None:
     world = World("sqlite-inline", path.parent)
 
     async def look(home: AnyHome) -> None:
-        if not home.query("SELECT 1 FROM sqlite_schema WHERE name = 'account'"):
+        if not await home.query("SELECT 1 FROM sqlite_schema WHERE name = 'account'"):
             assert acknowledged == []
             return
-        rows = {name for (name,) in home.query("SELECT name FROM account")}
-        events = [(recorded.stream, recorded.version) for recorded in await home.page()]
-        witnesses = {id for (id,) in home.query("SELECT transaction_id FROM finality_witness")}
-        published = [key for _, key, _, _ in world.outbox(home)]
+        rows = {name for (name,) in await home.query("SELECT name FROM account")}
+        events = [(recorded.stream, recorded.version) for recorded in (await home.page()).events]
+        witnesses = {id for (id,) in await home.query("SELECT transaction_id FROM finality_witness")}
+        published = [key for _, key, _, _ in await world.outbox(home)]
 
         assert rows >= set(acknowledged) - {"prepared", "closed"}
         assert sorted(events) == sorted((name, version) for name in rows for version in (1, 2))

@@ -70,8 +70,8 @@ def test_an_old_schema_is_brought_forward_script_by_script(
         await do(home, append_to("a", 1))
 
     async def look(home: AnyHome) -> None:
-        assert home.query("SELECT a, b FROM news").one() == (1, 2)
-        assert len(await home.page()) == 1
+        assert (await home.query("SELECT a, b FROM news")).one() == (1, 2)
+        assert len((await home.page()).events) == 1
 
     world.run(write)
     newer = migrations(is_home=True)
@@ -109,7 +109,7 @@ def test_a_plain_store_becomes_a_home(tmp_path: Path) -> None:
         home = SqliteHome(tmp_path / "shop.db", environment, codec())
         await do(home, append_to("a", 1))
 
-        assert home.query("SELECT * FROM item") == []
+        assert await home.query("SELECT * FROM item") == []
         await home.close()
 
     asyncio.run(main())

@@ -45,6 +45,12 @@ SELECT e.position, s.name, e.version, e.type, e.data, e.at, e.node
 FROM finality_event e JOIN finality_stream s ON s.stream = e.stream
 WHERE e.position > ? ORDER BY e.position LIMIT ?;
 
+-- name: newest
+-- The last events of all streams up to a position, newest first.
+SELECT e.position, s.name, e.version, e.type, e.data, e.at, e.node
+FROM finality_event e JOIN finality_stream s ON s.stream = e.stream
+WHERE e.position <= ? ORDER BY e.position DESC LIMIT ?;
+
 -- name: streams
 -- The streams whose names begin with a prefix; the highest character there is ends the range.
 SELECT name FROM finality_stream WHERE name >= ? AND name < ? || char(1114111) ORDER BY name LIMIT ?;
