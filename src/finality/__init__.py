@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from finality.adapters.mariadb.participant import mariadb
     from finality.adapters.msgspec.seal import new_secret_key
     from finality.adapters.postgres.participant import postgres
     from finality.core.backoff import FOREVER, Retry
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "finality.adapters.mariadb.participant": "mariadb",
     "finality.adapters.msgspec.seal": "new_secret_key",
     "finality.adapters.postgres.participant": "postgres",
     "finality.core.backoff": "FOREVER Retry",
@@ -77,7 +79,7 @@ _HOMES = {
     "finality.runtime.definition": "Attempt",
 }
 _HOME_OF = {name: module for module, listed in _HOMES.items() for name in listed.split()}
-_EXTRAS = {"postgres": "postgres"}
+_EXTRAS = {"mariadb": "mariadb", "postgres": "postgres"}
 """What is needed beside the package itself, where a name needs more."""
 
 __all__ = [
@@ -124,6 +126,7 @@ __all__ = [
     "VersionConflict",
     "by_value",
     "child",
+    "mariadb",
     "new_secret_key",
     "open",
     "open_async",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.conformance.participants.mariadb_world import MariaDbWorld
 from tests.conformance.participants.postgres_world import PostgresWorld
 from tests.conformance.participants.worlds import World
 
@@ -14,7 +15,11 @@ def _postgres(request: pytest.FixtureRequest) -> World:
     return PostgresWorld(request.getfixturevalue("finality_postgres"))
 
 
-MAKERS = {"postgres": _postgres}
+def _mariadb(request: pytest.FixtureRequest) -> World:
+    return MariaDbWorld(request.getfixturevalue("finality_mariadb"))
+
+
+MAKERS = {"postgres": _postgres, "mariadb": _mariadb}
 
 
 @pytest.fixture(params=MAKERS)
