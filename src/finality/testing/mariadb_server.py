@@ -5,7 +5,7 @@ with finality.testing.mariadb() as server:
     rows = server.sql("SELECT version()")
 ```
 
-It runs the system's own ``mariadbd`` (Debian: ``apt-get install mariadb-server``) on a loopback port of
+It runs the system's own ``mariadbd`` (Debian: ``apt-get install mariadb-server-core mariadb-client-core``) on a loopback port of
 its own. As root it drops its privileges.
 """
 
@@ -38,7 +38,7 @@ from finality.testing.server_process import (
 
 FOLDERS = "/usr/sbin:/usr/local/sbin:/usr/libexec"  # Where servers are, beside the PATH.
 USER = "root"
-INSTALL = "apt-get install --no-install-recommends mariadb-server"
+INSTALL = "apt-get install --no-install-recommends mariadb-server-core mariadb-client-core"
 
 SETTINGS: Mapping[str, str] = {
     "bind-address": "127.0.0.1",
