@@ -69,16 +69,23 @@ def finality_postgres() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def finality_mariadb() -> Iterator[MariaDbServer]:
     """Give a server that all tests of this process share: take a ``database()`` of your own in it."""
+    from finality.testing.mariadb_server import mariadb
+
+    skip_without_mariadb()
+    with mariadb() as server:
+        yield server
+
+
+def skip_without_mariadb() -> None:
+    """Skip the test where no MariaDB is installed; fail it where the variable CI is ``true``."""
     import os
 
-    from finality.testing.mariadb_server import INSTALL, has_mariadb, mariadb
+    from finality.testing.mariadb_server import INSTALL, has_mariadb
 
     if not has_mariadb():
         told = f"no MariaDB server is installed here: {INSTALL}"
         # Where nobody reads what was skipped, nothing may be.
         pytest.fail(told) if os.environ.get("CI") == "true" else pytest.skip(told)
-    with mariadb() as server:
-        yield server
 
 
 @pytest.fixture
