@@ -5,8 +5,7 @@ with finality.testing.mariadb() as server:
     rows = server.sql("SELECT version()")
 ```
 
-It runs the system's own ``mariadbd`` (Debian: ``apt-get install mariadb-server-core mariadb-client-core``) on a loopback port of
-its own. As root it drops its privileges.
+It runs the system's own ``mariadbd`` on a loopback port of its own. As root it drops its privileges.
 """
 
 from __future__ import annotations

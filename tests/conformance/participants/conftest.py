@@ -6,24 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conformance.participants.mariadb_world import MariaDbWorld
-from tests.conformance.participants.postgres_world import PostgresWorld
+from tests.conformance.participants.kinds import KINDS
 from tests.conformance.participants.worlds import World
 
 
-def _postgres(request: pytest.FixtureRequest) -> World:
-    return PostgresWorld(request.getfixturevalue("finality_postgres"))
-
-
-def _mariadb(request: pytest.FixtureRequest) -> World:
-    return MariaDbWorld(request.getfixturevalue("finality_mariadb"))
-
-
-MAKERS = {"postgres": _postgres, "mariadb": _mariadb}
-
-
-@pytest.fixture(params=MAKERS)
+@pytest.fixture(params=KINDS)
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    world = MAKERS[request.param](request)
+    world = KINDS[request.param].make(request)
     yield world
     world.close()

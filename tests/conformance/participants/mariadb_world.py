@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 import finality
 from finality.adapters.mariadb.xid import xid_of
 from finality.core.two_phase import Decision
 from finality.ports.participant import BranchId
 from finality.testing import MariaDbServer
-from tests.conformance.participants.worlds import AnyBranch
+from tests.conformance.participants.worlds import AnyBranch, World
 
 SCHEMA = (
     "CREATE TABLE item (n integer PRIMARY KEY) ENGINE = InnoDB",
@@ -50,6 +52,10 @@ class MariaDbWorld:
         self.url = server.database()
         self.database = self.url.rpartition("/")[2]
         self._sql(*SCHEMA)
+
+    @classmethod
+    def make(cls, request: pytest.FixtureRequest) -> World:
+        return cls(request.getfixturevalue("finality_mariadb"))
 
     def _sql(self, *statements: str) -> list[list[str]]:
         return self.server.sql(*statements, database=self.database)

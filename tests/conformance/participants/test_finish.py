@@ -10,6 +10,7 @@ import pytest
 
 from finality.core.errors import FinalityError, Unavailable
 from finality.core.two_phase import Decision
+from tests.conformance.participants.kinds import only
 from tests.conformance.participants.worlds import (
     AnyParticipant,
     World,
@@ -81,12 +82,10 @@ def test_many_may_finish_it_at_once(world: World, decision: Decision) -> None:
     run(story())
 
 
+@only("can_die")
 @pytest.mark.slow
 @DECISIONS
 def test_it_survives_the_death_of_the_server(world: World, decision: Decision) -> None:
-    if not world.can_die:
-        pytest.skip("it has no server")
-
     async def story() -> None:
         async with opened(world) as bank:
             await prepared(world, bank, id_of("t1"), 1)
@@ -99,10 +98,8 @@ def test_it_survives_the_death_of_the_server(world: World, decision: Decision) -
     run(story())
 
 
+@only("can_die")
 def test_a_dead_server_is_out_of_reach_and_nothing_else(world: World) -> None:
-    if not world.can_die:
-        pytest.skip("it has no server")
-
     async def story() -> None:
         async with opened(world) as bank:
             branch = await worked(world, bank, id_of("t1"), 1)
@@ -182,12 +179,10 @@ def test_what_was_finished_by_hand_is_told(world: World, decision: Decision, by_
     run(story())
 
 
+@only("can_die")
 @pytest.mark.slow
 @pytest.mark.parametrize("is_killed", [False, True], ids=["session-cut", "server-killed"])
 def test_a_crash_between_witness_and_prepare_leaves_nothing(world: World, is_killed: bool) -> None:
-    if not world.can_die:
-        pytest.skip("it has no server")
-
     async def story() -> None:
         async with opened(world) as bank:
             branch = await worked(world, bank, id_of("t1"), 1)

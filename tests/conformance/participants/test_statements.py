@@ -9,13 +9,10 @@ import pytest
 from finality.core.errors import Refused
 from finality.core.two_phase import Decision, Vote
 from finality.ports.store import StatementRefused
+from tests.conformance.participants.kinds import only
 from tests.conformance.participants.worlds import AnyBranch, World, id_of, opened, run, worked
 
-
-@pytest.fixture(autouse=True)
-def _takes_statements(world: World) -> None:
-    if not world.takes_statements:
-        pytest.skip("its branches take no statements")
+pytestmark = only("takes_statements")
 
 
 def test_what_breaks_the_branch_is_refused_with_the_reason_and_harms_nothing(world: World) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from finality.core.errors import Conflict, LimitExceeded, Refused, TransactionAborted, Unavailable
 from finality.core.two_phase import Decision, Vote
+from tests.conformance.participants.kinds import only
 from tests.conformance.participants.worlds import AnyBranch, World, id_of, opened, run, worked
 
 
@@ -85,10 +86,8 @@ def test_a_swallowed_failure_stops_a_one_phase_commit_too(world: World) -> None:
     run(story())
 
 
+@only("can_defer")
 def test_a_deferred_constraint_is_a_no_at_the_vote(world: World) -> None:
-    if not world.can_defer:
-        pytest.skip("it has no deferred constraints")
-
     async def story() -> None:
         async with opened(world) as bank:
             for end in ("prepare", "commit"):

@@ -1,6 +1,6 @@
 """What the suite needs of each participant's surroundings: its database, a DBA, and an axe.
 
-A new adapter joins by a class that fulfils ``World`` and a line in ``conftest.MAKERS``.
+A new adapter joins by a class that fulfils ``World`` and a line in ``kinds``.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
+
+import pytest
 
 from finality.adapters.system.environment import SystemEnvironment
 from finality.core.ids import TransactionId
@@ -42,6 +44,10 @@ class World(Protocol):
     can_die: bool
     insert_code: str
     refused: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def make(cls, request: pytest.FixtureRequest) -> World:
+        """Return an empty one; servers are fixtures, which a session starts once."""
 
     def participant(self, name: str = "bank") -> AnyParticipant:
         """Return one more participant on the database, as another process would make it."""
