@@ -1,1 +1,0 @@
-"""MariaDB, through asyncmy; MySQL where it behaves alike."""
