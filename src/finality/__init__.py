@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from finality.adapters.mariadb.participant import mariadb
     from finality.adapters.msgspec.seal import new_secret_key
     from finality.adapters.postgres.participant import postgres
-    from finality.adapters.sqlite.participant import sqlite
     from finality.core.backoff import FOREVER, Retry
     from finality.core.errors import (
         Compensated,
@@ -53,9 +53,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "finality.adapters.mariadb.participant": "mariadb",
     "finality.adapters.msgspec.seal": "new_secret_key",
     "finality.adapters.postgres.participant": "postgres",
-    "finality.adapters.sqlite.participant": "sqlite",
     "finality.core.backoff": "FOREVER Retry",
     "finality.core.errors": (
         "Compensated CompensationFailed Conflict DeadlinePassed DefinitionError Fenced "
@@ -79,7 +79,7 @@ _HOMES = {
     "finality.runtime.definition": "Attempt",
 }
 _HOME_OF = {name: module for module, listed in _HOMES.items() for name in listed.split()}
-_EXTRAS = {"postgres": "postgres"}
+_EXTRAS = {"mariadb": "mariadb", "postgres": "postgres"}
 """What is needed beside the package itself, where a name needs more."""
 
 __all__ = [
@@ -126,13 +126,13 @@ __all__ = [
     "VersionConflict",
     "by_value",
     "child",
+    "mariadb",
     "new_secret_key",
     "open",
     "open_async",
     "pivot",
     "postgres",
     "signal",
-    "sqlite",
     "step",
     "timer",
 ]

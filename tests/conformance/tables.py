@@ -22,8 +22,8 @@ async def table(home: AnyHome) -> None:
     )
 
 
-def items(home: AnyHome) -> list[int]:
-    return [n for (n,) in home.query("SELECT n FROM item ORDER BY n")]
+async def items(home: AnyHome) -> list[int]:
+    return [n for (n,) in await home.query("SELECT n FROM item ORDER BY n")]
 
 
 def insert(n: int) -> Any:

@@ -48,15 +48,15 @@ def test_a_new_transaction_has_a_head_and_its_events(world: World) -> None:
         waiting = Summary("waiting", wake_at=1_500.0)
         key = await do(home, lambda tx: tx.create(birth, [Noted(1), Noted(2)], waiting))
 
-        head = home.find(TransactionId("t1"))
+        head = await home.find(TransactionId("t1"))
         assert head is not None
         assert (head.key, head.id, head.kind, head.definition) == (key, "t1", "Trip", "1")
         assert (head.version, head.status, head.has_ended, head.wake_at) == (2, "waiting", False, 1_500.0)
         assert (head.driver, head.started_at, head.updated_at) == (N1, 1_100.0, 1_100.0)
         assert (head.parent, head.note) == (None, None)
-        assert home.head(key) == head == world.home().head(key)
-        assert [r.event for r in home.load(key)] == [Noted(1), Noted(2)]
-        assert await home.read(transaction_stream(TransactionId("t1"))) == home.load(key)
+        assert await home.head(key) == head == await world.home().head(key)
+        assert [r.event for r in await home.load(key)] == [Noted(1), Noted(2)]
+        assert await home.read(transaction_stream(TransactionId("t1"))) == await home.load(key)
 
     world.run(main)
 
@@ -74,17 +74,17 @@ def test_an_id_is_given_once(world: World) -> None:
 
         assert isinstance(first, int)
         assert (second, third) == (None, None)
-        assert len(home.load(first)) == 1
+        assert len(await home.load(first)) == 1
 
     world.run(main)
 
 
 def test_what_nobody_began_is_not_found(world: World) -> None:
     async def main(home: AnyHome) -> None:
-        assert home.find(TransactionId("t1")) is None
-        assert home.load(7) == []
+        assert await home.find(TransactionId("t1")) is None
+        assert await home.load(7) == []
         with pytest.raises(NotFound):
-            home.head(7)
+            await home.head(7)
         with pytest.raises(NotFound):
             await do(home, lambda tx: tx.head(7))
         with pytest.raises(VersionConflict):
@@ -101,7 +101,7 @@ def test_a_transaction_needs_its_definition_and_a_driver_that_has_joined(world: 
         with pytest.raises(AssertionError, match="node n1 has not joined"):
             await begin(home, "t1", driver="n1")
 
-        assert home.heads() == []
+        assert await home.heads() == []
 
     world.run(main)
 
@@ -122,9 +122,9 @@ def test_names_learned_in_a_turn_that_failed_are_forgotten(world: World) -> None
         await prepare(home, "n2")
         key = await begin(home, "t1", driver="n2")
 
-        assert home.head(key).driver == "n2"
-        assert home.head(key).kind == "Trip"
-        assert [r.by for r in home.load(key)] == ["n2"]
+        assert (await home.head(key)).driver == "n2"
+        assert (await home.head(key)).kind == "Trip"
+        assert [r.by for r in await home.load(key)] == ["n2"]
 
     world.run(main)
 
@@ -136,10 +136,10 @@ def test_an_append_moves_the_head_along(world: World) -> None:
         world.environment.time = 1_200.0
         await do(home, append(key, 1, Summary("waiting", wake_at=1_300.0), 2, 3))
 
-        head = home.head(key)
+        head = await home.head(key)
         assert (head.version, head.status, head.wake_at) == (3, "waiting", 1_300.0)
         assert (head.started_at, head.updated_at, head.driver) == (1_000.0, 1_200.0, N1)
-        assert [r.event.value for r in home.load(key, after=Version(1))] == [2, 3]
+        assert [r.event.value for r in await home.load(key, after=Version(1))] == [2, 3]
 
     world.run(main)
 
@@ -152,7 +152,7 @@ def test_an_append_at_another_version_changes_nothing(world: World) -> None:
 
         assert [type(outcome) for outcome in outcomes[:2]] == [VersionConflict] * 2
         assert outcomes[2] is None
-        assert (home.head(key).version, home.head(key).has_ended) == (2, False)
+        assert ((await home.head(key)).version, (await home.head(key)).has_ended) == (2, False)
 
     world.run(main)
 
@@ -170,7 +170,7 @@ def test_an_event_that_is_too_large_leaves_the_head_alone(world: World) -> None:
 
         await do(home, work)
 
-        assert [r.event.value for r in home.load(key)] == [1, 2]
+        assert [r.event.value for r in await home.load(key)] == [1, 2]
 
     world.run(main)
 
@@ -204,13 +204,13 @@ def test_nobody_sees_a_transaction_that_is_not_committed(world: World) -> None:
         await scope.call(lambda tx: tx.define("Trip", "2", "{}"))
 
         for store in (home, world.home()):
-            assert [head.id for head in store.heads()] == ["t1"]
-            assert (store.head(key).version, store.find(TransactionId("t2"))) == (1, None)
-            assert (len(store.load(key)), store.definition("Trip", "2")) == (1, None)
+            assert [head.id for head in await store.heads()] == ["t1"]
+            assert ((await store.head(key)).version, await store.find(TransactionId("t2"))) == (1, None)
+            assert (len(await store.load(key)), await store.definition("Trip", "2")) == (1, None)
 
         await scope.commit()
 
-        assert [(head.id, head.has_ended) for head in home.heads()] == [("t2", False), ("t1", True)]
+        assert [(head.id, head.has_ended) for head in await home.heads()] == [("t2", False), ("t1", True)]
 
     world.run(main)
 
@@ -223,18 +223,22 @@ def test_heads_come_newest_first_by_page_and_by_filter(world: World) -> None:
         birth = Birth(TransactionId("o"), "Order", "1")
         order = await do(home, lambda tx: tx.create(birth, [Noted(1)], Summary("stuck", wake_at=9.0)))
 
-        def found(**filters: Any) -> list[int]:
-            return [head.key for head in home.heads(**filters)]
+        async def found(**filters: Any) -> list[int]:
+            return [head.key for head in await home.heads(**filters)]
 
-        assert found() == [order, *reversed(keys)]
-        assert found(limit=2) == [order, keys[4]]
-        assert found(before=keys[4], limit=2) == [keys[3], keys[2]]
-        assert found(before=keys[0]) == []
-        assert found(kind="Order") == found(status="stuck") == [order]
-        assert found(is_open=True) == [order, keys[4], keys[2], keys[0]]
-        assert found(is_open=False, kind="Trip") == [keys[3], keys[1]]
-        assert found(status="running", before=keys[4]) == [keys[2], keys[0]]
-        assert home.counts() == {("Trip", "running"): 3, ("Trip", "completed"): 2, ("Order", "stuck"): 1}
+        assert await found() == [order, *reversed(keys)]
+        assert await found(limit=2) == [order, keys[4]]
+        assert await found(before=keys[4], limit=2) == [keys[3], keys[2]]
+        assert await found(before=keys[0]) == []
+        assert await found(kind="Order") == await found(status="stuck") == [order]
+        assert await found(is_open=True) == [order, keys[4], keys[2], keys[0]]
+        assert await found(is_open=False, kind="Trip") == [keys[3], keys[1]]
+        assert await found(status="running", before=keys[4]) == [keys[2], keys[0]]
+        assert await home.counts() == {
+            ("Trip", "running"): 3,
+            ("Trip", "completed"): 2,
+            ("Order", "stuck"): 1,
+        }
 
     world.run(main)
 
@@ -243,9 +247,9 @@ def test_streams_that_are_no_transactions_have_no_head(world: World) -> None:
     async def main(home: AnyHome) -> None:
         await home.append(transaction_stream(TransactionId("x")), [Noted(1)], expected=Version(0))
 
-        assert home.heads() == []
-        assert home.find(TransactionId("x")) is None
-        assert home.counts() == {}
+        assert await home.heads() == []
+        assert await home.find(TransactionId("x")) is None
+        assert await home.counts() == {}
 
     world.run(main)
 
@@ -257,9 +261,9 @@ def test_children_are_found_by_their_parent(world: World) -> None:
         children = [await begin(home, f"c{n}", parent=parent) for n in range(2)]
         await begin(home, "other")
 
-        assert [head.key for head in home.children(parent)] == children
-        assert [head.parent for head in home.children(parent)] == [parent, parent]
-        assert home.children(children[0]) == []
+        assert [head.key for head in await home.children(parent)] == children
+        assert [head.parent for head in await home.children(parent)] == [parent, parent]
+        assert await home.children(children[0]) == []
 
     world.run(main)
 
@@ -270,11 +274,11 @@ def test_a_note_comes_and_goes(world: World) -> None:
         key = await begin(home, "t1")
         await do(home, lambda tx: tx.note(key, "no code for it"))
 
-        assert home.head(key).note == "no code for it"
+        assert (await home.head(key)).note == "no code for it"
 
         await do(home, lambda tx: tx.note(key, None))
 
-        assert home.head(key).note is None
+        assert (await home.head(key)).note is None
 
     world.run(main)
 
@@ -286,14 +290,14 @@ def test_a_definition_is_kept_and_may_be_told_again(world: World) -> None:
         await do(home, lambda tx: tx.define("Trip", "1", '{"steps":[]}'))
         await do(home, lambda tx: tx.define("Trip", "2", '{"steps":[1]}'))
 
-        assert home.definition("Trip", "1") == '{"steps":[]}'
-        assert home.definition("Trip", "3") is None
-        assert home.head(key).definition == "1"
+        assert await home.definition("Trip", "1") == '{"steps":[]}'
+        assert await home.definition("Trip", "3") is None
+        assert (await home.head(key)).definition == "1"
 
         await do(home, lambda tx: tx.note(key, "old"))
         await do(home, lambda tx: tx.migrate(key, "Trip", "2"))
 
-        assert (home.head(key).definition, home.head(key).note) == ("2", None)
+        assert ((await home.head(key)).definition, (await home.head(key)).note) == ("2", None)
         with pytest.raises(AssertionError, match="not kept"):
             await do(home, lambda tx: tx.migrate(key, "Trip", "9"))
 

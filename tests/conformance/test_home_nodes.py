@@ -59,22 +59,22 @@ def test_what_is_due_is_claimed_once_earliest_first(world: World) -> None:
         await begin(home, "ended", driver="n1", summary=Summary("completed", wake_at=1.0, has_ended=True))
         await begin(home, "n2's", driver="n2", summary=Summary("waiting", wake_at=5.0))
 
-        assert home.next_wake(N1) == 10.0
-        assert home.next_wake(N2) == 5.0
-        assert home.next_wake(NodeId("nobody")) is None
+        assert await home.next_wake(N1) == 10.0
+        assert await home.next_wake(N2) == 5.0
+        assert await home.next_wake(NodeId("nobody")) is None
         assert await do(home, due("n1", 9.9)) == []
         assert await do(home, due("n1", 20.0, limit=1)) == [(soon, "Trip")]
         assert await do(home, due("n1", 20.0)) == [(late, "Trip")]
         assert await do(home, due("n1", 20.0)) == []
-        assert home.head(soon).wake_at is None
-        assert home.next_wake(N1) == 30.0
+        assert (await home.head(soon)).wake_at is None
+        assert await home.next_wake(N1) == 30.0
 
         await do(home, lambda tx: tx.set_wake(soon, 25.0))
         await do(home, lambda tx: tx.wake(later))
 
-        assert home.next_wake(N1) == 0.0
+        assert await home.next_wake(N1) == 0.0
         assert await do(home, due("n1", 25.0)) == [(later, "Trip"), (soon, "Trip")]
-        assert home.next_wake(N1) is None
+        assert await home.next_wake(N1) is None
 
     world.run(main)
 
@@ -86,7 +86,7 @@ def test_a_transaction_that_has_ended_never_wakes(world: World) -> None:
         await do(home, append(key, 1, ENDED))
         await do_all(home, lambda tx: tx.wake(key), lambda tx: tx.set_wake(key, 1.0))
 
-        assert home.head(key).wake_at is None
+        assert (await home.head(key)).wake_at is None
         assert await do(home, due("n1", 99.0)) == []
 
     world.run(main)
@@ -95,14 +95,14 @@ def test_a_transaction_that_has_ended_never_wakes(world: World) -> None:
 def test_a_commit_anywhere_is_noticed(world: World) -> None:
     async def main(home: AnyHome) -> None:
         other = world.home()
-        home.changed()
+        await home.changed()
 
-        assert not home.changed()
+        assert not await home.changed()
 
         await prepare(other)
 
-        assert home.changed()
-        assert not home.changed()
+        assert await home.changed()
+        assert not await home.changed()
 
     world.run(main)
 
@@ -184,8 +184,8 @@ def test_nodes_are_listed_newest_first_with_what_they_last_said(world: World) ->
         await prepare(home, "n1", "n2")
         await do(home, lambda tx: tx.renew(node("n1", until=3_000.0, drives=frozenset({"A@1", "B@2"}))))
 
-        assert [row.id for row in home.nodes()] == ["n2", "n1"]
-        assert home.nodes()[1] == node("n1", until=3_000.0, drives=frozenset({"A@1", "B@2"}))
+        assert [row.id for row in await home.nodes()] == ["n2", "n1"]
+        assert (await home.nodes())[1] == node("n1", until=3_000.0, drives=frozenset({"A@1", "B@2"}))
 
     world.run(main)
 
@@ -199,9 +199,14 @@ def test_a_node_that_leaves_lets_go_of_what_it_drove(world: World) -> None:
         others = await begin(home, "t4", driver="n2")
         await do(home, lambda tx: tx.leave(N1))
 
-        assert [home.head(key).driver for key in (sleeping, in_hand, ended, others)] == [None, None, N1, N2]
-        assert [home.head(key).wake_at for key in (sleeping, in_hand)] == [50.0, 0.0]
-        assert {row.id: row.lease_until for row in home.nodes()} == {N1: 0.0, N2: 2_000.0}
+        assert [(await home.head(key)).driver for key in (sleeping, in_hand, ended, others)] == [
+            None,
+            None,
+            N1,
+            N2,
+        ]
+        assert [(await home.head(key)).wake_at for key in (sleeping, in_hand)] == [50.0, 0.0]
+        assert {row.id: row.lease_until for row in await home.nodes()} == {N1: 0.0, N2: 2_000.0}
 
     world.run(main)
 
@@ -216,12 +221,14 @@ def test_the_transactions_of_dead_nodes_and_of_none_are_taken_over(world: World)
 
         assert await do(home, take_over("n3")) == 3
         assert await do(home, take_over("n3")) == 0
-        assert [home.head(key).driver for key in (of_n1, of_n2, of_n3, of_none, ended)] == [N3] * 4 + [N1]
-        assert [home.head(key).version for key in (of_n1, of_n3, ended)] == [2, 1, 1]
-        assert [home.load(key)[-1].event for key in (of_n1, of_n2, of_none)] == [
+        assert [(await home.head(key)).driver for key in (of_n1, of_n2, of_n3, of_none, ended)] == [
+            N3
+        ] * 4 + [N1]
+        assert [(await home.head(key)).version for key in (of_n1, of_n3, ended)] == [2, 1, 1]
+        assert [(await home.load(key))[-1].event for key in (of_n1, of_n2, of_none)] == [
             TakenOver("n3", "n1"), TakenOver("n3", "n2"), TakenOver("n3", ""),
         ]  # fmt: skip
-        assert [r.by for r in home.load(of_n1)][-1] == "n3"
+        assert [r.by for r in await home.load(of_n1)][-1] == "n3"
 
     world.run(main)
 
@@ -238,7 +245,7 @@ def test_the_fence_holds_off_the_node_that_was_taken_from(world: World) -> None:
             await do(home, append(key, 1, ENDED))
         await do(other, append(key, 2, ENDED))
 
-        assert home.head(key).has_ended
+        assert (await home.head(key)).has_ended
 
     world.run(main)
 
@@ -250,7 +257,7 @@ def test_only_known_definitions_are_taken_over(world: World) -> None:
         old, new = await begin(home, "t1"), await begin(home, "t2", definition="2")
 
         assert await do(home, take_over("n1", drives=frozenset({"Trip@2", "Other@1"}))) == 1
-        assert [home.head(key).driver for key in (old, new)] == [None, N1]
+        assert [(await home.head(key)).driver for key in (old, new)] == [None, N1]
         assert await do(home, take_over("n1", drives=frozenset())) == 0
 
     world.run(main)
@@ -266,10 +273,10 @@ def test_what_is_taken_over_wakes_at_its_time_and_at_once_if_it_was_in_hand(worl
         await do(home, lambda tx: tx.note(noted, "nobody knows it"))
         await do(home, take_over("n2", before=5_000.0))
 
-        assert [home.head(key).wake_at for key in (in_hand, sleeping, undoing)] == [0.0, 50.0, 0.0]
-        assert home.head(noted).note is None
-        assert home.next_wake(N2) == 0.0
-        assert home.next_wake(N1) is None
+        assert [(await home.head(key)).wake_at for key in (in_hand, sleeping, undoing)] == [0.0, 50.0, 0.0]
+        assert (await home.head(noted)).note is None
+        assert await home.next_wake(N2) == 0.0
+        assert await home.next_wake(N1) is None
 
     world.run(main)
 
@@ -292,7 +299,7 @@ def test_what_was_left_alone_is_taken_only_by_a_node_that_knows_its_definition(w
         key = await begin(home, "t1", driver=N1)
         await do(home, lambda tx: tx.release(key, "step 'paid' is missing"))
 
-        left = home.head(key)
+        left = await home.head(key)
         assert (left.driver, left.note, left.wake_at) == (None, "step 'paid' is missing", 0.0)
 
         def accept(tx: Any) -> int:
@@ -301,7 +308,7 @@ def test_what_was_left_alone_is_taken_only_by_a_node_that_knows_its_definition(w
 
         assert await do(home, accept) == 0
         assert await do(home, take_over("n2")) == 1
-        assert home.head(key).note is None
+        assert (await home.head(key)).note is None
         await do(home, lambda tx: tx.leave(NodeId("n2")))
         assert await do(home, accept) == 1
 
@@ -314,7 +321,7 @@ def test_a_node_lets_go_of_all_but_what_it_keeps(world: World) -> None:
         keys = [await begin(home, f"t{number}", driver=N1) for number in range(3)]
         await do(home, lambda tx: tx.let_go(N1, keep={keys[1]}))
 
-        assert [home.head(key).driver for key in keys] == [None, N1, None]
+        assert [(await home.head(key)).driver for key in keys] == [None, N1, None]
         assert await do(home, take_over("n2")) == 2
 
     world.run(main)
@@ -326,21 +333,26 @@ def test_a_node_does_not_take_over_from_itself(world: World) -> None:
         key = await begin(home, "t1", driver="n1")
 
         assert await do(home, take_over("n1", before=9_000.0)) == 0
-        assert home.head(key).version == 1
+        assert (await home.head(key)).version == 1
 
     world.run(main)
 
 
 def test_streams_are_listed_by_prefix_and_the_journal_says_where_it_ends(world: World) -> None:
     async def main(home: AnyHome) -> None:
-        assert home.end() == 0
+        assert (await home.newest()).events == []
 
         for name in ("breaker/b", "breaker/a", "breakers", "transaction/t"):
             await home.append(StreamName(name), [Noted(1)], expected=Version(0))
 
-        assert home.streams("breaker/") == ["breaker/a", "breaker/b"]
-        assert home.streams("breaker", limit=2) == ["breaker/a", "breaker/b"]
-        assert home.streams("x") == []
-        assert home.end() == (await home.page())[-1].position
+        assert await home.streams("breaker/") == ["breaker/a", "breaker/b"]
+        assert await home.streams("breaker", limit=2) == ["breaker/a", "breaker/b"]
+        assert await home.streams("x") == []
+        every = (await home.page()).events
+        newest = await home.newest(limit=2)
+        assert newest.events == every[2:]
+        assert (await home.newest(before=newest.events[0].position, limit=2)).events == every[:2]
+        assert (await home.newest(before=every[0].position)).events == []
+        assert (await home.page(after=newest.cursor)).events == []
 
     world.run(main)

@@ -247,8 +247,8 @@ class Interleavings(RuleBasedStateMachine):
             }
 
         assert self.wait(read()) == self.model.streams
-        assert {n for (n,) in self.home.query("SELECT n FROM item")} == self.model.items
-        assert [topic for topic, *_ in self.world.outbox(self.home)] == self.model.topics
+        assert {n for (n,) in self.wait(self.home.query("SELECT n FROM item"))} == self.model.items
+        assert [topic for topic, *_ in self.wait(self.world.outbox(self.home))] == self.model.topics
 
     def teardown(self) -> None:
         try:
@@ -261,7 +261,7 @@ class Interleavings(RuleBasedStateMachine):
     async def reopened(self) -> AnyHome:
         """See that a crash has left what was committed."""
         other = self.world.home()
-        events = await other.page()
+        events = (await other.page()).events
         if len(events) != sum(len(values) for values in self.model.streams.values()):
             other.abandon()
             raise AssertionError(f"after a crash there is {events}, not {self.model}")

@@ -9,7 +9,7 @@ import pytest
 from finality.core.errors import LimitExceeded, VersionConflict
 from finality.core.ids import NodeId, Position, StreamName, Version
 from finality.ports.environment import COMMIT_AFTER
-from finality.ports.journal import EVENT_BYTES_MAX
+from finality.ports.journal import EVENT_BYTES_MAX, Page
 from tests.conformance.worlds import AnyHome, Noted, World, append_to, do_all, prepare
 
 A, B = StreamName("a"), StreamName("b")
@@ -97,7 +97,7 @@ def test_a_stream_that_is_not_there_conflicts_with_any_version_but_0(world: Worl
             await home.append(A, [Noted(1)], expected=Version(1))
 
         assert conflict.value.actual == 0
-        assert await home.page() == []
+        assert (await home.page()).events == []
 
     world.run(main)
 
@@ -166,7 +166,7 @@ def test_an_append_of_nothing_is_a_programmers_error(world: World) -> None:
         with pytest.raises(AssertionError, match="at least one event"):
             await home.append(A, [], expected=Version(0))
 
-        assert await home.page() == []
+        assert (await home.page()).events == []
 
     world.run(main)
 
@@ -177,12 +177,14 @@ def test_a_page_holds_all_streams_in_commit_order(world: World) -> None:
         await home.append(B, [Noted(2)], expected=Version(0))
         await home.append(A, [Noted(3)], expected=Version(1))
 
-        whole = await home.page()
-        rest = await home.page(after=whole[0].position, limit=1)
+        whole = (await home.page()).events
+        first = await home.page(limit=1)
+        rest = await home.page(after=first.cursor, limit=1)
+        last = await home.page(after=rest.cursor)
 
         assert [(r.stream, r.event.value) for r in whole] == [("a", 1), ("b", 2), ("a", 3)]
-        assert [r.event.value for r in rest] == [2]
-        assert await home.page(after=whole[-1].position) == []
+        assert [page.events for page in (first, rest, last)] == [whole[:1], whole[1:2], whole[2:]]
+        assert await home.page(after=last.cursor) == Page([], last.cursor)
 
     world.run(main)
 
@@ -196,10 +198,10 @@ def test_a_failed_append_leaves_no_event_that_a_reader_could_see(world: World) -
         outcomes = await do_all(home, append_to("b", 1), write_and_fail, append_to("c", 1))
 
         assert isinstance(outcomes[1], ValueError)
-        assert [r.stream for r in await home.page()] == ["b", "c"]
-        positions = [r.position for r in await home.page()]
+        assert [r.stream for r in (await home.page()).events] == ["b", "c"]
+        positions = [r.position for r in (await home.page()).events]
         await home.append(A, [Noted(1)], expected=Version(0))
-        assert (await home.page())[-1].position > positions[-1]
+        assert (await home.page()).events[-1].position > positions[-1]
 
     world.run(main)
 
@@ -258,7 +260,7 @@ def test_a_follower_of_two_writers_misses_nothing_doubles_nothing_and_keeps_the_
         assert [position for *_, position in heard] == sorted({position for *_, position in heard})
         for stream in streams:
             assert [version for name, version, _ in heard if name == stream] == list(range(1, 37))
-        assert [(r.stream, r.version, r.position) for r in await home.page()] == heard
+        assert [(r.stream, r.version, r.position) for r in (await home.page()).events] == heard
 
     world.run(main)
 
@@ -271,6 +273,6 @@ def test_appends_that_wait_together_share_a_commit(world: World) -> None:
         )
 
         assert world.environment.reached[COMMIT_AFTER] - before < 20
-        assert len(await home.page()) == 100
+        assert len((await home.page()).events) == 100
 
     world.run(main)

@@ -32,7 +32,7 @@ def test_a_turn_writes_and_reads_its_own_writes(world: World) -> None:
             return tx.execute("SELECT n, name FROM item").one()
 
         assert await do(home, work) == (1, "a")
-        assert world.home().query("SELECT name FROM item").scalar() == "a"
+        assert (await world.home().query("SELECT name FROM item")).scalar() == "a"
 
     world.run(main)
 
@@ -52,9 +52,9 @@ def test_a_turn_that_fails_leaves_nothing_and_hurts_no_neighbour(world: World) -
 
         assert [type(outcome).__name__ for outcome in outcomes[1:2]] == ["ValueError"]
         assert isinstance(outcomes[3], CONSTRAINT)
-        assert items(home) == [1, 3, 4]
-        assert await home.page() == []
-        assert world.outbox(home) == []
+        assert await items(home) == [1, 3, 4]
+        assert (await home.page()).events == []
+        assert await world.outbox(home) == []
         assert await do(home, lambda tx: tx.witness(T1, "b", "action")) is None
 
     world.run(main)
@@ -89,8 +89,8 @@ def test_a_deferred_rule_that_is_broken_hurts_only_its_turn(world: World) -> Non
         outcomes = await asyncio.gather(*(turn.done for turn in turns), return_exceptions=True)
 
         assert isinstance(outcomes[6], CONSTRAINT)
-        assert items(home) == list(range(10))
-        assert home.query("SELECT * FROM part") == []
+        assert await items(home) == list(range(10))
+        assert await home.query("SELECT * FROM part") == []
         assert [turn.runs - turn.forgets for turn in turns] == [1] * 6 + [0] + [1] * 4
 
     world.run(main)
@@ -106,7 +106,7 @@ def test_a_statement_that_aborts_the_transaction_hurts_only_its_turn(world: Worl
         outcomes = await asyncio.gather(*(turn.done for turn in turns), return_exceptions=True)
 
         assert isinstance(outcomes[1], CONSTRAINT)
-        assert items(home) == [1, 3]
+        assert await items(home) == [1, 3]
         assert [turn.runs - turn.forgets for turn in turns] == [1, 0, 1]
 
     world.run(main)
@@ -129,8 +129,8 @@ def test_what_follows_a_statement_that_aborted_the_transaction_is_not_written_ei
         outcomes = await do_all(home, insert(3), go_on)
 
         assert isinstance(outcomes[1], TransactionAborted)
-        assert items(home) == [3]
-        assert await home.page() == []
+        assert await items(home) == [3]
+        assert (await home.page()).events == []
 
     world.run(main)
 
@@ -152,8 +152,8 @@ def test_a_turn_that_undoes_its_failure_may_write_again(world: World, statement:
         outcomes = await do_all(home, insert(5), work, insert(6))
 
         assert [outcome for outcome in outcomes if isinstance(outcome, Exception)] == []
-        assert items(home) == [0, 5, 6]
-        assert [r.stream for r in await home.page()] == ["a"]
+        assert await items(home) == [0, 5, 6]
+        assert [r.stream for r in (await home.page()).events] == ["a"]
 
     world.run(main)
 
@@ -172,8 +172,8 @@ def test_a_turn_may_undo_what_it_appended(world: World) -> None:
         outcomes = await do_all(home, append_to("c", 1), work, append_to("d", 1))
 
         assert [outcome for outcome in outcomes if isinstance(outcome, Exception)] == []
-        assert [r.stream for r in await home.page()] == ["c", "b", "d"]
-        assert items(home) == [2]
+        assert [r.stream for r in (await home.page()).events] == ["c", "b", "d"]
+        assert await items(home) == [2]
 
     world.run(main)
 
@@ -198,7 +198,7 @@ def test_whatever_a_turn_raises_on_the_writers_thread_its_caller_hears_of(
         await next_turn.done
 
         assert heard == [error]
-        assert [r.stream for r in await home.page()] == ["b"]
+        assert [r.stream for r in (await home.page()).events] == ["b"]
 
     sqlite.run(main)
 
@@ -311,7 +311,7 @@ def test_a_witness_and_an_event_for_the_outbox_go_with_their_turn(world: World) 
 
         await do_all(home, work, undone)
 
-        assert world.outbox(home) == [("orders", "o1", "OrderPlaced", b'{"id":1}')]
+        assert await world.outbox(home) == [("orders", "o1", "OrderPlaced", b'{"id":1}')]
         assert await do(home, lambda tx: tx.witness(T1, "room", "action")) is None
 
     world.run(main)

@@ -31,10 +31,10 @@ def test_closing_settles_what_was_submitted_and_refuses_the_rest(world: World) -
         with pytest.raises(Unavailable, match="closed"):
             await home.scope("late").call(insert(9))
         with pytest.raises(Unavailable, match="closed"):
-            home.query("SELECT 1")
+            await home.query("SELECT 1")
         await home.close()
 
-        assert items(world.home()) == [0, 1, 2, 3, 4]
+        assert await items(world.home()) == [0, 1, 2, 3, 4]
 
     world.run(main)
 
@@ -50,7 +50,7 @@ def test_closing_waits_for_the_open_scope(world: World) -> None:
         await scope.commit()
         await closing
 
-        assert items(world.home()) == [1, 2]
+        assert await items(world.home()) == [1, 2]
 
     world.run(main)
 
@@ -65,7 +65,7 @@ def test_closing_with_a_scope_that_nobody_ends_aborts_it_in_the_end(
         await home.scope("a scope").call(insert(1))
         await home.close()
 
-        assert items(world.home()) == []
+        assert await items(world.home()) == []
 
     world.run(main)
 
@@ -85,8 +85,8 @@ def test_a_store_that_is_abandoned_leaves_exactly_what_was_committed(world: Worl
         home.abandon()
         other = world.home()
 
-        assert items(other) == [1]
-        assert await other.page() == []
+        assert await items(other) == [1]
+        assert (await other.page()).events == []
         assert await do(other, insert(2)) == []
         assert not never.done.done()
 
@@ -121,6 +121,6 @@ def test_a_crash_planted_around_the_commit_leaves_what_was_committed(
         world.environment.crash = lambda point: None
 
         assert not dying.done.done()
-        assert items(world.home()) == left
+        assert await items(world.home()) == left
 
     world.run(main)

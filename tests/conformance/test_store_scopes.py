@@ -28,7 +28,7 @@ def test_a_scope_commits_what_it_wrote_and_runs_its_last_turn_in_the_same_commit
 
         assert rows == [(1,)]
         assert last.done.result() == 1
-        assert items(home) == [1]
+        assert await items(home) == [1]
         assert world.environment.reached[COMMIT_AFTER] - before == 1
 
     world.run(main)
@@ -41,13 +41,13 @@ def test_nobody_sees_what_a_scope_has_not_committed(world: World) -> None:
         await scope.call(insert(1))
         await scope.call(append_to("a", 1))
 
-        assert items(home) == items(world.home()) == []
-        assert await home.page() == []
+        assert await items(home) == await items(world.home()) == []
+        assert (await home.page()).events == []
 
         await scope.commit()
 
-        assert items(home) == items(world.home()) == [1]
-        assert len(await home.page()) == 1
+        assert await items(home) == await items(world.home()) == [1]
+        assert len((await home.page()).events) == 1
 
     world.run(main)
 
@@ -60,7 +60,7 @@ def test_a_scope_that_aborts_leaves_nothing(world: World) -> None:
         await scope.call(append_to("a", 1))
         await scope.abort()
 
-        assert items(home) == []
+        assert await items(home) == []
         assert await do(home, append_to("a", 1)) == 1
 
     world.run(main)
@@ -76,7 +76,7 @@ def test_a_scope_goes_on_after_a_statement_that_failed(world: World) -> None:
         await scope.call(insert(2))
         await scope.commit()
 
-        assert items(home) == [1, 2]
+        assert await items(home) == [1, 2]
 
     world.run(main)
 
@@ -97,7 +97,7 @@ def test_a_scope_whose_statement_aborted_its_transaction_is_over(world: World) -
 
         assert isinstance(last.done.exception(), TransactionAborted)
         assert last.runs == 0
-        assert items(home) == []
+        assert await items(home) == []
         await scope.abort()
 
     world.run(main)
@@ -115,7 +115,7 @@ def test_a_scope_that_breaks_a_deferred_rule_leaves_nothing(world: World) -> Non
 
         assert isinstance(last.done.exception(), CONSTRAINT)
         assert (last.runs, last.forgets) == (1, 1)
-        assert items(home) == []
+        assert await items(home) == []
         assert await do(home, insert(1)) == []
 
     world.run(main)
@@ -129,7 +129,7 @@ def test_a_scope_that_breaks_a_deferred_rule_leaves_no_event(world: World) -> No
         with pytest.raises(CONSTRAINT):
             await scope.commit(Do(execute("INSERT INTO part VALUES (99)")))
 
-        assert await home.page() == []
+        assert (await home.page()).events == []
 
     world.run(main)
 
@@ -145,7 +145,7 @@ def test_a_scope_whose_last_turn_fails_leaves_nothing(world: World) -> None:
 
         assert last.done.exception() is not None
         assert last.forgets == 1
-        assert items(home) == []
+        assert await items(home) == []
 
     world.run(main)
 
@@ -155,13 +155,13 @@ def test_a_scope_that_has_ended_takes_nothing_more(world: World) -> None:
         await table(home)
         for end in ("commit", "abort"):
             scope = home.scope("a scope")
-            await scope.call(insert(len(items(home))))
+            await scope.call(insert(len(await items(home))))
             await getattr(scope, end)()
             with pytest.raises(StatementRefused, match="has ended"):
                 await scope.call(insert(9))
             await scope.abort()
 
-        assert items(home) == [0]
+        assert await items(home) == [0]
 
     world.run(main)
 
@@ -190,7 +190,7 @@ def test_calls_of_one_scope_may_be_under_way_together(world: World) -> None:
         await asyncio.gather(*(scope.call(insert(n)) for n in range(5)))
         await scope.commit()
 
-        assert items(home) == [0, 1, 2, 3, 4]
+        assert await items(home) == [0, 1, 2, 3, 4]
 
     world.run(main)
 
@@ -209,7 +209,7 @@ def test_a_scope_whose_first_call_nobody_awaits_any_more_holds_up_nobody(world: 
             await do(home, insert(4))
             await home.scope("next").commit(Do(insert(5)))
 
-        assert items(home) == [1, 4, 5]
+        assert await items(home) == [1, 4, 5]
         assert isinstance(other.exception(), StatementRefused)
 
     world.run(main)
@@ -231,7 +231,7 @@ def test_a_scope_that_takes_too_long_is_aborted_and_reported(
         with pytest.raises(TransactionAborted):
             await scope.commit(last)
 
-        assert items(home) == [2]
+        assert await items(home) == [2]
         assert last.runs == 0
 
     world.run(main)
@@ -255,7 +255,7 @@ def test_a_scope_expires_however_busy_the_store_is(world: World, monkeypatch: py
             await asyncio.gather(keep_asking(), do(home, insert(2)))
         await do(home, insert(3))
 
-        assert 1 not in items(home)
+        assert 1 not in await items(home)
 
     world.run(main)
 
@@ -278,7 +278,7 @@ def test_scopes_and_turns_starve_neither(world: World) -> None:
 
         await asyncio.gather(*(scoped(n) for n in range(10)), turned(100), turned(200))
 
-        assert len(items(home)) == 30
+        assert len(await items(home)) == 30
         assert "turn" in order[: order.index("scope") + 3]
         assert "scope" in order[: order.index("turn") + 6]
 
@@ -303,7 +303,7 @@ def test_the_write_turn_of_another_store_is_waited_for(world: World) -> None:
         await asyncio.gather(waiting, calling)
         await late.commit()
 
-        assert items(home) == [1, 2, 3]
+        assert await items(home) == [1, 2, 3]
 
     world.run(main)
 
@@ -326,6 +326,6 @@ def test_a_write_turn_that_never_comes_is_unavailable(world: World, monkeypatch:
         assert [type(outcome) for outcome in outcomes] == [Unavailable] * 3
         assert isinstance(last.done.exception(), Unavailable)
         assert await do(home, insert(5)) == []
-        assert items(home) == [1, 5]
+        assert await items(home) == [1, 5]
 
     world.run(main)

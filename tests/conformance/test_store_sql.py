@@ -49,8 +49,8 @@ def test_a_statement_that_would_break_a_promise_is_refused(world: World, stateme
         outcomes = await do_all(home, insert(0), work, insert(2))
 
         assert isinstance(outcomes[1], StatementRefused), outcomes
-        assert items(home) == [0, 2]
-        assert await home.page() == []
+        assert await items(home) == [0, 2]
+        assert (await home.page()).events == []
 
     world.run(main)
 
@@ -92,9 +92,9 @@ def test_a_query_cannot_write_or_hold_a_snapshot(world: World, statement: str) -
         await table(home)
 
         with pytest.raises(StatementRefused):
-            home.query(statement)
+            await home.query(statement)
         await do(home, insert(7))
 
-        assert items(home) == [7]
+        assert await items(home) == [7]
 
     world.run(main)

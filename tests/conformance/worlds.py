@@ -92,11 +92,11 @@ class World:
         self._opened.append(home)
         return home
 
-    def outbox(self, home: AnyHome) -> list[tuple[Any, ...]]:
+    async def outbox(self, home: AnyHome) -> list[tuple[Any, ...]]:
         """Return (topic, key, type, payload) of everything in the outbox, oldest first."""
         if isinstance(home, MemoryHome):
             return [row[1:5] for row in home.database.outbox]
-        return home.query("SELECT aggregatetype, aggregateid, type, payload FROM finality_outbox")
+        return await home.query("SELECT aggregatetype, aggregateid, type, payload FROM finality_outbox")
 
     def run(self, main: Callable[[AnyHome], Coroutine[Any, Any, T]]) -> T:
         """Run *main* with a store, and close everything that it opened."""

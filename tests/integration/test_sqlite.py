@@ -133,12 +133,12 @@ def test_a_full_disk_refuses_what_does_not_fit_and_nothing_else(world: World) ->
         assert isinstance(outcomes[1], Unavailable)
         assert "free some disk space" in str(outcomes[1])
         assert [outcomes[0], outcomes[2]] == [1, 1]
-        assert home.query("SELECT count(*) FROM item").scalar() == 0
+        assert (await home.query("SELECT count(*) FROM item")).scalar() == 0
 
         home._connection.pragma("max_page_count", 1_000_000)
         await do(home, large)
 
-        assert home.query("SELECT count(*) FROM item").scalar() == 1
+        assert (await home.query("SELECT count(*) FROM item")).scalar() == 1
 
     world.run(main)
 
@@ -188,8 +188,8 @@ def test_a_disk_that_is_full_at_the_commit_makes_the_store_unavailable_until_the
         ballast.unlink()
 
         assert await do(home, append_to("a", 1)) == 1
-        assert home.query("SELECT count(*) FROM item").scalar() == 0
-        assert home.query("PRAGMA foreign_key_check") == []
+        assert (await home.query("SELECT count(*) FROM item")).scalar() == 0
+        assert await home.query("PRAGMA foreign_key_check") == []
 
     world.run(main)
     check_integrity(world.path)

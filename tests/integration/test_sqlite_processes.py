@@ -13,6 +13,7 @@ import pytest
 
 from finality.adapters.sqlite.store import SqliteHome
 from finality.core.errors import Unavailable
+from finality.testing.world import at_once
 from tests.conformance.worlds import (
     SQLITE,
     SQLITE_INLINE,
@@ -76,7 +77,7 @@ def test_a_follower_of_two_processes_misses_nothing_doubles_nothing_and_keeps_th
         assert [position for *_, position in heard] == sorted({position for *_, position in heard})
         versions = {name: [v for stream, v, _ in heard if stream == name] for name in ("s0", "s1", "s2")}
         assert all(found == list(range(1, len(found) + 1)) for found in versions.values())
-        assert [(r.stream, r.version, r.position) for r in await home.page()] == heard
+        assert [(r.stream, r.version, r.position) for r in (await home.page()).events] == heard
 
     world.run(main)
 
@@ -112,8 +113,8 @@ def test_a_forked_child_is_told_to_open_the_store_itself(world: World) -> None:
         heard = [
             in_a_fork(lambda: complaint(lambda: home.submit(turn))),
             in_a_fork(lambda: complaint(lambda: scope.call(append_to("b", 1)))),
-            in_a_fork(lambda: complaint(lambda: home.query("SELECT 1"))),
-            in_a_fork(lambda: complaint(home.heads)),
+            in_a_fork(lambda: complaint(lambda: at_once(home.query("SELECT 1")))),
+            in_a_fork(lambda: complaint(lambda: at_once(home.heads()))),
         ]
 
         assert ["open it again in this process" in complaint for complaint in heard] == [True] * 4, heard
@@ -145,6 +146,6 @@ def test_a_loop_that_ends_without_closing_gives_the_write_turn_back(
 
     async def look(home: AnyHome) -> None:
         assert await do(home, append_to("c", 1)) == 1
-        assert [r.stream for r in await home.page()] == ["a", "c"]
+        assert [r.stream for r in (await home.page()).events] == ["a", "c"]
 
     World(SQLITE, tmp_path).run(look)

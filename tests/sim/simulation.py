@@ -23,6 +23,7 @@ from finality.testing import Chaos, Died, Rates, World
 from finality.testing.checks import Streams, effect_problems, leases_left, problems_of, residue_of
 from finality.testing.disk import SimulatedDisk
 from finality.testing.effects import Watch, prepare, watched
+from finality.testing.world import at_once
 from tests.sim.bank import ACCOUNTS, OPENING, SAGAS, Approved, Here, any_saga
 
 FAULT_SECONDS = 6.0
@@ -122,7 +123,7 @@ class Clients:
 
     async def help(self) -> None:
         """Help what is stuck, as a person does who has made sure that all is well again."""
-        for head in self.world.home.heads(status="stuck"):
+        for head in at_once(self.world.home.heads(status="stuck")):
             await self._retry(head.id)
 
     async def _retry(self, id: str) -> None:
@@ -142,7 +143,9 @@ def simulate(seed: int, *, transactions: int = TRANSACTIONS, directory: Path | N
     with contextlib.ExitStack() as around:
         around.enter_context(watched(SAGAS, Watch()))
         disk = around.enter_context(SimulatedDisk(seed)) if directory is not None else None
-        world = around.enter_context(World(SAGAS, stores=["bank"], seed=seed, directory=directory))
+        world = around.enter_context(
+            World(SAGAS, stores=["bank"], seed=seed, directory=directory, hesitation=rates.hesitation)
+        )
         prepare(world)
         chaos = Chaos(world, rates, disk)
         Here.begin(world, chaos)
@@ -178,7 +181,7 @@ async def _drain(world: World, chaos: Chaos, clients: Clients) -> None:
     give_up = world.loop.time() + DRAIN_SECONDS_MAX
     helped = 0
     await asyncio.sleep(Here.wallet.faults.late_seconds_max)
-    while world.home.heads(is_open=True, limit=1):
+    while at_once(world.home.heads(is_open=True, limit=1)):
         if world.loop.time() > give_up:
             return  # The checks say what is still open.
         await asyncio.sleep(1.0)
@@ -234,10 +237,10 @@ def _report(seed: int, rates: Rates, world: World, problems: list[tuple[str, str
 
 def _result(seed: int, world: World, chaos: Chaos) -> Result:
     result = Result(seed, faults=chaos.counts + Here.wallet.counts)
-    for head in world.home.heads(limit=1_000_000):
+    for head in at_once(world.home.heads(limit=1_000_000)):
         result.transactions += 1
         result.ends[head.status] += 1
-        for recorded in world.home.load(head.key):
+        for recorded in at_once(world.home.load(head.key)):
             world.loop.note(head.id, recorded.version, type(recorded.event).__name__, recorded.at)
     result.trace = world.loop.trace
     result.seconds = world.loop.time()

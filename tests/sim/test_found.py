@@ -66,12 +66,14 @@ def test_what_was_claimed_is_driven_though_the_store_is_out_of_reach_right_after
     real = MemoryHome.next_wake
     claims: list[float] = []
 
-    def next_wake(home: MemoryHome, node: NodeId) -> float | None:
-        is_claimed = any(head.kind == "Rested" and head.wake_at is None for head in home.heads(is_open=True))
+    async def next_wake(home: MemoryHome, node: NodeId) -> float | None:
+        is_claimed = any(
+            head.kind == "Rested" and head.wake_at is None for head in await home.heads(is_open=True)
+        )
         if is_claimed and world.now() > begun + 9 and not claims:
             claims.append(world.now())
             raise finality.Unavailable("the store is out of reach: the test says so")
-        return real(home, node)
+        return await real(home, node)
 
     world = simulation([Rested])
     begun = world.now()

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import re
 
-_PARTS = re.compile(
+POSTGRES = re.compile(
     r"""
       (?P<comment>  --[^\n]* | /\*.*?\*/ )
     | (?P<literal>  '(?:[^']|'')*' | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ )
     """,
     re.VERBOSE | re.DOTALL,
 )
+MARIADB = re.compile(
+    r"""
+      (?P<comment>  (?:--(?=\s)|\#)[^\n]* | /\*(?!M?!).*?\*/ )
+    | (?P<literal>  '(?:[^'\\]|''|\\.)*' | "(?:[^"\\]|""|\\.)*" )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
 
 
-def bare(sql: str) -> str:
+def bare(sql: str, dialect: re.Pattern[str]) -> str:
     """Return *sql* in upper case and single spaces, without comments and with empty literals."""
-    told = _PARTS.sub(lambda part: " " if part["comment"] is not None else "''", sql)
+    told = dialect.sub(lambda part: " " if part["comment"] is not None else "''", sql)
     return " ".join(told.upper().split())
 
 

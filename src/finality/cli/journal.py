@@ -46,7 +46,7 @@ def tail(
 
     With --json each event is one object on a line of its own.
     """
-    from finality.core.ids import Position
+    from finality.core.ids import Cursor
     from finality.node import looking
 
     wanted_type = type_.replace(" ", "").replace("_", "").lower() if type_ is not None else None
@@ -59,11 +59,11 @@ def tail(
             for entry in entries:
                 say_entry(entry, as_json=as_json)
         else:
-            end = Position(after)
-            while page := await looking.page(node, after=end):
+            page, end = await looking.page(node, after=Cursor(str(after)))
+            while page:
                 for entry in filter(wanted.has, page):
                     say_entry(entry, as_json=as_json)
-                end = Position(page[-1].position)
+                page, end = await looking.page(node, after=end)
         if follow:
             async for entry in looking.follow(node, after=end, wanted=wanted):
                 say_entry(entry, as_json=as_json)

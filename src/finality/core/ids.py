@@ -17,7 +17,13 @@ Version = NewType("Version", int)
 """A place in a stream: the number of events up to and including it; 0 is before the first."""
 
 Position = NewType("Position", int)
-"""A place in the whole journal; grows in commit order, may have gaps."""
+"""An event's number in the whole journal; grows within a stream. Where to go on is a ``Cursor``'s to say."""
+
+Cursor = NewType("Cursor", str)
+"""Where a reader of the whole journal goes on. Only the store that gave it can read it."""
+
+START = Cursor("")
+"""Where a reader begins that wants everything."""
 
 Json = NewType("Json", str)
 """A payload as JSON text. Core carries it and never looks inside."""

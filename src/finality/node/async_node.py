@@ -74,15 +74,15 @@ class AsyncNode(Life):
         except OutcomeUnknown as error:
             raise OutcomeUnknown(str(error), transaction_id=transaction_id) from error
         if not is_new:
-            self._check_same(transaction_id, definition, saga)
+            await self._check_same(transaction_id, definition, saga)
         return Handle(transaction_id, self)
 
     def _new_id(self) -> TransactionId:
         environment = self._environment
         return TransactionId(uuid7(int(environment.now() * 1000), environment.random_bits(74)))
 
-    def _check_same(self, id: TransactionId, definition: Definition, saga: Saga) -> None:
-        self._views.check_same(id, definition, saga)
+    async def _check_same(self, id: TransactionId, definition: Definition, saga: Saga) -> None:
+        await self._views.check_same(id, definition, saga)
 
     async def outcome(self, id: str) -> Outcome:
         """Wait until the saga has ended, whichever node drives it, and return how.
@@ -97,12 +97,12 @@ class AsyncNode(Life):
         if transaction_id in self._coordinator.ids:
             state = await waiting.future(transaction_id)
             if state is not None:
-                return views.outcome(transaction_id, state)
-        while not is_over(views.saga(transaction_id)):
+                return await views.outcome(transaction_id, state)
+        while not is_over(await views.saga(transaction_id)):
             future = waiting.future(transaction_id)
-            if not is_over(views.saga(transaction_id)):
+            if not is_over(await views.saga(transaction_id)):
                 await future
-        return views.outcome(transaction_id, views.state(views.saga(transaction_id)))
+        return await views.outcome(transaction_id, await views.state(await views.saga(transaction_id)))
 
     async def handle(self, id: str) -> Handle:
         """Return the handle of a saga that was started before.
@@ -111,7 +111,7 @@ class AsyncNode(Life):
             NotFound: No saga has this id.
         """
         await self.opened()
-        return Handle(self._views.saga(id).id, self)
+        return Handle((await self._views.saga(id)).id, self)
 
     async def cancel(self, id: str, *, because: str, by: str = "operator") -> bool:
         """Undo a saga: what was done is compensated; durable on return.
@@ -141,8 +141,8 @@ class AsyncNode(Life):
             InputMismatch: The value is not what the step takes; nothing was sent.
         """
         await self.opened()
-        head = self._views.saga(id)
-        self._views.check_signal(head, name)
+        head = await self._views.saga(id)
+        await self._views.check_signal(head, name)
         text = self._codec.encode(value)
         definition = self._context.definitions.get((head.kind, head.definition))
         if definition is not None:
@@ -173,7 +173,7 @@ class AsyncNode(Life):
 
     async def _post(self, id: str, signal: e.SagaSignal) -> bool:
         await self.opened()
-        head = self._views.saga(id)
+        head = await self._views.saga(id)
         try:
             return await self._coordinator.post(head, signal)
         except (DecodeError, UnknownStep) as error:
@@ -189,7 +189,7 @@ class AsyncNode(Life):
             Stuck: Its stream cannot be read.
         """
         await self.opened()
-        return self._views.history(self._views.head(id))
+        return await self._views.history(await self._views.head(id))
 
     async def explain(self, id: str) -> Explanation:
         """Say in sentences what happened, what it waits for, since when, and what you can do.
@@ -219,12 +219,14 @@ class AsyncNode(Life):
             limit: How long a page is.
         """
         await self.opened()
-        return self._context.home.heads(status=status, kind=kind, is_open=is_open, before=before, limit=limit)
+        return await self._context.home.heads(
+            status=status, kind=kind, is_open=is_open, before=before, limit=limit
+        )
 
     async def nodes(self) -> list[NodeRow]:
         """Return the nodes that have joined, newest first."""
         await self.opened()
-        return self._context.home.nodes()
+        return await self._context.home.nodes()
 
     async def undriven(self, *, limit: int = 1_000) -> list[Head]:
         """Return open transactions that no live node can drive: nothing is stranded in silence.
@@ -325,7 +327,7 @@ class AsyncNode(Life):
 
     async def query(self, sql: str, *parameters: Any, at: str | None = None) -> list[tuple[Any, ...]]:
         """Read what is committed, outside of any transaction."""
-        return (await self.opened()).store(at).query(sql, parameters)
+        return await (await self.opened()).store(at).query(sql, parameters)
 
     async def decision(self, id: str) -> Decision:
         """Return how a transaction block ended, by its ``tx.id``: COMMIT or ABORT, for ever.

@@ -98,7 +98,7 @@ class Definitions:
                 f'open it with stores={{"{missing[0]}": "sqlite:///…"}}'
             )
 
-    def graph_of(self, kind: str, version: str) -> Graph:
+    async def graph_of(self, kind: str, version: str) -> Graph:
         """Return the graph of a definition, also of one that this node cannot drive.
 
         Raises:
@@ -108,7 +108,7 @@ class Definitions:
         if definition is not None:
             return definition.graph
         if (kind, version) not in self._graphs:
-            text = self._home.definition(kind, version)
+            text = await self._home.definition(kind, version)
             if text is None:
                 raise NotFound(
                     f"the shape of {kind}@{version} is not kept: its row was deleted from the store"

@@ -16,7 +16,6 @@ from typing import Any
 
 from finality.core.breaker import Breaker, BreakerPolicy, evolve
 from finality.core.errors import FinalityError, Unavailable
-from finality.core.ids import Position
 from finality.core.protocol import fold
 from finality.node.async_node import AsyncNode
 from finality.node.opening import open_async, participant_at, path_of
@@ -107,7 +106,7 @@ async def _database(node: AsyncNode) -> list[Finding]:
     }
     return [
         Finding(check, Level.OK if is_good else Level.PROBLEM, found, "" if is_good else todo.get(check, ""))
-        for check, is_good, found in (await node.opened()).home.health()
+        for check, is_good, found in await (await node.opened()).home.health()
     ]
 
 
@@ -160,9 +159,9 @@ async def _clocks(node: AsyncNode, path: Path) -> list[Finding]:
             _clock(f"the disk's clock is {abs(skew):.0f} seconds {_side(skew)} of this machine's")
         )
     home = (await node.opened()).home
-    newest = await home.page(after=Position(max(home.end() - 1, 0)))
-    if newest and newest[-1].at > now + SKEW_SECONDS:
-        findings.append(_clock(f"the newest event is {newest[-1].at - now:.0f} seconds in the future"))
+    newest = (await home.newest(limit=1)).events
+    if newest and newest[0].at > now + SKEW_SECONDS:
+        findings.append(_clock(f"the newest event is {newest[0].at - now:.0f} seconds in the future"))
     for row in await node.nodes():
         ahead = max(row.joined_at - now, row.lease_until - now - LEASE_SECONDS_MAX)
         if ahead > SKEW_SECONDS:
@@ -273,7 +272,7 @@ async def _breakers(node: AsyncNode) -> Finding:
     home = (await node.opened()).home
     now = time.time()
     opened = []
-    for stream in home.streams(BREAKER_PREFIX):
+    for stream in await home.streams(BREAKER_PREFIX):
         events: list[Any] = [recorded.event for recorded in await home.read(stream)]
         breaker = fold(evolve, Breaker(BreakerPolicy()), events)
         if breaker.until is not None and breaker.until > now:

@@ -60,13 +60,13 @@ async def health_of(context: Context, views: Views, *, in_flight: int) -> Health
     home, now = context.home, context.environment.now()
     stores = (home, *context.stores.values())
     statuses: Counter[str] = Counter()
-    for (_, status), count in home.counts().items():
+    for (_, status), count in (await home.counts()).items():
         statuses[status] += count
     return Health(
         node=context.node,
         in_flight=in_flight,
-        nodes=sum(row.lease_until > now for row in home.nodes()),
-        checks=tuple(Check(home.name, *found) for found in home.health()),
+        nodes=sum(row.lease_until > now for row in await home.nodes()),
+        checks=tuple(Check(home.name, *found) for found in await home.health()),
         open_breakers=await _open_breakers(context),
         undriven=tuple(await views.undriven(limit=HEADS_MAX)),
         statuses=dict(statuses),
@@ -76,7 +76,7 @@ async def health_of(context: Context, views: Views, *, in_flight: int) -> Health
 
 async def _open_breakers(context: Context) -> dict[str, str]:
     found = {}
-    for stream in context.home.streams(BREAKER_PREFIX):
+    for stream in await context.home.streams(BREAKER_PREFIX):
         told = [recorded.event for recorded in await context.home.read(stream)]
         breaker = fold(evolve, Breaker(BreakerPolicy()), told)
         if not breaker.is_closed:

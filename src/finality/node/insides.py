@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,8 +51,8 @@ class Settings:
     in_flight_max: int
     lease_seconds: float
     is_observer: bool
-    open_home: Callable[[str, Environment, Codec], Home]
-    open_store: Callable[[str, Environment, str], Store]
+    open_home: Callable[[str, Environment, Codec], Awaitable[Home]]
+    open_store: Callable[[str, Environment, str], Awaitable[Store]]
 
 
 class Insides:
@@ -107,7 +107,7 @@ class Insides:
         """
         held = await self.transactions.held(id) if self.settings.participants else {}
         try:
-            return self.views.explanation(self.views.head(id), held)
+            return await self.views.explanation(await self.views.head(id), held)
         except NotFound:
             if not held:
                 raise
@@ -139,11 +139,11 @@ async def open_insides(settings: Settings, codec: Codec, environment: Environmen
     """Open the stores and start the loops; whatever fails, nothing is left open."""
     opened: list[Store | Participant[Branch]] = []
     try:
-        home = settings.open_home(settings.url, environment, codec)
+        home = await settings.open_home(settings.url, environment, codec)
         opened.append(home)
         stores: dict[str, Store] = {}
         for name, url in settings.stores.items():
-            stores[name] = settings.open_store(url, environment, name)
+            stores[name] = await settings.open_store(url, environment, name)
             opened.append(stores[name])
         for participant in settings.participants:
             opened.append(participant)

@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from finality.core.errors import LimitExceeded, NotFound
-from finality.core.ids import TRANSACTION_PREFIX, Position, StreamName, TransactionId, transaction_stream
+from finality.core.ids import TRANSACTION_PREFIX, Cursor, StreamName, TransactionId, transaction_stream
 from finality.core.protocol import Recorded
 from finality.core.saga.events import Started
 from finality.core.secret import MASK
@@ -22,10 +22,10 @@ from finality.node.async_node import AsyncNode
 from finality.patterns.saga import Saga, definition_of
 from finality.ports.codec import Codec, DecodeError
 from finality.ports.home import HEADS_MAX, Head
-from finality.ports.journal import EVENT_BYTES_MAX, PAGE_EVENTS_MAX
+from finality.ports.journal import EVENT_BYTES_MAX
 from finality.runtime.context import Context
 
-TAIL_POSITIONS_MAX = 200_000  # How far back the tail looks for events that were asked for: about a second.
+TAIL_EVENTS_MAX = 200_000  # How far back the tail looks for events that were asked for: about a second.
 JSON_FIELDS = frozenset({"input", "result", "value"})  # Of events: what is JSON text in itself.
 
 
@@ -67,9 +67,11 @@ async def find(node: AsyncNode, id: str) -> Head:
         NotFound: No transaction has this id; the message names one that is like it.
     """
     context = await node.opened()
-    head = context.home.find(TransactionId(id))
+    head = await context.home.find(TransactionId(id))
     if head is None:
-        close = get_close_matches(id, [str(head.id) for head in context.home.heads(limit=HEADS_MAX)], n=1)
+        close = get_close_matches(
+            id, [str(head.id) for head in await context.home.heads(limit=HEADS_MAX)], n=1
+        )
         hint = f"did you mean {close[0]!r}?" if close else "`finality transaction list` shows what there is"
         raise NotFound(f"no transaction has the id {id!r} in {node.settings.url}; {hint}", transaction_id=id)
     return head
@@ -77,12 +79,12 @@ async def find(node: AsyncNode, id: str) -> Head:
 
 async def children(node: AsyncNode, head: Head) -> list[Head]:
     """Return the heads of the transactions that are steps of this one."""
-    return (await node.opened()).home.children(head.key)
+    return await (await node.opened()).home.children(head.key)
 
 
 async def parent(node: AsyncNode, head: Head) -> Head | None:
     """Return the head of the transaction whose step this one is."""
-    return None if head.parent is None else (await node.opened()).home.head(head.parent)
+    return None if head.parent is None else await (await node.opened()).home.head(head.parent)
 
 
 async def begun(node: AsyncNode, saga: Saga, id: str) -> Head | None:
@@ -94,11 +96,11 @@ async def begun(node: AsyncNode, saga: Saga, id: str) -> Head | None:
         DefinitionError, TypeError: The input cannot be kept.
     """
     context = await node.opened()
-    head = context.home.find(TransactionId(id))
+    head = await context.home.find(TransactionId(id))
     if head is not None:
         if not await _has_begun_as(context, head, saga):
             # It looks closer, as at another version's input, and tells the difference.
-            node._check_same(head.id, definition_of(type(saga)), saga)
+            await node._check_same(head.id, definition_of(type(saga)), saga)
         return head
     size = len(context.codec.encode(saga))
     if size >= EVENT_BYTES_MAX:
@@ -122,32 +124,31 @@ async def _has_begun_as(context: Context, head: Head, saga: Saga) -> bool:
 
 async def look_up(node: AsyncNode, id: str) -> Head | None:
     """Return a transaction's head, None if there is no such transaction; costs microseconds."""
-    return (await node.opened()).home.find(TransactionId(id))
+    return await (await node.opened()).home.find(TransactionId(id))
 
 
 async def history(node: AsyncNode, head: Head) -> list[Entry]:
     """Return everything that happened to a transaction, oldest first."""
     context = await node.opened()
-    return [entry_of(recorded, context.codec) for recorded in context.home.load(head.key)]
+    return [entry_of(recorded, context.codec) for recorded in await context.home.load(head.key)]
 
 
-async def tail(node: AsyncNode, *, count: int, wanted: Wanted) -> tuple[list[Entry], Position]:
-    """Return the newest events, oldest of them first, and the position behind them all."""
+async def tail(node: AsyncNode, *, count: int, wanted: Wanted) -> tuple[list[Entry], Cursor]:
+    """Return the newest events, oldest of them first, and the cursor behind them all."""
     context = await node.opened()
     home = context.home
-    end = home.end()
+    page = await home.newest()
+    end, looked = page.cursor, 0
     found: list[Entry] = []
-    upper = int(end)
-    while len(found) < count and upper > 0 and end - upper < TAIL_POSITIONS_MAX:
-        lower = max(upper - PAGE_EVENTS_MAX, 0)
-        page = await home.page(after=Position(lower), limit=upper - lower)
-        entries = [entry_of(item, context.codec) for item in page if lower < item.position <= upper]
+    while len(found) < count and page.events and looked < TAIL_EVENTS_MAX:
+        entries = [entry_of(item, context.codec) for item in page.events]
         found = [*filter(wanted.has, entries), *found]
-        upper = lower
+        looked += len(entries)
+        page = await home.newest(before=page.events[0].position)
     return found[-count:] if count else [], end
 
 
-async def follow(node: AsyncNode, *, after: Position, wanted: Wanted) -> AsyncIterator[Entry]:
+async def follow(node: AsyncNode, *, after: Cursor, wanted: Wanted) -> AsyncIterator[Entry]:
     """Yield every event behind *after*, and then each new one."""
     context = await node.opened()
     async for recorded in context.home.follow(after=after):
@@ -156,10 +157,11 @@ async def follow(node: AsyncNode, *, after: Position, wanted: Wanted) -> AsyncIt
             yield entry
 
 
-async def page(node: AsyncNode, *, after: Position) -> list[Entry]:
-    """Return the events behind *after*, a page of them; empty at the end."""
+async def page(node: AsyncNode, *, after: Cursor) -> tuple[list[Entry], Cursor]:
+    """Return the events behind *after*, a page of them, and where the next one begins; none at the end."""
     context = await node.opened()
-    return [entry_of(recorded, context.codec) for recorded in await context.home.page(after=after)]
+    page = await context.home.page(after=after)
+    return [entry_of(recorded, context.codec) for recorded in page.events], page.cursor
 
 
 async def stream_named(node: AsyncNode, name: str) -> StreamName:
@@ -172,7 +174,7 @@ async def stream_named(node: AsyncNode, name: str) -> StreamName:
     for stream in (StreamName(name), StreamName(TRANSACTION_PREFIX + name)):
         if await home.read(stream, limit=1):
             return stream
-    close = get_close_matches(name, [str(head.id) for head in home.heads(limit=HEADS_MAX)], n=1)
+    close = get_close_matches(name, [str(head.id) for head in await home.heads(limit=HEADS_MAX)], n=1)
     hint = f"did you mean {close[0]!r}?" if close else "give a stream's name or a transaction's id"
     raise NotFound(f"no stream has the name {name!r} in {node.settings.url}; {hint}")
 

@@ -164,7 +164,7 @@ def path_of(url: str) -> Path:
     return Path(url.removeprefix("sqlite:///"))
 
 
-def open_home(url: str, environment: Environment, codec: Codec) -> Home:
+async def open_home(url: str, environment: Environment, codec: Codec) -> Home:
     """Open a home store."""
     if url.startswith("memory://"):
         from finality.adapters.memory.store import MemoryHome
@@ -175,7 +175,7 @@ def open_home(url: str, environment: Environment, codec: Codec) -> Home:
     return cast(Home, SqliteHome(path_of(url), environment, codec))
 
 
-def open_store(url: str, environment: Environment, name: str) -> Store:
+async def open_store(url: str, environment: Environment, name: str) -> Store:
     """Open a store beside the home."""
     if url.startswith("memory://"):
         from finality.adapters.memory.store import MemoryStore

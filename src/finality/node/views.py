@@ -31,13 +31,13 @@ class Views:
         self._definitions = definitions
         self._url = url
 
-    def head(self, id: str) -> Head:
+    async def head(self, id: str) -> Head:
         """Return a transaction's head.
 
         Raises:
             NotFound: No transaction has this id.
         """
-        head = self._context.home.find(TransactionId(id))
+        head = await self._context.home.find(TransactionId(id))
         if head is None:
             raise NotFound(
                 f"no transaction has the id {id!r} in {self._url}: check the id and the store",
@@ -45,13 +45,13 @@ class Views:
             )
         return head
 
-    def saga(self, id: str) -> Head:
+    async def saga(self, id: str) -> Head:
         """Return the head of a transaction that is a saga.
 
         Raises:
             NotFound: No saga has this id.
         """
-        head = self.head(id)
+        head = await self.head(id)
         if head.kind == two_phase.KIND:
             raise NotFound(
                 f"transaction {id} is no saga but a {head.kind} commit: `decision` tells how it ended, and "
@@ -60,22 +60,22 @@ class Views:
             )
         return head
 
-    def check_same(self, id: TransactionId, definition: Definition, saga: Saga) -> None:
+    async def check_same(self, id: TransactionId, definition: Definition, saga: Saga) -> None:
         """See that *id* stands for a transaction that was started with this very input.
 
         Raises:
             InputMismatch: It stands for another.
         """
-        head = self.head(id)
-        if head.kind != definition.kind or not self._is_input(head, definition, saga):
+        head = await self.head(id)
+        if head.kind != definition.kind or not await self._is_input(head, definition, saga):
             raise InputMismatch(
                 f"id {id} is taken by a {head.kind} with another input: an id stands for one transaction for "
                 "ever; choose another, or start it with the input it had",
                 transaction_id=id,
             )
 
-    def _is_input(self, head: Head, definition: Definition, saga: Saga) -> bool:
-        started, codec = self.state(head).started, self._context.codec
+    async def _is_input(self, head: Head, definition: Definition, saga: Saga) -> bool:
+        started, codec = (await self.state(head)).started, self._context.codec
         assert started is not None, f"saga {head.id} has begun"
         if started.input == codec.encode(saga):
             return True
@@ -85,13 +85,13 @@ class Views:
         except DecodeError:
             return False  # It was started by another version, whose input looks different.
 
-    def check_signal(self, head: Head, name: str) -> None:
+    async def check_signal(self, head: Head, name: str) -> None:
         """See that a transaction knows the signal *name*.
 
         Raises:
             NotFound: It does not.
         """
-        graph = self._definitions.graph_of(head.kind, head.definition)
+        graph = await self._definitions.graph_of(head.kind, head.definition)
         names = sorted({step.wait.signal for step in graph.steps if step.wait and step.wait.signal})
         if name not in names:
             raise NotFound(
@@ -99,30 +99,30 @@ class Views:
                 transaction_id=head.id,
             )
 
-    def state(self, head: Head) -> SagaState:
+    async def state(self, head: Head) -> SagaState:
         """Return a transaction's state.
 
         Raises:
             Stuck: Its stream cannot be read.
         """
-        told = [recorded.event for recorded in self.history(head)]
+        told = [recorded.event for recorded in await self.history(head)]
         try:
-            return replay(self._definitions.graph_of(head.kind, head.definition), told)
+            return replay(await self._definitions.graph_of(head.kind, head.definition), told)
         except UnknownStep as error:
             raise unreadable(head.id, error) from error
 
-    def history(self, head: Head) -> list[Recorded]:
+    async def history(self, head: Head) -> list[Recorded]:
         """Return a transaction's events, oldest first.
 
         Raises:
             Stuck: Its stream cannot be read.
         """
         try:
-            return self._context.home.load(head.key)
+            return await self._context.home.load(head.key)
         except DecodeError as error:
             raise unreadable(head.id, error) from error
 
-    def outcome(self, id: TransactionId, state: SagaState) -> Outcome:
+    async def outcome(self, id: TransactionId, state: SagaState) -> Outcome:
         """Return how the transaction ended.
 
         Raises:
@@ -133,14 +133,14 @@ class Views:
         if state.phase is Phase.COMPENSATED:
             assert state.undo is not None, f"saga {id} was compensated for a reason"
             return Outcome(id, COMPENSATED, None, state.undo.step, state.undo.because)
-        head = self.head(id)
+        head = await self.head(id)
         branches = [state.branches[name] for name in state.stuck]
         is_undo = any(branch.status is Status.UNDO_STUCK for branch in branches)
         raise (CompensationFailed if is_undo else Stuck)(
             f"saga {id} is {head.status}: {_problem(state)}; put right what is wrong, then "
             f"`finality transaction retry {id}` (`finality transaction explain {id}` says more)",
             transaction_id=id,
-            explanation=str(self.explanation(head)),
+            explanation=str(await self.explanation(head)),
         )
 
     def _result(self, state: SagaState) -> Any:
@@ -149,7 +149,7 @@ class Views:
         definition = self._definitions.known.get((state.graph.saga, state.graph.version))
         return self._context.codec.decode(state.result, definition.result if definition else Any)
 
-    def explanation(self, head: Head, held: Mapping[str, str] | None = None) -> Explanation:
+    async def explanation(self, head: Head, held: Mapping[str, str] | None = None) -> Explanation:
         """Say in sentences what happened to a transaction, and what it waits for.
 
         Args:
@@ -158,14 +158,14 @@ class Views:
         home, now = self._context.home, self._context.environment.now()
         driver, note = head.driver, head.note
         if not head.has_ended:
-            alive = [row for row in home.nodes() if row.lease_until > now]
+            alive = [row for row in await home.nodes() if row.lease_until > now]
             driver = driver if driver in {row.id for row in alive} else None
             note = note or why_undriven(head, alive)
         try:
             if head.kind == two_phase.KIND:
-                return explain_decided(home.load(head.key), now=now, held=held)
-            graph = self._definitions.graph_of(head.kind, head.definition)
-            return explain(home.load(head.key), graph, now=now, driver=driver, note=note)
+                return explain_decided(await home.load(head.key), now=now, held=held)
+            graph = await self._definitions.graph_of(head.kind, head.definition)
+            return explain(await home.load(head.key), graph, now=now, driver=driver, note=note)
         except DecodeError as error:
             return Explanation(
                 f"{head.kind} {head.id} is {head.status} and cannot be read",
@@ -177,11 +177,11 @@ class Views:
     async def undriven(self, *, limit: int) -> list[Head]:
         """Return open transactions that no live node can drive, newest first."""
         home, now = self._context.home, self._context.environment.now()
-        alive = [row for row in home.nodes() if row.lease_until > now]
+        alive = [row for row in await home.nodes() if row.lease_until > now]
         found: list[Head] = []
         before: int | None = None
         while len(found) < limit:
-            page = home.heads(is_open=True, before=before, limit=HEADS_MAX)
+            page = await home.heads(is_open=True, before=before, limit=HEADS_MAX)
             found += [head for head in page if is_left_alone(head) or why_undriven(head, alive)]
             if len(page) < HEADS_MAX:
                 break

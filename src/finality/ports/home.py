@@ -2,6 +2,9 @@
 
 Beside each transaction's stream stands one row, its *head*: kind, status, who drives it and
 when it wakes. It is written with each append, so that lists and timers never fold a stream.
+
+What a home is asked outside of a turn may have to be fetched over a network, so it is ``async``:
+whoever awaits it has to look anew at what may have changed meanwhile. Within a turn nothing waits.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from finality.core.ids import NodeId, Position, StreamName, TransactionId, Version
+from finality.core.ids import NodeId, StreamName, TransactionId, Version
 from finality.core.protocol import Recorded
 from finality.core.saga import Summary
 from finality.ports.journal import Journal
@@ -179,7 +182,7 @@ class HomeTransaction(LocalTransaction, Protocol):
 class Home(Store, Journal, Protocol):
     """A store that also keeps the journal."""
 
-    def head(self, key: int) -> Head:
+    async def head(self, key: int) -> Head:
         """Return a transaction's head by key.
 
         Raises:
@@ -187,19 +190,19 @@ class Home(Store, Journal, Protocol):
         """
         ...
 
-    def find(self, id: TransactionId) -> Head | None:
+    async def find(self, id: TransactionId) -> Head | None:
         """Return a transaction's head by its id."""
         ...
 
-    def load(self, key: int, *, after: Version = Version(0)) -> list[Recorded]:
+    async def load(self, key: int, *, after: Version = Version(0)) -> list[Recorded]:
         """Return a transaction's events behind *after*, by key."""
         ...
 
-    def next_wake(self, node: NodeId) -> float | None:
+    async def next_wake(self, node: NodeId) -> float | None:
         """Return when the node's next transaction wakes; None if none sleeps."""
         ...
 
-    def heads(
+    async def heads(
         self,
         *,
         status: str | None = None,
@@ -211,34 +214,30 @@ class Home(Store, Journal, Protocol):
         """Return heads, newest first, continuing *before* a key."""
         ...
 
-    def children(self, key: int) -> list[Head]:
+    async def children(self, key: int) -> list[Head]:
         """Return the heads of the transactions that are steps of this one."""
         ...
 
-    def counts(self) -> dict[tuple[str, str], int]:
+    async def counts(self) -> dict[tuple[str, str], int]:
         """Return how many transactions there are by (kind, status)."""
         ...
 
-    def definition(self, kind: str, definition: str) -> str | None:
+    async def definition(self, kind: str, definition: str) -> str | None:
         """Return the kept shape of a definition."""
         ...
 
-    def streams(self, prefix: str, *, limit: int = HEADS_MAX) -> list[StreamName]:
+    async def streams(self, prefix: str, *, limit: int = HEADS_MAX) -> list[StreamName]:
         """Return the names of the streams that begin with *prefix*, in the order of the alphabet."""
         ...
 
-    def end(self) -> Position:
-        """Return the position of the newest event; 0 when there is none."""
-        ...
-
-    def nodes(self) -> list[NodeRow]:
+    async def nodes(self) -> list[NodeRow]:
         """Return every node that ever joined and has not been forgotten, newest first."""
         ...
 
-    def changed(self) -> bool:
-        """Say whether another process has committed since the last call; costs microseconds."""
+    async def changed(self) -> bool:
+        """Say whether anybody has committed since the last call; costs little."""
         ...
 
-    def health(self) -> list[tuple[str, bool, str]]:
+    async def health(self) -> list[tuple[str, bool, str]]:
         """Return (check, is_good, finding) about the database's version and durability."""
         ...

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from finality.core.ids import Position, StreamName, Version
+from finality.core.ids import START, Cursor, Position, StreamName, Version
 from finality.core.protocol import Recorded
 
 EVENT_BYTES_MAX = 1 << 20  # 1 MiB: a page of results, not a file; larger things go by reference.
 PAGE_EVENTS_MAX = 1_000  # About a megabyte of usual events held in memory for a reader.
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some events of all streams, oldest first, and where the next page begins."""
+
+    events: list[Recorded]
+    cursor: Cursor
 
 
 class Journal(Protocol):
@@ -39,14 +48,22 @@ class Journal(Protocol):
         """Return the events of *stream* behind version *after*, oldest first; empty if none."""
         ...
 
-    async def page(self, *, after: Position = Position(0), limit: int = PAGE_EVENTS_MAX) -> list[Recorded]:
-        """Return events of all streams behind *after*, in commit order; empty if none yet.
+    async def page(self, *, after: Cursor = START, limit: int = PAGE_EVENTS_MAX) -> Page:
+        """Return events of all streams behind *after*; none if there is nothing new.
 
-        No event ever appears at or before a position that was returned already: a late
-        committer is never skipped.
+        Whoever goes on with each page's cursor gets every event once, and those of a stream in
+        order. A transaction that commits late is never skipped, and holds up nobody. Where
+        positions are given in commit order, as in SQLite, events come in that order.
         """
         ...
 
-    def follow(self, *, after: Position = Position(0)) -> AsyncIterator[Recorded]:
-        """Yield every event behind *after* once, in commit order, and then each new one."""
+    async def newest(self, *, before: Position | None = None, limit: int = PAGE_EVENTS_MAX) -> Page:
+        """Return the last events before a position, oldest first; without one, the last there are.
+
+        The cursor is behind all that is committed now.
+        """
+        ...
+
+    def follow(self, *, after: Cursor = START) -> AsyncIterator[Recorded]:
+        """Yield every event behind *after* once, and then each new one; in the order of the pages."""
         ...

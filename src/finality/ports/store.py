@@ -160,7 +160,7 @@ class Store(Protocol):
         """Return a transaction for ``async`` code, not begun yet."""
         ...
 
-    def query(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
+    async def query(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
         """Read what is committed, outside of any transaction, on the event loop.
 
         Raises:

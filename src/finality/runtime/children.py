@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from finality.core.ids import Json, TransactionId
-from finality.core.saga import Phase, SagaState, Status, Summary, advance, new_state, outstanding, summary_of
+from finality.core.saga import (
+    Phase,
+    SagaState,
+    Status,
+    Summary,
+    advance,
+    new_state,
+    outstanding,
+    summary_of,
+)
 from finality.core.saga import events as e
 from finality.ports.home import Birth, HomeTransaction
 from finality.runtime.definition import Definition

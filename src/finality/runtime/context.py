@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from finality.core.errors import NotFound
@@ -29,6 +29,7 @@ class Context:
             called before its first statement.
         definition_of: Finds, or makes and keeps, the definition of a saga class.
         graph_of: Finds the graph of a (kind, version), also of one that the node cannot drive.
+        called: Keys of sagas that were woken since somebody last looked what for.
         redact: Takes the secrets of a saga out of a text.
     """
 
@@ -43,7 +44,8 @@ class Context:
     redact: Callable[[str, tuple[str, ...]], str]
     secrets_of: Callable[[Any], tuple[str, ...]]
     definition_of: Callable[[type], Definition]
-    graph_of: Callable[[str, str], Graph]
+    graph_of: Callable[[str, str], Awaitable[Graph]]
+    called: set[int] = field(default_factory=set)
 
     def store_of(self, name: str | None) -> Store:
         """Return the store that a step works in."""

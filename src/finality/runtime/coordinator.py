@@ -21,18 +21,18 @@ from functools import partial
 from finality.core.errors import Fenced, FinalityError, OutcomeUnknown, Unavailable
 from finality.core.ids import TransactionId
 from finality.core.saga import events as e
-from finality.core.saga import replay, summary_of
+from finality.core.saga import summary_of
 from finality.core.saga.summary import NEVER
 from finality.ports.home import Head
-from finality.runtime.answers import kept, reason
-from finality.runtime.arguments import Unreadable, call, items_of
+from finality.runtime.answers import reason
+from finality.runtime.arguments import Unreadable, items_of
 from finality.runtime.asking import Asking
 from finality.runtime.breakers import Breakers
-from finality.runtime.children import StartChildTurn, heard_of_child
 from finality.runtime.context import Context
 from finality.runtime.drive import Drive
 from finality.runtime.leases import LetGoTurn
 from finality.runtime.loading import Loader, ParkTurn
+from finality.runtime.parents import Children
 from finality.runtime.posting import PostTurn, RestTurn, StartTurn
 from finality.runtime.telling import TROUBLE_SECONDS
 from finality.runtime.turns import NotAwaited
@@ -60,11 +60,17 @@ class Coordinator:
         self._is_observer = is_observer
         self._pending: dict[str, deque[int]] = {}
         self._pending_keys: set[int] = set()
+        self._loading: dict[int, asyncio.Task[None]] = {}
+        self._recalled: set[int] = set()
         self._resting: set[Drive] = set()
         self._called: set[Drive] = set()
         self._troubles: Counter[int] = Counter()
         self._asking = Asking(context, Breakers(context), self._settled)
         self._loader = Loader(context)
+        self._children = Children(
+            context, self._asking, self._is_in_hand, self._signal, self._undo_child,
+            begun=self._child_begun, advance=self._advance, rest=self._rest, settled=self._settled,
+        )  # fmt: skip
         self._is_draining = False
         self.kick: Callable[[], None] = lambda: None
         """Called when there may be something due at once."""
@@ -77,7 +83,7 @@ class Coordinator:
         """Take over a saga that ``start`` has just made durable."""
         drive = turn.drive
         assert drive is not None, "a saga that has begun has its drive"
-        if self._is_draining or len(self.drives) >= self._in_flight_max:
+        if self._is_draining or self._is_full:
             self.admit([(drive.key, drive.definition.kind)])
             return
         self._take_in_hand(drive)
@@ -93,18 +99,21 @@ class Coordinator:
             drive = self.drives.get(key)
             if drive is not None:
                 self._look_at(drive)
+            elif key in self._loading:
+                self._recalled.add(key)
             elif key not in self._pending_keys:
                 self._pending_keys.add(key)
                 self._pending.setdefault(kind, deque()).append(key)
         self._load_more()
 
-    def look(self) -> None:
+    async def look(self) -> None:
         """See whether sagas that somebody waits for have ended elsewhere."""
-        self.waiting.look(self.ids)
+        await self.waiting.look(self.ids)
 
     async def post(self, head: Head, signal: e.SagaSignal) -> bool:
         """Let a saga hear *signal*, whoever drives it; return whether that made anything true."""
-        turn = PostTurn(self._context.graph_of(head.kind, head.definition), head.key, signal)
+        graph = await self._context.graph_of(head.kind, head.definition)
+        turn = PostTurn(graph, head.key, signal)
         self._context.home.submit(turn)
         is_new = await turn.done
         if head.key in self.drives:
@@ -118,6 +127,8 @@ class Coordinator:
         A saga in which nothing is under way any more is handed over at once.
         """
         self._is_draining = True
+        for load in self._loading.values():
+            load.cancel()
         give_up = self._loop.time() + seconds
         kept: set[int] | None = None
         while True:
@@ -143,7 +154,7 @@ class Coordinator:
     # ── Admission: bounded, and fair between kinds ──────────────────────────────────────────
 
     def _load_more(self) -> None:
-        while self._pending and len(self.drives) < self._in_flight_max and not self._is_draining:
+        while self._pending and not self._is_full and not self._is_draining:
             # The kind that was served goes to the back of the line of kinds.
             kind = next(iter(self._pending))
             keys = self._pending.pop(kind)
@@ -151,20 +162,35 @@ class Coordinator:
             self._pending_keys.discard(key)
             if keys:
                 self._pending[kind] = keys
-            self._load(key, kind)
+            self._loading[key] = self._loop.create_task(self._load(key, kind))
 
-    def _load(self, key: int, kind: str) -> None:
+    @property
+    def _is_full(self) -> bool:
+        return len(self.drives) + len(self._loading) >= self._in_flight_max
+
+    async def _load(self, key: int, kind: str) -> None:
+        self._context.called.discard(key)
         try:
-            loaded = self._loader.load(key)
-        except Unavailable as error:
+            loaded = await self._loader.load(key)
+        except FinalityError as error:
             self._load_later(key, kind, error)
             return
+        finally:
+            del self._loading[key]
+            is_recalled = key in self._recalled
+            self._recalled.discard(key)
         if isinstance(loaded, Drive):
             loaded.is_claimed = True
             self._take_in_hand(loaded)
-        elif loaded is not None:
+            if is_recalled:  # What it was called for may have come after it was read.
+                self._look_at(loaded)
+            return
+        if loaded is not None:
             loaded.done = partial(self._load_later, key, kind)
             self._context.home.submit(loaded)
+        elif is_recalled:
+            self.admit([(key, kind)])
+        self._load_more()
 
     def _load_later(self, key: int, kind: str, error: BaseException | None) -> None:
         """Load a saga again after a while if it could not be; its head says that it is in hand."""
@@ -270,9 +296,9 @@ class Coordinator:
             case e.CountItems(step):
                 self._count(drive, step)
             case e.StartChild(step):
-                self._start_child(drive, step)
+                self._children.start(drive, step)
             case e.AwaitChild() | e.UndoChild():
-                self._see_child(drive, command)
+                self._children.look_at(drive, command)
             case e.FindAnswer(step):
                 self._signal(drive, e.AnswerLost(step), step)
             case _:
@@ -299,17 +325,15 @@ class Coordinator:
         self._called.discard(drive)
         if self.drives.get(drive.key) is not drive:
             # It was let go of meanwhile, and its head says that it is in hand: somebody has to look.
-            if error is None and (has_news or is_called):
+            if error is None and (is_called or drive.is_claimed):
                 self.admit([(drive.key, drive.definition.kind)])
         elif error is not None or has_news:
             self._settled(drive, error)
         elif is_called:
             drive.is_claimed = True
             self._advance(drive)
-        else:
-            drive.is_claimed = False
-            if not drive.busy:
-                self._rest(drive)
+        elif not drive.busy:
+            self._rest(drive)
 
     def _let_go(self, drive: Drive) -> None:
         if drive.timer is not None:
@@ -325,7 +349,7 @@ class Coordinator:
         """Look at what somebody else has appended to a saga in our hands."""
         if drive not in self._resting:
             self._resting.add(drive)
-            self._context.home.submit(RestTurn(drive, self._rested))
+            self._context.home.submit(RestTurn(drive, self._context.called, self._rested))
 
     def _look_at(self, drive: Drive) -> None:
         """Let a saga in our hands go on, because something that it waits for has happened."""
@@ -347,44 +371,19 @@ class Coordinator:
         else:
             self._signal(drive, e.ItemsCounted(step, items), step)
 
-    def _start_child(self, drive: Drive, step: str) -> None:
-        if step in drive.busy or not self._asking.is_wanted(drive, step):
-            return
-        context = self._context
-        try:
-            child = call(drive.definition.codes[step].action, drive, drive.state, context.codec, step)
-            definition = context.definition_of(type(child))
-            input = kept(context, step, child)
-        except Unreadable:
-            raise
-        except Exception as error:  # It is pure, so another try would raise the same.
-            because = f"its child failed: {reason(context, drive, error)}"
-            self._signal(drive, e.RefusedBy(step, 1, because), step)
-            return
-        drive.busy.add(step)
-        now = context.environment.now()
-        context.home.submit(StartChildTurn(drive, step, definition, input, now, self._child_begun))
-
     def _child_begun(self, drive: Drive, error: BaseException | None) -> None:
         self._settled(drive, error)
         self.kick()
 
-    def _see_child(self, drive: Drive, command: e.AwaitChild | e.UndoChild) -> None:
-        context, step = self._context, command.step
-        head = context.home.find(command.child)
-        if step in drive.busy or head is None:
-            return
-        signal = None
-        if head.has_ended:
-            told = [recorded.event for recorded in context.home.load(head.key)]
-            child = replay(context.graph_of(head.kind, head.definition), told)
-            signal = heard_of_child(step, child, drive.state.branches[step].status)
-        if signal is not None:
-            self._signal(drive, signal, step)
-        elif isinstance(command, e.UndoChild) and step not in drive.told:
+    def _is_in_hand(self, drive: Drive) -> bool:
+        return not (drive.is_lost or self._is_draining) and self.drives.get(drive.key) is drive
+
+    def _undo_child(self, drive: Drive, step: str, child: Head) -> None:
+        """Tell a child to undo itself, once."""
+        if step not in drive.told:
             drive.told.add(step)
             because = f"saga {drive.id} is undone"
-            task = self._loop.create_task(self.post(head, e.UndoAsked(because)))
+            task = self._loop.create_task(self.post(child, e.UndoAsked(because)))
             task.add_done_callback(partial(self._told_child, drive, step))
 
     def _told_child(self, drive: Drive, step: str, told: asyncio.Task[bool]) -> None:

@@ -155,10 +155,10 @@ class Decisions:
 
     async def find(self, id: TransactionId) -> Known | None:
         """Return a transaction as far as it is decided; None if it is not."""
-        head = self._context.home.find(id)
+        head = await self._context.home.find(id)
         if head is None or head.kind != KIND:
             return None
-        told = self._context.home.load(head.key)
+        told = await self._context.home.load(head.key)
         return Known(id, head.key, fold(evolve, NEW, [item.event for item in told]))
 
     async def hear(self, known: Known, signals: Sequence[TwoPhaseSignal]) -> TwoPhaseState:
@@ -173,6 +173,6 @@ class Decisions:
 
     async def open(self) -> list[Known]:
         """Return the decided transactions that some branch has not heard of, or that have diverged."""
-        heads = self._context.home.heads(kind=KIND, is_open=True)
+        heads = await self._context.home.heads(kind=KIND, is_open=True)
         found = [await self.find(head.id) for head in heads]
         return [known for known in found if known is not None]

@@ -11,6 +11,7 @@ do not conflict; if the flush fails, ``forget`` puts the tip back.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from finality.core.errors import Fenced, VersionConflict
@@ -89,6 +90,10 @@ class Drive:
                 return None
             commands = outstanding(after)
             summary = summary_of(after, commands)
+            if _awaits_child(commands):
+                # Its end may have called this saga already, and that call is answered in memory
+                # alone: whoever takes the saga over must find it in hand, not asleep.
+                summary = replace(summary, wake_at=None)
             try:
                 tx.append(self.key, events, expected=version, summary=summary)
             except VersionConflict:
@@ -122,4 +127,8 @@ class Drive:
         """Take over what a turn has made durable; on the loop thread."""
         self.state, self.version = tip
         self.commands = commands
-        self.is_claimed = False
+        self.is_claimed = _awaits_child(commands)
+
+
+def _awaits_child(commands: Commands) -> bool:
+    return any(type(command) is e.AwaitChild or type(command) is e.UndoChild for command in commands)

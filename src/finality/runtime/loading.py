@@ -103,7 +103,7 @@ class Loader:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    def load(self, key: int) -> Drive | HomeKeepingTurn | None:
+    async def load(self, key: int) -> Drive | HomeKeepingTurn | None:
         """Return the saga's drive, or what has to be recorded instead; None if it is not ours to drive.
 
         Raises:
@@ -111,7 +111,7 @@ class Loader:
         """
         context = self._context
         try:
-            head = context.home.head(key)
+            head = await context.home.head(key)
         except NotFound:
             return None
         if head.has_ended or head.driver != context.node:
@@ -119,16 +119,17 @@ class Loader:
         definition = context.definitions.get((head.kind, head.definition))
         try:
             if definition is None:
-                return self._migrated(head)
-            return self._drive(head, definition)
+                return await self._migrated(head)
+            return await self._drive(head, definition)
         except Unavailable:
             raise
         except Exception as error:  # Whatever is wrong with one stream, the others go on.
-            return self._parked(head, error)
+            return await self._parked(head, error)
 
-    def _drive(self, head: Head, definition: Definition) -> Drive | None:
+    async def _drive(self, head: Head, definition: Definition) -> Drive | None:
         context = self._context
-        told = context.home.load(head.key)
+        # Read after the head, so that whoever has taken the saga over meanwhile is seen here.
+        told = await context.home.load(head.key)
         for recorded in reversed(told):
             if isinstance(recorded.event, TakenOver):
                 if recorded.event.by != context.node:
@@ -144,25 +145,25 @@ class Loader:
             secrets=context.secrets_of(saga) if definition.may_hold_secrets else (),
         )  # fmt: skip
 
-    def _parked(self, head: Head, error: Exception) -> HomeKeepingTurn:
+    async def _parked(self, head: Head, error: Exception) -> HomeKeepingTurn:
         is_expected = isinstance(error, DecodeError | UnknownStep)
         text = str(error) if is_expected else f"{type(error).__name__}: {error}"
         because = f"it cannot be read: {text}"
-        if head.status == PARKED and not self._was_retried(head):
+        if head.status == PARKED and not await self._was_retried(head):
             return KeepParkedTurn(head.key, because)  # A node before this one has said so already.
         return ParkTurn(head.key, head.version, because)
 
-    def _was_retried(self, head: Head) -> bool:
+    async def _was_retried(self, head: Head) -> bool:
         try:
-            told = self._context.home.load(head.key)
+            told = await self._context.home.load(head.key)
         except DecodeError:
             return False
         return bool(told) and not isinstance(told[-1].event, Parked | TakenOver)
 
-    def _migrated(self, head: Head) -> HomeKeepingTurn:
+    async def _migrated(self, head: Head) -> HomeKeepingTurn:
         for definition in self._context.definitions.values():
             if definition.kind == head.kind and head.definition in definition.accepts:
-                why_not = self._why_not_under(definition, head)
+                why_not = await self._why_not_under(definition, head)
                 return MigrateTurn(head, definition) if why_not is None else LeaveTurn(head.key, why_not)
         return LeaveTurn(head.key, self.unknown(head))
 
@@ -175,9 +176,9 @@ class Loader:
             f'with `class {head.kind}(finality.Saga, accepts=("{head.definition}",))`'
         )
 
-    def _why_not_under(self, definition: Definition, head: Head) -> str | None:
+    async def _why_not_under(self, definition: Definition, head: Head) -> str | None:
         renamed = dict(definition.accepts[head.definition])
-        told: list[Any] = [recorded.event for recorded in self._context.home.load(head.key)]
+        told: list[Any] = [recorded.event for recorded in await self._context.home.load(head.key)]
         try:
             state: SagaState = replay(
                 definition.graph, [*told, Migrated(definition.version, head.definition, renamed)]

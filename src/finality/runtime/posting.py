@@ -124,10 +124,14 @@ class PostTurn:
 class RestTurn:
     """Sets the head of a saga that has nothing to do now, unless there is news of it."""
 
-    __slots__ = ("_before", "_drive", "_has_news", "_rested")
+    __slots__ = ("_before", "_called", "_drive", "_has_news", "_is_kept", "_rested")
 
-    def __init__(self, drive: Drive, rested: Callable[[Drive, bool, BaseException | None], None]) -> None:
+    def __init__(
+        self, drive: Drive, called: set[int], rested: Callable[[Drive, bool, BaseException | None], None]
+    ) -> None:
+        self._is_kept = False
         self._drive = drive
+        self._called = called
         self._rested = rested
         self._before = drive.tip
         self._has_news = False
@@ -142,16 +146,21 @@ class RestTurn:
         drive = self._drive
         self._before = drive.tip
         head = tx.head(drive.key)
-        self._has_news = head.version != drive.tip[1] or head.wake_at == 0
+        is_called = head.wake_at == 0 or drive.key in self._called
+        self._called.discard(drive.key)
+        self._has_news = head.version != drive.tip[1] or is_called
         if head.version != drive.tip[1]:
             drive.catch_up(tx)
         state = drive.tip[0]
-        wake_at = None if self._has_news else summary_of(state, outstanding(state)).wake_at
+        # What is being done is known in memory alone: until it is durable, the saga is in hand.
+        self._is_kept = self._has_news or bool(drive.busy)
+        wake_at = None if self._is_kept else summary_of(state, outstanding(state)).wake_at
         tx.set_wake(drive.key, wake_at)
 
     def forget(self) -> None:
-        """Put the tip back to where it was."""
+        """Put the tip back to where it was, and look what the saga was woken for again."""
         self._drive.tip = self._before
+        self._called.add(self._drive.key)
 
     def settle(self, error: BaseException | None) -> None:
         """Take over the news, and go on or let go."""
@@ -160,5 +169,6 @@ class RestTurn:
             state, version = drive.tip
             if version > drive.version:
                 drive.settle((state, version), outstanding(state))
-            drive.is_claimed = True
+        if error is None:
+            drive.is_claimed = self._is_kept
         self._rested(drive, self._has_news, error)

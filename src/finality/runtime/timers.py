@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from finality.core.errors import FinalityError
@@ -35,6 +35,8 @@ class ClaimTurn:
         """Claim."""
         now = self._context.environment.now()
         self._due = tx.claim_due(self._context.node, now, limit=CLAIM_MAX)
+        # Whoever has one of them in hand and is about to let it rest has to look first.
+        self._context.called.update(key for key, _ in self._due)
 
     def forget(self) -> None:
         """Claim again."""
@@ -57,7 +59,7 @@ class Timers:
         self,
         context: Context,
         admit: Callable[[list[tuple[int, str]]], None],
-        look: Callable[[], None],
+        look: Callable[[], Awaitable[None]],
         *,
         is_observer: bool = False,
     ) -> None:
@@ -118,10 +120,9 @@ class Timers:
         )
 
     async def _look_once(self) -> None:
-        home = self._context.home
-        if home.changed():
-            self._next_wake = home.next_wake(self._context.node)
-            self._look()
+        if await self._context.home.changed():
+            await self._read_next_wake()
+            await self._look()
         if self._is_due:
             await self._claim()
             if self._is_due:
@@ -133,4 +134,14 @@ class Timers:
         due = await turn.done
         if due:  # First of all: they are in hand now, so nobody would ever claim them again.
             self._admit(due)
-        self._next_wake = self._context.home.next_wake(self._context.node)
+        await self._read_next_wake()
+
+    async def _read_next_wake(self) -> None:
+        """Read when to wake; what is heard while the store answers may be newer than its answer."""
+        self._next_wake = None
+        try:
+            found = await self._context.home.next_wake(self._context.node)
+        except BaseException:
+            self._next_wake = 0.0  # Nobody knows, so the next look claims what there is.
+            raise
+        self.sleeps(found)

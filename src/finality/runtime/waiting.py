@@ -41,13 +41,15 @@ class Waiting:
         if id in self._futures and (state.parked is not None or state.stuck):
             self.ended(id, state)
 
-    def look(self, in_hand: Set[TransactionId]) -> None:
+    async def look(self, in_hand: Set[TransactionId]) -> None:
         """See whether sagas that other nodes drive have ended; those *in_hand* tell it themselves."""
-        for id in [id for id in self._futures if id not in in_hand]:
+        for id in [*self._futures]:
+            if id not in self._futures or id in in_hand:
+                continue  # It was told while another was looked at.
             if all(future.done() for future in self._futures[id]):
                 del self._futures[id]
                 continue
-            head = self._context.home.find(id)
+            head = await self._context.home.find(id)
             if head is not None and is_over(head):
                 self.ended(id, None)
 

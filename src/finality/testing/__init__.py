@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from finality.testing.disk import SimulatedDisk
     from finality.testing.environment import SimulatedEnvironment
     from finality.testing.loop import SimulatedLoop
+    from finality.testing.mariadb_server import MariaDbServer, mariadb
     from finality.testing.participant import SimulatedBranch, SimulatedParticipant
-    from finality.testing.postgres_server import PostgresServer, ServerFailed, postgres
+    from finality.testing.postgres_server import PostgresServer, postgres
+    from finality.testing.server_process import ServerFailed
     from finality.testing.service import NoAnswer, ServiceFaults, SimulatedService
     from finality.testing.walk import Counterexample, Walked, walk
     from finality.testing.world import Died, SimulatedNode, World
@@ -26,8 +28,10 @@ _HOMES = {
     "finality.testing.disk": "SimulatedDisk",
     "finality.testing.environment": "SimulatedEnvironment",
     "finality.testing.loop": "SimulatedLoop",
+    "finality.testing.mariadb_server": "MariaDbServer mariadb",
     "finality.testing.participant": "SimulatedBranch SimulatedParticipant",
-    "finality.testing.postgres_server": "PostgresServer ServerFailed postgres",
+    "finality.testing.postgres_server": "PostgresServer postgres",
+    "finality.testing.server_process": "ServerFailed",
     "finality.testing.service": "NoAnswer ServiceFaults SimulatedService",
     "finality.testing.walk": "Counterexample Walked walk",
     "finality.testing.world": "Died SimulatedNode World",
@@ -40,6 +44,7 @@ __all__ = [
     "CrashFound",
     "CrashReport",
     "Died",
+    "MariaDbServer",
     "NoAnswer",
     "PostgresServer",
     "Rates",
@@ -55,6 +60,7 @@ __all__ = [
     "Walked",
     "World",
     "crash_everywhere",
+    "mariadb",
     "postgres",
     "walk",
 ]

@@ -48,6 +48,7 @@ class Rates:
         cancel: Per transaction, the chance that somebody cancels it.
         power: Per second, where there is a disk: the power fails.
         disk: Per second, where there is a disk: a write or a flush fails.
+        hesitation: Per read of the home, the chance that it takes a while, as over a network.
     """
 
     nodes: int = 1
@@ -65,6 +66,7 @@ class Rates:
     cancel: float = 0.0
     power: float = 0.0
     disk: float = 0.0
+    hesitation: float = 0.0
     service: ServiceFaults = field(default_factory=ServiceFaults)
 
     @classmethod
@@ -72,7 +74,7 @@ class Rates:
         """Return what *seed* draws; each tenth seed has no faults at all."""
         dice = random.Random(f"{seed} rates")  # A simulation wants repeatable dice.
         if seed % 10 == 0:
-            return cls(nodes=1 + int(dice.random() * 3))
+            return cls(nodes=1 + int(dice.random() * 3), hesitation=0.3 if seed % 20 == 0 else 0.0)
 
         def rate(most: float) -> float:
             # Half of the rates are 0, so that faults come alone as well as together.
@@ -99,6 +101,7 @@ class Rates:
             ),
             power=rate(0.5),
             disk=rate(0.5),
+            hesitation=rate(0.5),
         )
 
     def __str__(self) -> str:

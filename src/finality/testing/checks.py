@@ -20,7 +20,7 @@ from finality.ports.home import HEADS_MAX, Head
 from finality.runtime.definition import StepCode
 from finality.testing.effects import ACTION, COMPENSATION, codes_of, effects_in, takes_tx
 from finality.testing.environment import EPOCH
-from finality.testing.world import World
+from finality.testing.world import World, at_once
 
 
 class Streams:
@@ -29,7 +29,9 @@ class Streams:
     def __init__(self, world: World) -> None:
         self.world = world
         self.heads = list(_all_heads(world))
-        self.told: dict[str, list[Recorded]] = {head.id: world.home.load(head.key) for head in self.heads}
+        self.told: dict[str, list[Recorded]] = {
+            head.id: at_once(world.home.load(head.key)) for head in self.heads
+        }
         self.states: dict[str, SagaState] = {}
         self._graphs: dict[tuple[str, str], Graph] = {}
         for head in self.heads:
@@ -40,7 +42,7 @@ class Streams:
         """Return the shape of the saga."""
         key = (head.kind, head.definition)
         if key not in self._graphs:
-            kept = self.world.home.definition(*key)
+            kept = at_once(self.world.home.definition(*key))
             assert kept is not None, f"the shape of {head.kind}@{head.definition} is kept with its first saga"
             self._graphs[key] = graph_from_json(Json(kept))
         return self._graphs[key]
@@ -58,7 +60,7 @@ class Streams:
 
 def _all_heads(world: World) -> Iterable[Head]:
     before: int | None = None
-    while page := world.home.heads(before=before, limit=HEADS_MAX):
+    while page := at_once(world.home.heads(before=before, limit=HEADS_MAX)):
         yield from page
         before = page[-1].key
 
@@ -224,4 +226,6 @@ def residue_of(world: World) -> list[str]:
 def leases_left(world: World) -> list[str]:
     """Return the nodes whose lease runs on, once all nodes have closed or are long dead."""
     now = world.now()
-    return [f"node {row.id} still has a lease" for row in world.home.nodes() if row.lease_until > now]
+    return [
+        f"node {row.id} still has a lease" for row in at_once(world.home.nodes()) if row.lease_until > now
+    ]

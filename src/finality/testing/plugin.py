@@ -10,6 +10,7 @@ def test_a_trip_survives_every_crash(crash_everywhere):
 | `crash_everywhere` | the function of that name, with ``--finality-seed`` filled in      |
 | `finality_node`    | a synchronous node on a store in memory, closed after the test     |
 | `finality_postgres`| a PostgreSQL server, started once and stopped after the last test  |
+| `finality_mariadb` | a MariaDB server, likewise; skips where the system has none           |
 | `simulation`       | makes worlds of simulated nodes, closed after the test             |
 """
 
@@ -24,6 +25,7 @@ import pytest
 if TYPE_CHECKING:
     from finality.node import Node
     from finality.testing.crashes import CrashReport
+    from finality.testing.mariadb_server import MariaDbServer
     from finality.testing.postgres_server import PostgresServer
     from finality.testing.world import World
 
@@ -62,6 +64,28 @@ def finality_postgres() -> Iterator[PostgresServer]:
 
     with postgres() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def finality_mariadb() -> Iterator[MariaDbServer]:
+    """Give a server that all tests of this process share: take a ``database()`` of your own in it."""
+    from finality.testing.mariadb_server import mariadb
+
+    skip_without_mariadb()
+    with mariadb() as server:
+        yield server
+
+
+def skip_without_mariadb() -> None:
+    """Skip the test where no MariaDB is installed; fail it where the variable CI is ``true``."""
+    import os
+
+    from finality.testing.mariadb_server import INSTALL, has_mariadb
+
+    if not has_mariadb():
+        told = f"no MariaDB server is installed here: {INSTALL}"
+        # Where nobody reads what was skipped, nothing may be.
+        pytest.fail(told) if os.environ.get("CI") == "true" else pytest.skip(told)
 
 
 @pytest.fixture

@@ -12,26 +12,35 @@ its own. As root it drops its privileges: PostgreSQL refuses them.
 from __future__ import annotations
 
 import os
-import pwd
 import random
 import shutil
 import signal
 import stat
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
-START_SECONDS_MAX = 30.0  # A recovery after a kill included; longer means that it hangs.
-STOP_SECONDS_MAX = 10.0  # A fast shutdown waits for nobody; what takes longer is killed.
-POLL_SECONDS = 0.01
-PORTS = range(20_000, 32_000)  # Below the ports that systems give to outgoing connections.
-PORTS_TRIED_MAX = 20
+from finality.testing.server_process import (
+    PORTS,
+    PORTS_TRIED_MAX,
+    START_SECONDS_MAX,
+    STOP_SECONDS_MAX,
+    UNPRIVILEGED,
+    ServerFailed,
+    children,
+    dismiss,
+    guard,
+    is_alive,
+    is_root,
+    kill,
+    run_unprivileged,
+    wait,
+)
+
 USER = "finality"
-UNPRIVILEGED = "nobody"  # Every system has it, and a uid without a name does not do.
 
 SETTINGS: Mapping[str, str] = {
     "listen_addresses": "127.0.0.1",
@@ -44,10 +53,6 @@ SETTINGS: Mapping[str, str] = {
     "log_line_prefix": "%m [%p] %q%a ",
 }
 """What a test wants. Without fsync, a server that is killed loses nothing; a computer that is, does."""
-
-
-class ServerFailed(Exception):
-    """The server did not start; the message ends with its own last words."""
 
 
 def postgres(*, bin: Path | str | None = None, settings: Mapping[str, str] | None = None) -> PostgresServer:
@@ -123,12 +128,12 @@ class PostgresServer:
             return
         server, self._server = self._server, None
         os.kill(server.pid, signal.SIGSTOP)  # So that it starts nothing while its children are listed.
-        children = _children(server.pid)
-        for process in (*children, server.pid):
-            _kill(process)
+        all_of_it = (*children(server.pid), server.pid)
+        for process in all_of_it:
+            kill(process)
         server.wait()
-        _wait(lambda: not any(_is_alive(child) for child in children), START_SECONDS_MAX)
-        self._dismiss_guard()
+        wait(lambda: not any(is_alive(child) for child in all_of_it[:-1]), START_SECONDS_MAX)
+        dismiss(self._guard)
 
     def stop(self, *, how: signal.Signals = signal.SIGINT) -> None:
         """Shut it down: SIGINT cuts connections, SIGTERM waits for them, SIGQUIT needs a recovery."""
@@ -140,7 +145,7 @@ class PostgresServer:
         except subprocess.TimeoutExpired:
             self.kill()
         self._server = None
-        self._dismiss_guard()
+        dismiss(self._guard)
 
     def restart(self) -> None:
         """Stop it, if it runs, and start it again, on the same port."""
@@ -167,7 +172,7 @@ class PostgresServer:
     def _create(self) -> None:
         if not (self._binaries / "initdb").exists():
             raise ServerFailed(f"no PostgreSQL to start: {self._binaries} holds no initdb; check bin=")
-        if _is_root():
+        if is_root():
             shutil.chown(self.folder, UNPRIVILEGED)
             if not _is_readable_by_all(self._binaries):
                 self._binaries = _copied(self._binaries, self.folder / "installation")
@@ -186,33 +191,16 @@ class PostgresServer:
                 "postgres", "-D", str(self.folder / "data"), "-p", str(port), *options, log=log
             )
         self._server = server
-        # When the test process dies without a word, its end of this pipe closes, and the server goes too.
-        self._guard = subprocess.Popen(  # noqa: S603  # the script is ours
-            ["/bin/sh", "-c", 'read _; kill -QUIT "$0"; sleep 1; rm -rf "$1"', str(server.pid), self.folder],
-            stdin=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
+        self._guard = guard(server.pid, self.folder)
         status = self.folder / "data" / "postmaster.pid"
-        _wait(lambda: server.poll() is not None or _is_ready(status, server.pid), START_SECONDS_MAX)
+        wait(lambda: server.poll() is not None or _is_ready(status, server.pid), START_SECONDS_MAX)
         if server.poll() is None and _is_ready(status, server.pid):
             return True
         self.kill()
         return False
 
     def _run(self, program: str, *arguments: str, log: Any = subprocess.PIPE) -> subprocess.Popen[bytes]:
-        who: dict[str, Any] = {}
-        if _is_root():
-            who = {"user": UNPRIVILEGED, "group": pwd.getpwnam(UNPRIVILEGED).pw_gid, "extra_groups": []}
-        # Nobody may be allowed to see where the test runs, and a server insists on its own folder.
-        return subprocess.Popen(  # noqa: S603  # the program is the installation's own
-            [self._binaries / program, *arguments], cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            env={**os.environ, "LC_ALL": "C", "TZ": "UTC"}, start_new_session=True, **who,
-        )  # fmt: skip
-
-    def _dismiss_guard(self) -> None:
-        if self._guard is not None:
-            self._guard.kill()
-            self._guard.communicate()
-            self._guard = None
+        return run_unprivileged([self._binaries / program, *arguments], log)
 
 
 def _wheel() -> Path:
@@ -236,10 +224,6 @@ def _copied(binaries: Path, to: Path) -> Path:
     return to / package.name / binaries.parent.name / binaries.name
 
 
-def _is_root() -> bool:
-    return os.geteuid() == 0
-
-
 def _is_readable_by_all(folder: Path) -> bool:
     needed = stat.S_IROTH | stat.S_IXOTH
     way = all(parent.stat().st_mode & stat.S_IXOTH for parent in folder.resolve().parents)
@@ -253,39 +237,3 @@ def _is_ready(status: Path, server: int) -> bool:
     except OSError:  # Not written yet.
         return False
     return len(lines) >= 8 and lines[0] == str(server) and lines[7].strip() == "ready"
-
-
-def _children(process: int) -> Sequence[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-    except OSError:  # Not Linux.
-        listing = ["/usr/bin/pgrep", "-P", str(process)]
-        ended = subprocess.run(listing, capture_output=True, text=True)  # noqa: S603  # the program is fixed
-        return [int(child) for child in ended.stdout.split()]
-
-
-def _kill(process: int) -> None:
-    try:
-        os.kill(process, signal.SIGKILL)
-    except ProcessLookupError:  # It has ended by itself.
-        return
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except ProcessLookupError:
-        return False
-    except OSError:  # Not Linux, or it has just gone.
-        return True
-    return state != "Z"  # Dead, and nobody has asked for its last word.
-
-
-def _wait(is_true: Callable[[], bool], seconds: float) -> bool:
-    give_up = time.monotonic() + seconds
-    while not is_true():
-        if time.monotonic() > give_up:
-            return False
-        time.sleep(POLL_SECONDS)
-    return True

@@ -14,10 +14,11 @@ import os
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from finality.adapters.msgspec.codec import JsonCodec
 from finality.adapters.msgspec.seal import secret_keys_of
+from finality.core.ids import Cursor
 from finality.core.saga.summary import NEVER
 from finality.node.async_node import AsyncNode, Settings
 from finality.node.opening import SECRET_KEY_VARIABLE
@@ -27,6 +28,7 @@ from finality.ports.codec import Codec
 from finality.ports.environment import Environment
 from finality.ports.store import Rows
 from finality.testing.environment import Reached, SimulatedEnvironment
+from finality.testing.hesitation import hesitant
 from finality.testing.loop import Idle, new_loop
 from finality.testing.places import MemoryPlace, MortalHome, MortalStore, Place, SqlitePlace
 from finality.testing.process import Process
@@ -114,6 +116,7 @@ class World:
         stores: The names of the stores beside the home.
         seed: Decides whatever is left to chance.
         lease: The lease of every node.
+        hesitation: How likely a node waits for what it reads in its home, as over a network.
         directory: Where the databases are SQLite files, as in production; by default they are in
             memory, which is quicker.
 
@@ -130,6 +133,7 @@ class World:
         lease: timedelta = timedelta(seconds=LEASE_SECONDS),
         secret_key: str | None = None,
         directory: Path | None = None,
+        hesitation: float = 0.0,
     ) -> None:
         self.seed = seed
         self.sagas = tuple(sagas)
@@ -138,6 +142,7 @@ class World:
         self.codec = JsonCodec(secret_keys_of(secret_key or os.environ.get(SECRET_KEY_VARIABLE, "")))
         self.places: dict[str, Place] = {name: _place(name, directory) for name in (HOME, *stores)}
         self._lease = lease
+        self._hesitation = hesitation
         self._environment = SimulatedEnvironment(self.loop, self.loop.world, f"{seed} world")
         self._home: MortalHome | None = None
         self._stores: dict[str, MortalStore] = {}
@@ -164,12 +169,12 @@ class World:
             self.loop, process, f"{self.seed} node {number}", skew=skew, dies_at=dies_at
         )
 
-        def open_home(url: str, environment: Environment, codec: Codec) -> MortalHome:
+        async def open_home(url: str, environment: Environment, codec: Codec) -> MortalHome:
             home = self.places[HOME].open_home(environment, codec, HOME)
             process.last_will.append(home.abandon)
-            return home
+            return hesitant(home, environment, self._hesitation)
 
-        def open_store(url: str, environment: Environment, name: str) -> MortalStore:
+        async def open_store(url: str, environment: Environment, name: str) -> MortalStore:
             store = self.places[name].open_store(environment, name)
             process.last_will.append(store.abandon)
             return store
@@ -206,7 +211,7 @@ class World:
 
     def query(self, sql: str, *parameters: Any, at: str | None = None) -> Rows:
         """Read what is committed in the home store or *at* another."""
-        return self._store(at or HOME).query(sql, parameters)
+        return at_once(self._store(at or HOME).query(sql, parameters))
 
     @property
     def home(self) -> MortalHome:
@@ -261,7 +266,7 @@ class World:
         """
         task = asyncio.ensure_future(work, loop=self.loop)
         give_up = self.loop.time() + within.total_seconds()
-        seen = -1
+        seen: Cursor | None = None
         while not task.done():
             self._run_for(task, QUIET_SECONDS)
             if task.done():
@@ -269,7 +274,7 @@ class World:
             if self.loop.time() >= give_up:
                 raise TimeoutError(f"not done within {within} of simulated time")
             due = self._next_event()
-            before, seen = seen, self.home.end()
+            before, seen = seen, at_once(self.home.newest(limit=1)).cursor
             if due is None and before == seen:
                 raise Idle("nothing is due any more, and still it is not done")
             if due is not None:
@@ -290,7 +295,7 @@ class World:
         """Return when something is due that is more than a look around; None if nothing is."""
         renewal = self._lease.total_seconds() / RENEWALS_A_LEASE
         timer = self.loop.next_timer(delay_min=renewal + 0.001)
-        wakes = [head.wake_at for head in self.home.heads(is_open=True)]
+        wakes = [head.wake_at for head in at_once(self.home.heads(is_open=True))]
         now = self._environment.now()
         due = [wake - now + self.loop.time() for wake in wakes if wake is not None and now < wake < NEVER]
         if timer is not None:
@@ -309,6 +314,15 @@ class World:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def at_once(reading: Coroutine[Any, Any, T]) -> T:
+    """Return what a store answers at once, as one does that is in memory or a file."""
+    try:
+        reading.send(None)
+    except StopIteration as answered:
+        return cast(T, answered.value)
+    raise AssertionError(f"{reading} has to wait")
 
 
 def _place(name: str, directory: Path | None) -> Place:

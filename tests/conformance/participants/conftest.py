@@ -6,24 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conformance.participants.postgres_world import PostgresWorld
-from tests.conformance.participants.sqlite_world import SqliteWorld
+from tests.conformance.participants.kinds import KINDS
 from tests.conformance.participants.worlds import World
 
 
-def _postgres(request: pytest.FixtureRequest) -> World:
-    return PostgresWorld(request.getfixturevalue("finality_postgres"))
-
-
-def _sqlite(request: pytest.FixtureRequest) -> World:
-    return SqliteWorld(request.getfixturevalue("tmp_path"))
-
-
-MAKERS = {"sqlite": _sqlite, "postgres": _postgres}
-
-
-@pytest.fixture(params=MAKERS)
+@pytest.fixture(params=KINDS)
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    world = MAKERS[request.param](request)
+    world = KINDS[request.param].make(request)
     yield world
     world.close()

@@ -8,13 +8,14 @@ from datetime import timedelta
 from typing import Any
 
 import psycopg
+import pytest
 from psycopg import sql
 
 import finality
 from finality.core.two_phase import Decision
 from finality.ports.participant import BranchId
 from finality.testing import PostgresServer
-from tests.conformance.participants.worlds import AnyBranch
+from tests.conformance.participants.worlds import AnyBranch, World
 
 SCHEMA = (
     "CREATE TABLE item (n integer PRIMARY KEY)",
@@ -27,7 +28,6 @@ class PostgresWorld:
     """Fulfils ``World``: a database of its own in a server that is shared."""
 
     takes_statements = can_defer = can_die = True
-    is_single = False
     refused: tuple[tuple[str, str], ...] = (
         ("COMMIT", "ends the branch"),
         ("  rollback to savepoint a", "ends the branch"),
@@ -52,6 +52,10 @@ class PostgresWorld:
         self.server = server
         self.url = server.database()
         self._sql(*SCHEMA)
+
+    @classmethod
+    def make(cls, request: pytest.FixtureRequest) -> World:
+        return cls(request.getfixturevalue("finality_postgres"))
 
     def _sql(self, *statements: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.url, autocommit=True) as connection:

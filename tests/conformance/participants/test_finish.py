@@ -10,6 +10,7 @@ import pytest
 
 from finality.core.errors import FinalityError, Unavailable
 from finality.core.two_phase import Decision
+from tests.conformance.participants.kinds import only
 from tests.conformance.participants.worlds import (
     AnyParticipant,
     World,
@@ -62,33 +63,29 @@ def test_another_process_finishes_it(world: World, decision: Decision) -> None:
 
 @DECISIONS
 def test_many_may_finish_it_at_once(world: World, decision: Decision) -> None:
-    numbers = [1] if world.is_single else [1, 2, 3, 4, 5]
-
     async def story() -> None:
         async with opened(world) as here:
-            for n in numbers:
+            for n in range(1, 6):
                 await prepared(world, here, id_of(f"t{n}"), n)
         async with opened(world) as here, opened(world) as elsewhere:
             answers = await asyncio.gather(
                 *(
                     finished(who, f"t{n}", decision)
-                    for n in numbers
+                    for n in range(1, 6)
                     for who in (here, elsewhere, here, elsewhere)
                 )
             )
 
         assert set(answers) == {decision}
-        assert world.items() == (numbers if decision is Decision.COMMIT else [])
+        assert world.items() == ([1, 2, 3, 4, 5] if decision is Decision.COMMIT else [])
 
     run(story())
 
 
+@only("can_die")
 @pytest.mark.slow
 @DECISIONS
 def test_it_survives_the_death_of_the_server(world: World, decision: Decision) -> None:
-    if not world.can_die:
-        pytest.skip("it has no server")
-
     async def story() -> None:
         async with opened(world) as bank:
             await prepared(world, bank, id_of("t1"), 1)
@@ -101,10 +98,8 @@ def test_it_survives_the_death_of_the_server(world: World, decision: Decision) -
     run(story())
 
 
+@only("can_die")
 def test_a_dead_server_is_out_of_reach_and_nothing_else(world: World) -> None:
-    if not world.can_die:
-        pytest.skip("it has no server")
-
     async def story() -> None:
         async with opened(world) as bank:
             branch = await worked(world, bank, id_of("t1"), 1)
@@ -172,9 +167,6 @@ def test_a_branch_that_nobody_knows_has_not_committed(world: World, decision: De
     "decision, by_hand", [(Decision.COMMIT, Decision.ABORT), (Decision.ABORT, Decision.COMMIT)]
 )
 def test_what_was_finished_by_hand_is_told(world: World, decision: Decision, by_hand: Decision) -> None:
-    if world.is_single and by_hand is Decision.COMMIT:
-        pytest.skip("nobody can apply an intent by hand")
-
     async def story() -> None:
         async with opened(world) as bank:
             await prepared(world, bank, id_of("t1"), 1)
@@ -187,12 +179,10 @@ def test_what_was_finished_by_hand_is_told(world: World, decision: Decision, by_
     run(story())
 
 
+@only("can_die")
 @pytest.mark.slow
 @pytest.mark.parametrize("is_killed", [False, True], ids=["session-cut", "server-killed"])
 def test_a_crash_between_witness_and_prepare_leaves_nothing(world: World, is_killed: bool) -> None:
-    if not world.can_die:
-        pytest.skip("it has no server")
-
     async def story() -> None:
         async with opened(world) as bank:
             branch = await worked(world, bank, id_of("t1"), 1)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 from finality.core.two_phase import Decision
 from tests.conformance.participants.worlds import World, id_of, opened, prepared, run
 
 
 def test_only_ours_are_listed_oldest_first_with_age_and_what_they_hold(world: World) -> None:
-    if world.is_single:
-        pytest.skip("one branch at a time")
-
     async def story() -> None:
         world.prepare_foreign()
         async with opened(world) as bank, opened(world, "stock") as stock:
@@ -31,9 +26,6 @@ def test_only_ours_are_listed_oldest_first_with_age_and_what_they_hold(world: Wo
 
 
 def test_branches_of_another_home_are_shown_and_left_alone(world: World) -> None:
-    if world.is_single:
-        pytest.skip("one branch at a time")
-
     async def story() -> None:
         async with opened(world) as bank:
             await prepared(world, bank, id_of("t1", home="elsewhere"), 1)
@@ -51,9 +43,6 @@ def test_branches_of_another_home_are_shown_and_left_alone(world: World) -> None
 
 
 def test_foreign_branches_stay_as_they_are(world: World) -> None:
-    if world.is_single:
-        pytest.skip("one branch at a time")
-
     async def story() -> None:
         foreign = world.prepare_foreign()
         async with opened(world) as bank:

@@ -9,6 +9,7 @@ import pytest
 
 from finality.core.errors import OutcomeUnknown, TransactionAborted, Unavailable
 from finality.core.two_phase import Decision
+from tests.conformance.participants.kinds import only
 from tests.conformance.participants.worlds import (
     AnyBranch,
     AnyParticipant,
@@ -35,9 +36,6 @@ def test_what_has_committed_stays_committed(world: World) -> None:
 
 
 def test_what_has_not_committed_when_asked_never_will(world: World) -> None:
-    if world.is_single:
-        pytest.skip("one branch at a time")
-
     async def story() -> None:
         async with opened(world) as here, opened(world) as elsewhere:
             branch = await worked(world, here, id_of("t1"), 1)
@@ -64,11 +62,9 @@ def test_what_was_never_begun_has_not_committed(world: World) -> None:
     run(story())
 
 
+@only("can_die")
 @pytest.mark.slow
 def test_a_commit_under_way_is_waited_for(world: World) -> None:
-    if not world.can_die:
-        pytest.skip("its commits cannot be held")
-
     async def story() -> None:
         async with opened(world) as here, opened(world) as elsewhere:
             branch = await worked(world, here, id_of("t1"), 1)
@@ -87,11 +83,9 @@ def test_a_commit_under_way_is_waited_for(world: World) -> None:
     run(story())
 
 
+@only("can_die")
 @pytest.mark.slow
 def test_a_commit_cut_off_is_unknown_and_then_known(world: World) -> None:
-    if not world.can_die:
-        pytest.skip("its commits cannot be held")
-
     async def story() -> None:
         async with opened(world) as bank:
             branch = await worked(world, bank, id_of("t1"), 1)

@@ -9,13 +9,10 @@ import pytest
 from finality.core.errors import Refused
 from finality.core.two_phase import Decision, Vote
 from finality.ports.store import StatementRefused
+from tests.conformance.participants.kinds import only
 from tests.conformance.participants.worlds import AnyBranch, World, id_of, opened, run, worked
 
-
-@pytest.fixture(autouse=True)
-def _takes_statements(world: World) -> None:
-    if not world.takes_statements:
-        pytest.skip("its branches take no statements")
+pytestmark = only("takes_statements")
 
 
 def test_what_breaks_the_branch_is_refused_with_the_reason_and_harms_nothing(world: World) -> None:
@@ -89,9 +86,6 @@ def test_an_ended_branch_takes_no_more_statements(world: World) -> None:
 
 
 def test_a_cancelled_statement_harms_no_other_branch(world: World) -> None:
-    if world.is_single:
-        pytest.skip("one branch at a time")
-
     async def story() -> None:
         async with opened(world) as bank:
             holder = await worked(world, bank, id_of("t1"), 1)
@@ -112,9 +106,6 @@ def test_a_cancelled_statement_harms_no_other_branch(world: World) -> None:
 
 def test_no_connection_carries_anything_from_one_branch_to_the_next(world: World) -> None:
     """What a branch leaves on its connection would end up in another one, or roll a prepared one back."""
-
-    if world.is_single:
-        pytest.skip("one branch at a time")
 
     async def story() -> None:
         async with opened(world) as bank:

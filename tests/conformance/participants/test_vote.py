@@ -6,8 +6,8 @@ import pytest
 
 from finality.core.errors import Conflict, LimitExceeded, Refused, TransactionAborted, Unavailable
 from finality.core.two_phase import Decision, Vote
-from finality.ports.participant import BranchId
-from tests.conformance.participants.worlds import AnyParticipant, World, id_of, opened, run, worked
+from tests.conformance.participants.kinds import only
+from tests.conformance.participants.worlds import AnyBranch, World, id_of, opened, run, worked
 
 
 def test_a_branch_that_voted_yes_is_in_doubt_and_unseen(world: World) -> None:
@@ -86,10 +86,8 @@ def test_a_swallowed_failure_stops_a_one_phase_commit_too(world: World) -> None:
     run(story())
 
 
+@only("can_defer")
 def test_a_deferred_constraint_is_a_no_at_the_vote(world: World) -> None:
-    if not world.can_defer:
-        pytest.skip("it has no deferred constraints")
-
     async def story() -> None:
         async with opened(world) as bank:
             for end in ("prepare", "commit"):
@@ -119,19 +117,17 @@ def test_one_phase_commits_at_once(world: World) -> None:
 
 
 def test_whoever_waits_too_long_for_another_has_a_conflict(world: World) -> None:
-    async def insert_and_vote(bank: AnyParticipant, id: BranchId) -> None:
-        branch = await bank.begin(id)
-        try:
-            await world.insert(branch, 1)
-            await branch.prepare()
-        finally:
-            await branch.abort()
+    async def insert_and_vote(branch: AnyBranch) -> None:
+        await world.insert(branch, 1)
+        await branch.prepare()
 
     async def story() -> None:
         async with opened(world) as bank:
             await (await worked(world, bank, id_of("t1"), 1)).prepare()
+            branch = await bank.begin(id_of("t2"))
             with pytest.raises(Conflict):
-                await insert_and_vote(bank, id_of("t2"))
+                await insert_and_vote(branch)
+            await branch.abort()
             await bank.finish(id_of("t1"), Decision.COMMIT)
 
             assert world.items() == [1]
@@ -183,9 +179,6 @@ def test_the_longest_ids_work(world: World) -> None:
 
 
 def test_branches_of_one_transaction_are_told_apart(world: World) -> None:
-    if world.is_single:
-        pytest.skip("one branch at a time")
-
     async def story() -> None:
         async with opened(world) as bank:
             first, second = id_of("t1"), id_of("t1", number=1)

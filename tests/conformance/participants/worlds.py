@@ -1,6 +1,6 @@
 """What the suite needs of each participant's surroundings: its database, a DBA, and an axe.
 
-A new adapter joins by a class that fulfils ``World`` and a line in ``conftest.MAKERS``.
+A new adapter joins by a class that fulfils ``World`` and a line in ``kinds``.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
+
+import pytest
 
 from finality.adapters.system.environment import SystemEnvironment
 from finality.core.ids import TransactionId
@@ -32,7 +34,6 @@ class World(Protocol):
     Attributes:
         takes_statements: A branch has ``execute`` and ``savepoint``.
         can_defer: A constraint may be checked as late as the vote.
-        is_single: One branch at a time works or is in doubt.
         can_die: The server can be killed and started again.
         insert_code: An expression that adds item 1 to ``branch``, for a process of its own.
         refused: Statements that a branch refuses at once, each with a word of the reason.
@@ -40,10 +41,13 @@ class World(Protocol):
 
     takes_statements: bool
     can_defer: bool
-    is_single: bool
     can_die: bool
     insert_code: str
     refused: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def make(cls, request: pytest.FixtureRequest) -> World:
+        """Return an empty one; servers are fixtures, which a session starts once."""
 
     def participant(self, name: str = "bank") -> AnyParticipant:
         """Return one more participant on the database, as another process would make it."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from finality.adapters.append import Append
+from finality.adapters.follow import follow
 from finality.adapters.fork import keep_out_of_children
 from finality.adapters.group_commit import Writer
 from finality.adapters.memory.database import MemoryDatabase
@@ -15,15 +15,22 @@ from finality.adapters.memory.home_transaction import MemoryHomeTransaction, rec
 from finality.adapters.memory.transaction import MemoryTransaction
 from finality.adapters.scope import WriterScope
 from finality.core.errors import NotFound, Unavailable
-from finality.core.ids import NodeId, Position, StreamName, TransactionId, Version, transaction_stream
+from finality.core.ids import (
+    START,
+    Cursor,
+    NodeId,
+    Position,
+    StreamName,
+    TransactionId,
+    Version,
+    transaction_stream,
+)
 from finality.core.protocol import Recorded
 from finality.ports.codec import Codec
 from finality.ports.environment import Environment
 from finality.ports.home import HEADS_MAX, Head, NodeRow
-from finality.ports.journal import PAGE_EVENTS_MAX
+from finality.ports.journal import PAGE_EVENTS_MAX, Page
 from finality.ports.store import Rows
-
-FOLLOW_SECONDS = 0.05  # How soon a follower sees a commit.
 
 
 class MemoryStore:
@@ -59,7 +66,7 @@ class MemoryStore:
         """Return a transaction for ``async`` code."""
         return self._writer.scope(name)
 
-    def query(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
+    async def query(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
         """Read what is committed."""
         return self._open_database().sql.read(sql, parameters)
 
@@ -82,7 +89,7 @@ class MemoryStore:
         """Refuse to be read in a child process that was forked with this store in it."""
         self._gone = "it was opened before this process was forked; open it again in this process"
 
-    def health(self) -> list[tuple[str, bool, str]]:
+    async def health(self) -> list[tuple[str, bool, str]]:
         """Return what the doctor wants to know of the database."""
         return [("durability", False, "in memory: everything is gone with this process")]
 
@@ -121,24 +128,29 @@ class MemoryHome(MemoryStore):
         key = self._open_database().keys.committed.get(stream)
         return [] if key is None else self._recorded(key, after, limit)
 
-    async def page(self, *, after: Position = Position(0), limit: int = PAGE_EVENTS_MAX) -> list[Recorded]:
-        """Return events of all streams behind *after*."""
+    async def page(self, *, after: Cursor = START, limit: int = PAGE_EVENTS_MAX) -> Page:
+        """Return events of all streams behind *after*, a position: they are given in commit order."""
+        first = int(after or 0)
+        events = self._between(first, first + limit)
+        return Page(events, Cursor(str(first + len(events))))
+
+    async def newest(self, *, before: Position | None = None, limit: int = PAGE_EVENTS_MAX) -> Page:
+        """Return the last events before a position."""
+        newest = len(self._open_database().events)
+        last = newest if before is None else min(before - 1, newest)
+        return Page(self._between(max(last - limit, 0), last), Cursor(str(newest)))
+
+    def _between(self, first: int, last: int) -> list[Recorded]:
         database = self._open_database()
         with database.lock:
-            events = database.events[after : after + limit]
+            events = database.events[first:last]
         return [recorded_of(event, self._codec) for event in events]
 
-    async def follow(self, *, after: Position = Position(0)) -> AsyncIterator[Recorded]:
+    def follow(self, *, after: Cursor = START) -> AsyncIterator[Recorded]:
         """Yield every event behind *after*, and then each new one."""
-        while True:
-            page = await self.page(after=after)
-            for recorded in page:
-                yield recorded
-                after = recorded.position
-            if not page:
-                await asyncio.sleep(FOLLOW_SECONDS)
+        return follow(self, after)
 
-    def load(self, key: int, *, after: Version = Version(0)) -> list[Recorded]:
+    async def load(self, key: int, *, after: Version = Version(0)) -> list[Recorded]:
         """Return a transaction's events behind *after*."""
         return self._recorded(key, after, None)
 
@@ -150,20 +162,20 @@ class MemoryHome(MemoryStore):
 
     # ── Heads and nodes ─────────────────────────────────────────────────────────────────────
 
-    def head(self, key: int) -> Head:
+    async def head(self, key: int) -> Head:
         """Return a transaction's head by key."""
         head = self._open_database().heads.committed.get(key)
         if head is None:
             raise NotFound(f"no transaction has the key {key}")
         return head
 
-    def find(self, id: TransactionId) -> Head | None:
+    async def find(self, id: TransactionId) -> Head | None:
         """Return a transaction's head by its id."""
         database = self._open_database()
         key = database.keys.committed.get(transaction_stream(id))
         return None if key is None else database.heads.committed.get(key)
 
-    def heads(
+    async def heads(
         self,
         *,
         status: str | None = None,
@@ -183,7 +195,7 @@ class MemoryHome(MemoryStore):
         ]
         return found[::-1][:limit]
 
-    def children(self, key: int) -> list[Head]:
+    async def children(self, key: int) -> list[Head]:
         """Return the heads of the transactions that are steps of this one."""
         return [head for head in self._heads() if head.parent == key]
 
@@ -192,41 +204,37 @@ class MemoryHome(MemoryStore):
         with database.lock:
             return [head for _, head in sorted(database.heads.committed.items())]
 
-    def next_wake(self, node: NodeId) -> float | None:
+    async def next_wake(self, node: NodeId) -> float | None:
         """Return when the node's next transaction wakes."""
         database = self._open_database()
         with database.lock:
             heads = [database.heads.committed[key] for key in database.open]
         return min((h.wake_at for h in heads if h.driver == node and h.wake_at is not None), default=None)
 
-    def counts(self) -> dict[tuple[str, str], int]:
+    async def counts(self) -> dict[tuple[str, str], int]:
         """Return how many transactions there are by (kind, status)."""
         counts: dict[tuple[str, str], int] = {}
         for head in self._heads():
             counts[head.kind, head.status] = counts.get((head.kind, head.status), 0) + 1
         return counts
 
-    def definition(self, kind: str, definition: str) -> str | None:
+    async def definition(self, kind: str, definition: str) -> str | None:
         """Return the kept shape of a definition."""
         return self._open_database().definitions.committed.get((kind, definition))
 
-    def streams(self, prefix: str, *, limit: int = HEADS_MAX) -> list[StreamName]:
+    async def streams(self, prefix: str, *, limit: int = HEADS_MAX) -> list[StreamName]:
         """Return the names of the streams that begin with *prefix*."""
         database = self._open_database()
         with database.lock:
             return sorted(name for name in database.keys.committed if name.startswith(prefix))[:limit]
 
-    def end(self) -> Position:
-        """Return the position of the newest event."""
-        return Position(len(self._open_database().events))
-
-    def nodes(self) -> list[NodeRow]:
+    async def nodes(self) -> list[NodeRow]:
         """Return the nodes, newest first."""
         database = self._open_database()
         with database.lock:
             return [*database.nodes.committed.values()][::-1]
 
-    def changed(self) -> bool:
+    async def changed(self) -> bool:
         """Say whether anyone has committed since the last call; this process counts, too."""
         seen, self._seen = self._seen, self._open_database().commits
         return seen != self._seen

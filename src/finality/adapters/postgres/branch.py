@@ -75,7 +75,7 @@ class PostgresBranch:
             # The server lets nothing more pass after it; what is swallowed here comes up at the vote.
             self._failure = said(error)
             told = meaning(self._name, self._connection, error)
-            if told is None:
+            if told is None or not isinstance(error, Exception):
                 raise
             raise told from error
         return Rows(map(tuple, rows))

@@ -46,7 +46,7 @@ NO_SUCH_BRANCH, BUSY = "42704", "55000"
 BUSY_ATTEMPTS_MAX = 20  # Another session is finishing the same branch; that takes one write to disk.
 BUSY_SECONDS = 0.01
 PRUNE_SECONDS = 3_600.0
-PRUNE_ROWS_MAX = 10_000  # A sweep; what is left has time until the next hour.
+PRUNE_ROWS_MAX = 10_000  # A sweep; the next one goes on.
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class PostgresParticipant:
     ) -> None:
         if isolation not in ISOLATIONS:
             raise DefinitionError(
-                f"there is no isolation {isolation!r}: write one of {', '.join(ISOLATIONS)}"
+                f"no isolation is called {isolation!r}: write one of {', '.join(ISOLATIONS)}"
             )
         self.name = check_name(name)
         self._server = Server(url, name, lock_timeout.total_seconds())
@@ -225,8 +225,9 @@ class PostgresParticipant:
         if self._environment.now() < self._pruned_at + PRUNE_SECONDS:
             return
         sql = self._queries["prune"].format(table=self._table)
-        await self._ask(lambda connection: connection.execute(sql, self._witness_kept, PRUNE_ROWS_MAX))
-        self._pruned_at = self._environment.now()
+        tag = await self._ask(lambda connection: connection.execute(sql, self._witness_kept, PRUNE_ROWS_MAX))
+        if tag != f"DELETE {PRUNE_ROWS_MAX}":
+            self._pruned_at = self._environment.now()
 
     async def health(self) -> list[tuple[str, bool, str]]:
         """Return (check, is_good, finding) about what its promises rest on."""

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from finality.adapters.sql_text import bare, first_word
+from finality.adapters.sql_text import POSTGRES, bare, first_word
 from finality.ports.store import StatementRefused
 
 STATEMENTS_KEPT_MAX = 2_000  # Of their texts: a program has some hundreds.
@@ -58,7 +58,7 @@ class Statement:
 @lru_cache(STATEMENTS_KEPT_MAX)
 def statement_of(sql: str) -> Statement:
     """Return what *sql* is to its branch. The server refuses at PREPARE what is too well hidden for us."""
-    text = bare(sql)
+    text = bare(sql, POSTGRES)
     word = first_word(text)
     return Statement(word in _WRITES, _refusal(text, word))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,11 @@ from typing import Any
 import apsw
 
 from finality.adapters.append import Append
+from finality.adapters.follow import follow
 from finality.adapters.fork import keep_out_of_children
 from finality.adapters.group_commit import Writer
 from finality.adapters.scope import WriterScope
-from finality.adapters.sqlite.connection import OUT_OF_REACH, connect, explain, health_of
+from finality.adapters.sqlite.connection import OUT_OF_REACH, connect, explain
 from finality.adapters.sqlite.engine import SqliteEngine
 from finality.adapters.sqlite.guard import Guard
 from finality.adapters.sqlite.home_transaction import SqliteHomeTransaction
@@ -23,6 +23,8 @@ from finality.adapters.sqlite.schema import migrate, migrations
 from finality.adapters.sqlite.transaction import SqliteTransaction
 from finality.core.errors import NotFound, Unavailable
 from finality.core.ids import (
+    START,
+    Cursor,
     NodeId,
     Position,
     StreamName,
@@ -34,11 +36,10 @@ from finality.core.protocol import Recorded
 from finality.ports.codec import Codec
 from finality.ports.environment import Environment
 from finality.ports.home import HEADS_MAX, Head, NodeRow
-from finality.ports.journal import PAGE_EVENTS_MAX
+from finality.ports.journal import PAGE_EVENTS_MAX, Page
 from finality.ports.store import Rows
 
 NODES_MAX = 1_000  # Of the newest nodes; older ones stay in the table for the audit trail.
-FOLLOW_SECONDS = 0.05  # How soon a follower sees a commit; a look costs microseconds.
 
 
 class Gone:
@@ -87,7 +88,7 @@ class SqliteStore:
         """Return a transaction for ``async`` code."""
         return self._writer.scope(name)
 
-    def query(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
+    async def query(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
         """Read what is committed."""
         try:
             return self._guard.execute(self._reader.execute, sql, parameters)
@@ -124,12 +125,17 @@ class SqliteStore:
             "open it again in this process"
         )
 
-    def health(self) -> list[tuple[str, bool, str]]:
+    async def health(self) -> list[tuple[str, bool, str]]:
         """Return what the doctor wants to know of the database."""
-        try:
-            return health_of(self._reader)
-        except OUT_OF_REACH as error:
-            raise explain(error) from error
+        [(journal_mode,)] = self._rows("PRAGMA journal_mode")
+        [(synchronous,)] = self._rows("PRAGMA synchronous")
+        version = apsw.sqlite_lib_version()
+        is_fixed = apsw.SQLITE_VERSION_NUMBER >= 3_051_003
+        return [
+            ("sqlite", is_fixed, f"SQLite {version}"),
+            ("journal mode", journal_mode == "wal", f"journal_mode = {journal_mode}"),
+            ("durability", synchronous == 2, f"synchronous = {synchronous} (2 is FULL)"),
+        ]
 
 
 class SqliteHome(SqliteStore):
@@ -164,21 +170,22 @@ class SqliteHome(SqliteStore):
         found = self._rows(QUERIES["stream"], (stream,))
         return self._recorded("read", (found[0][0], after, limit)) if found else []
 
-    async def page(self, *, after: Position = Position(0), limit: int = PAGE_EVENTS_MAX) -> list[Recorded]:
-        """Return events of all streams behind *after*. Positions are given in commit order."""
-        return self._recorded("page", (after, limit))
+    async def page(self, *, after: Cursor = START, limit: int = PAGE_EVENTS_MAX) -> Page:
+        """Return events of all streams behind *after*, a position: they are given in commit order."""
+        events = self._recorded("page", (int(after or 0), limit))
+        return Page(events, Cursor(str(events[-1].position)) if events else after)
 
-    async def follow(self, *, after: Position = Position(0)) -> AsyncIterator[Recorded]:
+    async def newest(self, *, before: Position | None = None, limit: int = PAGE_EVENTS_MAX) -> Page:
+        """Return the last events before a position."""
+        newest = self._rows(QUERIES["end"])[0][0] or 0
+        last = newest if before is None else min(before - 1, newest)
+        return Page(self._recorded("newest", (last, limit))[::-1], Cursor(str(newest)))
+
+    def follow(self, *, after: Cursor = START) -> AsyncIterator[Recorded]:
         """Yield every event behind *after*, and then each new one."""
-        while True:
-            page = await self.page(after=after)
-            for recorded in page:
-                yield recorded
-                after = recorded.position
-            if not page:
-                await asyncio.sleep(FOLLOW_SECONDS)
+        return follow(self, after)
 
-    def load(self, key: int, *, after: Version = Version(0)) -> list[Recorded]:
+    async def load(self, key: int, *, after: Version = Version(0)) -> list[Recorded]:
         """Return a transaction's events behind *after*."""
         return self._recorded("read", (key, after, -1))
 
@@ -188,19 +195,19 @@ class SqliteHome(SqliteStore):
 
     # ── Heads and nodes ─────────────────────────────────────────────────────────────────────
 
-    def head(self, key: int) -> Head:
+    async def head(self, key: int) -> Head:
         """Return a transaction's head by key."""
         found = self._heads("WHERE s.stream = ?", (key,))
         if not found:
             raise NotFound(f"no transaction has the key {key}")
         return found[0]
 
-    def find(self, id: TransactionId) -> Head | None:
+    async def find(self, id: TransactionId) -> Head | None:
         """Return a transaction's head by its id."""
         found = self._heads("WHERE s.name = ?", (transaction_stream(id),))
         return found[0] if found else None
 
-    def heads(
+    async def heads(
         self,
         *,
         status: str | None = None,
@@ -218,7 +225,7 @@ class SqliteHome(SqliteStore):
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         return self._heads(f"{where} ORDER BY s.stream DESC LIMIT ?", (*values, limit))
 
-    def children(self, key: int) -> list[Head]:
+    async def children(self, key: int) -> list[Head]:
         """Return the heads of the transactions that are steps of this one."""
         return self._heads("WHERE s.parent = ? ORDER BY s.stream", (key,))
 
@@ -226,33 +233,29 @@ class SqliteHome(SqliteStore):
         rows = self._rows(f"{QUERIES['head_columns']} {where}", parameters)
         return [head_of(row) for row in rows]
 
-    def next_wake(self, node: NodeId) -> float | None:
+    async def next_wake(self, node: NodeId) -> float | None:
         """Return when the node's next transaction wakes."""
         wakes = self._rows(QUERIES["next_wake"], (node,))
         return None if wakes[0][0] is None else float(wakes[0][0])
 
-    def counts(self) -> dict[tuple[str, str], int]:
+    async def counts(self) -> dict[tuple[str, str], int]:
         """Return how many transactions there are by (kind, status)."""
         return {(kind, status): n for kind, status, n in self._rows(QUERIES["counts"])}
 
-    def definition(self, kind: str, definition: str) -> str | None:
+    async def definition(self, kind: str, definition: str) -> str | None:
         """Return the kept shape of a definition."""
         found = self._rows(QUERIES["definition"], (kind, definition))
         return str(found[0][0]) if found else None
 
-    def streams(self, prefix: str, *, limit: int = HEADS_MAX) -> list[StreamName]:
+    async def streams(self, prefix: str, *, limit: int = HEADS_MAX) -> list[StreamName]:
         """Return the names of the streams that begin with *prefix*."""
         return [StreamName(name) for (name,) in self._rows(QUERIES["streams"], (prefix, prefix, limit))]
 
-    def end(self) -> Position:
-        """Return the position of the newest event."""
-        return Position(self._rows(QUERIES["end"])[0][0] or 0)
-
-    def nodes(self) -> list[NodeRow]:
+    async def nodes(self) -> list[NodeRow]:
         """Return the nodes, newest first."""
         return [node_of(row) for row in self._rows(QUERIES["nodes"], (NODES_MAX,))]
 
-    def changed(self) -> bool:
+    async def changed(self) -> bool:
         """Say whether anyone has committed since the last call; this process counts, too."""
         # Not Connection.data_version(): that is what the cache has seen, and asks nobody.
         seen, self._seen = self._seen, self._rows("PRAGMA data_version")[0][0]

@@ -120,7 +120,7 @@ async def check(node: AsyncNode, counts: dict[str, int]) -> None:
         for variant, count in counts.items()
         if count
     }
-    found = {key: count for key, count in node.journal.counts().items() if count}
+    found = {key: count for key, count in (await node.journal.counts()).items() if count}
     assert found == wanted, f"found {found}, but started {wanted}"
     ends = await node.query(
         "SELECT count(*), count(DISTINCT stream) FROM finality_event "

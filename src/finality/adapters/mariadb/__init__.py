@@ -1,0 +1,1 @@
+"""MariaDB, through asyncmy; MySQL where it behaves alike."""

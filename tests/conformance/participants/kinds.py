@@ -1,0 +1,17 @@
+"""The adapters that the suite runs against. A new one joins by a world of its own and a line here."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conformance.participants.mariadb_world import MariaDbWorld
+from tests.conformance.participants.postgres_world import PostgresWorld
+from tests.conformance.participants.worlds import World
+
+KINDS: dict[str, type[World]] = {"postgres": PostgresWorld, "mariadb": MariaDbWorld}
+
+
+def only(trait: str) -> pytest.MarkDecorator:
+    """Run a test against those adapters alone that have a trait."""
+    having = [name for name, kind in KINDS.items() if getattr(kind, trait)]
+    return pytest.mark.parametrize("world", having, indirect=True)
