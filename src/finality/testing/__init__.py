@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from finality.testing.mariadb_server import MariaDbServer, mariadb
     from finality.testing.participant import SimulatedBranch, SimulatedParticipant
     from finality.testing.postgres_server import PostgresServer, postgres
+    from finality.testing.proxy import Proxy
     from finality.testing.server_process import ServerFailed
     from finality.testing.service import NoAnswer, ServiceFaults, SimulatedService
     from finality.testing.walk import Counterexample, Walked, walk
@@ -31,6 +32,7 @@ _HOMES = {
     "finality.testing.mariadb_server": "MariaDbServer mariadb",
     "finality.testing.participant": "SimulatedBranch SimulatedParticipant",
     "finality.testing.postgres_server": "PostgresServer postgres",
+    "finality.testing.proxy": "Proxy",
     "finality.testing.server_process": "ServerFailed",
     "finality.testing.service": "NoAnswer ServiceFaults SimulatedService",
     "finality.testing.walk": "Counterexample Walked walk",
@@ -47,6 +49,7 @@ __all__ = [
     "MariaDbServer",
     "NoAnswer",
     "PostgresServer",
+    "Proxy",
     "Rates",
     "ServerFailed",
     "ServiceFaults",

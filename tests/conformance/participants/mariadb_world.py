@@ -6,7 +6,7 @@ import contextlib
 import subprocess
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -15,7 +15,7 @@ from finality.adapters.mariadb.xid import xid_of
 from finality.core.two_phase import Decision
 from finality.ports.participant import BranchId
 from finality.testing import MariaDbServer
-from tests.conformance.participants.worlds import AnyBranch, World
+from tests.conformance.participants.worlds import AnyBranch
 
 SCHEMA = (
     "CREATE TABLE item (n integer PRIMARY KEY) ENGINE = InnoDB",
@@ -54,14 +54,15 @@ class MariaDbWorld:
         self._sql(*SCHEMA)
 
     @classmethod
-    def make(cls, request: pytest.FixtureRequest) -> World:
+    def make(cls, request: pytest.FixtureRequest) -> Self:
         return cls(request.getfixturevalue("finality_mariadb"))
 
     def _sql(self, *statements: str) -> list[list[str]]:
         return self.server.sql(*statements, database=self.database)
 
     def participant(self, name: str = "bank", **options: Any) -> Any:
-        return finality.mariadb(self.url, name=name, lock_timeout=timedelta(seconds=1), **options)
+        options = {"url": self.url, "lock_timeout": timedelta(seconds=1), **options}
+        return finality.mariadb(name=name, **options)
 
     def code(self) -> str:
         return f"finality.mariadb({self.url!r}, name='bank')"

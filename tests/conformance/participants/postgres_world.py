@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 import pytest
@@ -15,7 +15,7 @@ import finality
 from finality.core.two_phase import Decision
 from finality.ports.participant import BranchId
 from finality.testing import PostgresServer
-from tests.conformance.participants.worlds import AnyBranch, World
+from tests.conformance.participants.worlds import AnyBranch
 
 SCHEMA = (
     "CREATE TABLE item (n integer PRIMARY KEY)",
@@ -54,7 +54,7 @@ class PostgresWorld:
         self._sql(*SCHEMA)
 
     @classmethod
-    def make(cls, request: pytest.FixtureRequest) -> World:
+    def make(cls, request: pytest.FixtureRequest) -> Self:
         return cls(request.getfixturevalue("finality_postgres"))
 
     def _sql(self, *statements: str) -> list[tuple[Any, ...]]:
@@ -65,7 +65,8 @@ class PostgresWorld:
             return cursor.fetchall() if cursor.description else []
 
     def participant(self, name: str = "bank", **options: Any) -> Any:
-        return finality.postgres(self.url, name=name, lock_timeout=timedelta(seconds=0.3), **options)
+        options = {"url": self.url, "lock_timeout": timedelta(seconds=0.3), **options}
+        return finality.postgres(name=name, **options)
 
     def code(self) -> str:
         return f"finality.postgres({self.url!r}, name='bank')"

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import pytest
 
@@ -46,7 +46,7 @@ class World(Protocol):
     refused: tuple[tuple[str, str], ...]
 
     @classmethod
-    def make(cls, request: pytest.FixtureRequest) -> World:
+    def make(cls, request: pytest.FixtureRequest) -> Self:
         """Return an empty one; servers are fixtures, which a session starts once."""
 
     def participant(self, name: str = "bank") -> AnyParticipant:
