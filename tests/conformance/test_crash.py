@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from finality.adapters.sqlite.store import SqliteHome
 from finality.core.ids import TransactionId
 from finality.ports.environment import COMMIT_AFTER, COMMIT_BEFORE
 from finality.ports.home import HomeTransaction
+from tests.conformance.lives import Lives, acknowledge, serve
 from tests.conformance.worlds import (
     AnyHome,
     CountingEnvironment,
@@ -29,14 +29,8 @@ from tests.conformance.worlds import (
     execute,
     prepare,
 )
-from tests.tidy.rules import ROOT
 
 GROUPS, GROUP = 2, 4  # What one life of the child writes; small, for it lives once per crash point.
-
-
-def acknowledge(what: str) -> None:
-    """Tell the parent, past every buffer, that *what* is durable."""
-    os.write(1, f"{what}\n".encode())
 
 
 async def live(path: str, dies_at: int, *, is_threaded: bool) -> None:
@@ -82,55 +76,11 @@ def opened(name: str) -> Callable[[HomeTransaction], None]:
     return work
 
 
-class Lives:
-    """A process that has everything imported, and forks a child for each life."""
-
-    def __init__(self) -> None:
-        self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.conformance.test_crash"],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-
-    def __enter__(self) -> Lives:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.communicate(timeout=60)
-
-    def live(
-        self, path: Path, dies_at: int, *, is_threaded: bool, is_lazy: bool = False
-    ) -> tuple[int, list[str]]:
-        """Let a child live; return how it ended and what it acknowledged."""
-        stdin, stdout = self._server.stdin, self._server.stdout
-        assert stdin is not None
-        assert stdout is not None
-        stdin.write(f"{path} {dies_at} {int(is_threaded)} {int(is_lazy)}\n")
-        stdin.flush()
-        acknowledged: list[str] = []
-        for line in stdout:
-            if line.startswith("ended "):
-                code = int(line.split()[1])
-                assert code in (0, -signal.SIGKILL), "the child failed in another way"
-                return code, acknowledged
-            acknowledged.append(line.strip())
-        raise AssertionError("the process that forks the children has failed")
-
-
-def serve() -> None:
-    """Fork a child for each line that the parent writes."""
-    for line in sys.stdin:
-        path, dies_at, is_threaded, is_lazy = line.split()
-        child = os.fork()
-        if child == 0:
-            try:
-                if is_lazy == "1":
-                    commit_every_other_time()
-                asyncio.run(live(path, int(dies_at), is_threaded=is_threaded == "1"))
-                os._exit(0)
-            finally:
-                os._exit(1)
-        _, status = os.waitpid(child, 0)
-        acknowledge(f"ended {os.waitstatus_to_exitcode(status)}")
+def be_born(path: str, dies_at: str, is_threaded: str, is_lazy: str) -> None:
+    """Live, as a child."""
+    if is_lazy == "1":
+        commit_every_other_time()
+    asyncio.run(live(path, int(dies_at), is_threaded=is_threaded == "1"))
 
 
 def commit_every_other_time() -> None:
@@ -181,11 +131,11 @@ def check_left_behind(path: Path, acknowledged: list[str]) -> None:
 def test_what_was_acknowledged_survives_kill_9_and_nothing_is_half_there(
     tmp_path: Path, is_threaded: bool
 ) -> None:
-    with Lives() as lives:
+    with Lives("tests.conformance.test_crash") as lives:
         for dies_at in range(1, 100):
             path = tmp_path / str(dies_at) / "home.db"
             path.parent.mkdir()
-            code, acknowledged = lives.live(path, dies_at, is_threaded=is_threaded)
+            code, acknowledged = lives.live(path, dies_at, int(is_threaded), 0)
             check_left_behind(path, acknowledged)
             if code == 0:
                 assert acknowledged[-1] == "closed"
@@ -195,4 +145,4 @@ def test_what_was_acknowledged_survives_kill_9_and_nothing_is_half_there(
 
 
 if __name__ == "__main__":
-    serve()
+    serve(sys.stdin, be_born)

@@ -25,6 +25,7 @@ from tests.conformance import test_journal as a_journal
 from tests.conformance import test_store as a_store
 from tests.conformance import test_store_scopes as a_store_scopes
 from tests.conformance import test_store_sql as a_store_sql
+from tests.conformance.lives import Lives
 from tests.conformance.test_interleavings import check_interleavings
 from tests.conformance.worlds import MEMORY, SQLITE_INLINE, World
 
@@ -202,15 +203,15 @@ def test_random_interleavings_catch_it_too(
 
 @pytest.mark.slow
 def test_an_acknowledgement_before_the_commit_is_caught_by_kill_9(tmp_path: Path) -> None:
-    def lives_and_dies(lives: test_crash.Lives, dies_at: int) -> bool:
+    def lives_and_dies(lives: Lives, dies_at: int) -> bool:
         path = tmp_path / str(dies_at) / "home.db"
         path.parent.mkdir()
-        _, acknowledged = lives.live(path, dies_at, is_threaded=False, is_lazy=True)
+        _, acknowledged = lives.live(path, dies_at, 0, 1)
         try:
             test_crash.check_left_behind(path, acknowledged)
         except AssertionError:
             return True
         return False
 
-    with test_crash.Lives() as lives:
+    with Lives("tests.conformance.test_crash") as lives:
         assert any(lives_and_dies(lives, dies_at) for dies_at in range(5, 12))
