@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from finality.adapters.mariadb.participant import mariadb
     from finality.adapters.msgspec.seal import new_secret_key
     from finality.adapters.postgres.participant import postgres
+    from finality.adapters.sqlite.participant import sqlite
     from finality.core.backoff import FOREVER, Retry
     from finality.core.errors import (
         Compensated,
@@ -56,6 +57,7 @@ _HOMES = {
     "finality.adapters.mariadb.participant": "mariadb",
     "finality.adapters.msgspec.seal": "new_secret_key",
     "finality.adapters.postgres.participant": "postgres",
+    "finality.adapters.sqlite.participant": "sqlite",
     "finality.core.backoff": "FOREVER Retry",
     "finality.core.errors": (
         "Compensated CompensationFailed Conflict DeadlinePassed DefinitionError Fenced "
@@ -133,6 +135,7 @@ __all__ = [
     "pivot",
     "postgres",
     "signal",
+    "sqlite",
     "step",
     "timer",
 ]

@@ -93,7 +93,7 @@ def test_a_migration_that_fails_leaves_the_old_schema(tmp_path: Path) -> None:
     with pytest.raises(apsw.SQLError, match="already exists"):
         migrate(connection, newer)
 
-    assert (version_of(connection, "store"), version_of(connection, "home")) == (2, 1)
+    assert (version_of(connection, "store"), version_of(connection, "home")) == (3, 1)
     assert not connection.table_exists("main", "news")
     connection.close()
 
@@ -158,6 +158,6 @@ def test_processes_that_create_one_store_at_once_all_succeed(tmp_path: Path) -> 
         connection = apsw.Connection(str(tmp_path / f"{number}.db"))
         assert connection.execute("SELECT count(*) FROM finality_event").fetchall() == [(4,)]
         assert connection.execute("SELECT part, version FROM finality_schema").fetchall() == [
-            ("store", 2), ("home", 1),
+            ("store", 3), ("home", 1),
         ]  # fmt: skip
         connection.close()

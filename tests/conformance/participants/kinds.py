@@ -6,9 +6,10 @@ import pytest
 
 from tests.conformance.participants.mariadb_world import MariaDbWorld
 from tests.conformance.participants.postgres_world import PostgresWorld
+from tests.conformance.participants.sqlite_world import SqliteWorld
 from tests.conformance.participants.worlds import World
 
-KINDS: dict[str, type[World]] = {"postgres": PostgresWorld, "mariadb": MariaDbWorld}
+KINDS: dict[str, type[World]] = {"sqlite": SqliteWorld, "postgres": PostgresWorld, "mariadb": MariaDbWorld}
 
 
 def only(trait: str) -> pytest.MarkDecorator:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from finality.core.two_phase import Decision
+from tests.conformance.participants.kinds import only
 from tests.conformance.participants.worlds import World, id_of, opened, prepared, run
 
 
+@only("takes_several")
 def test_only_ours_are_listed_oldest_first_with_age_and_what_they_hold(world: World) -> None:
     async def story() -> None:
         world.prepare_foreign()
@@ -25,6 +27,7 @@ def test_only_ours_are_listed_oldest_first_with_age_and_what_they_hold(world: Wo
     run(story())
 
 
+@only("takes_several")
 def test_branches_of_another_home_are_shown_and_left_alone(world: World) -> None:
     async def story() -> None:
         async with opened(world) as bank:
@@ -42,6 +45,7 @@ def test_branches_of_another_home_are_shown_and_left_alone(world: World) -> None
     run(story())
 
 
+@only("takes_several")
 def test_foreign_branches_stay_as_they_are(world: World) -> None:
     async def story() -> None:
         foreign = world.prepare_foreign()

@@ -35,6 +35,7 @@ def test_what_has_committed_stays_committed(world: World) -> None:
     run(story())
 
 
+@only("takes_several")
 def test_what_has_not_committed_when_asked_never_will(world: World) -> None:
     async def story() -> None:
         async with opened(world) as here, opened(world) as elsewhere:

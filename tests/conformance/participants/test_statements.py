@@ -85,6 +85,7 @@ def test_an_ended_branch_takes_no_more_statements(world: World) -> None:
     run(story())
 
 
+@only("takes_several")
 def test_a_cancelled_statement_harms_no_other_branch(world: World) -> None:
     async def story() -> None:
         async with opened(world) as bank:
@@ -104,6 +105,7 @@ def test_a_cancelled_statement_harms_no_other_branch(world: World) -> None:
     run(story())
 
 
+@only("takes_several")
 def test_no_connection_carries_anything_from_one_branch_to_the_next(world: World) -> None:
     """What a branch leaves on its connection would end up in another one, or roll a prepared one back."""
 

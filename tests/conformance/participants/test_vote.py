@@ -6,8 +6,9 @@ import pytest
 
 from finality.core.errors import Conflict, LimitExceeded, Refused, TransactionAborted, Unavailable
 from finality.core.two_phase import Decision, Vote
+from finality.ports.participant import BranchId
 from tests.conformance.participants.kinds import only
-from tests.conformance.participants.worlds import AnyBranch, World, id_of, opened, run, worked
+from tests.conformance.participants.worlds import AnyParticipant, World, id_of, opened, run, worked
 
 
 def test_a_branch_that_voted_yes_is_in_doubt_and_unseen(world: World) -> None:
@@ -117,17 +118,19 @@ def test_one_phase_commits_at_once(world: World) -> None:
 
 
 def test_whoever_waits_too_long_for_another_has_a_conflict(world: World) -> None:
-    async def insert_and_vote(branch: AnyBranch) -> None:
-        await world.insert(branch, 1)
-        await branch.prepare()
+    async def insert_and_vote(bank: AnyParticipant, id: BranchId) -> None:
+        branch = await bank.begin(id)
+        try:
+            await world.insert(branch, 1)
+            await branch.prepare()
+        finally:
+            await branch.abort()
 
     async def story() -> None:
         async with opened(world) as bank:
             await (await worked(world, bank, id_of("t1"), 1)).prepare()
-            branch = await bank.begin(id_of("t2"))
             with pytest.raises(Conflict):
-                await insert_and_vote(branch)
-            await branch.abort()
+                await insert_and_vote(bank, id_of("t2"))
             await bank.finish(id_of("t1"), Decision.COMMIT)
 
             assert world.items() == [1]
@@ -178,6 +181,7 @@ def test_the_longest_ids_work(world: World) -> None:
     run(story())
 
 
+@only("takes_several")
 def test_branches_of_one_transaction_are_told_apart(world: World) -> None:
     async def story() -> None:
         async with opened(world) as bank:

@@ -34,6 +34,8 @@ class World(Protocol):
     Attributes:
         takes_statements: A branch has ``execute`` and ``savepoint``.
         can_defer: A constraint may be checked as late as the vote.
+        takes_several: Several branches may work, or be in doubt, at once.
+        can_commit_by_hand: A DBA could commit a branch in doubt.
         can_die: The server can be killed and started again.
         insert_code: An expression that adds item 1 to ``branch``, for a process of its own.
         refused: Statements that a branch refuses at once, each with a word of the reason.
@@ -41,6 +43,8 @@ class World(Protocol):
 
     takes_statements: bool
     can_defer: bool
+    takes_several: bool
+    can_commit_by_hand: bool
     can_die: bool
     insert_code: str
     refused: tuple[tuple[str, str], ...]

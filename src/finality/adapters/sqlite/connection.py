@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -77,6 +78,27 @@ def patiently(ask: Callable[[], T]) -> T:
                     "seconds; find the process that has the file open"
                 ) from error
             time.sleep(OPEN_WAIT_SECONDS)
+
+
+def identity(path: Path | str) -> tuple[int, int]:
+    """Return what tells the file from another of its name; zeros when there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return (0, 0)
+    return status.st_dev, status.st_ino
+
+
+def health_of(connection: apsw.Connection) -> list[tuple[str, bool, str]]:
+    """Return (check, is_good, finding) about what durability rests on."""
+    [(journal_mode,)] = connection.execute("PRAGMA journal_mode").fetchall()
+    [(synchronous,)] = connection.execute("PRAGMA synchronous").fetchall()
+    is_fixed = apsw.SQLITE_VERSION_NUMBER >= 3_051_003
+    return [
+        ("sqlite", is_fixed, f"SQLite {apsw.sqlite_lib_version()}"),
+        ("journal mode", journal_mode == "wal", f"journal_mode = {journal_mode}"),
+        ("durability", synchronous == 2, f"synchronous = {synchronous} (2 is FULL)"),
+    ]
 
 
 # What is wrong with the file or the disk rather than with the statement.

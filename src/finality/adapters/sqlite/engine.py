@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 
 from finality.adapters.engine import Busy, CommitFailed
-from finality.adapters.sqlite.connection import explain
+from finality.adapters.sqlite.connection import explain, identity
 from finality.adapters.sqlite.transaction import SqliteTransaction
 from finality.core.errors import Unavailable
 
@@ -27,7 +27,7 @@ class SqliteEngine:
         self.transaction = transaction
         self._connection = connection
         self._path = os.path.abspath(path)
-        self._file = _identity(self._path)
+        self._file = identity(self._path)
         self.keep_turn = transaction.keep_turn
         self.undo_turn = transaction.undo_turn
         self.explain = explain
@@ -39,7 +39,7 @@ class SqliteEngine:
     def begin(self, *, is_guarded: bool = False) -> None:
         """Take the write turn of all processes."""
         # A commit to a file that has no name any more would be lost with this process.
-        if _identity(self._path) != self._file:
+        if identity(self._path) != self._file:
             raise Unavailable(
                 f"nothing was written: {self._path} was deleted or replaced while it was open; "
                 "restart the node"
@@ -91,11 +91,3 @@ class SqliteEngine:
         finally:
             connection.set_busy_timeout(0)
         return apsw.SQLITE_OK
-
-
-def _identity(path: str) -> tuple[int, int]:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return (0, 0)
-    return status.st_dev, status.st_ino

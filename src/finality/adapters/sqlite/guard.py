@@ -45,13 +45,13 @@ class Guard:
             # COMMIT is never found in the cache as the one that we ran, unauthorized.
             return Rows(run(sql, parameters, prepare_flags=apsw.SQLITE_PREPARE_PERSISTENT).fetchall())
         except apsw.AuthError as error:
-            what = "write" if self._is_reader else "end the transaction, write a table of Finality's"
-            raise StatementRefused(
-                f"the statement {sql[:60]!r} is refused: it would {what} or change a setting; "
-                "the transaction ends when your code returns"
-            ) from error
+            raise StatementRefused(f"the statement {sql[:60]!r} is refused: {self._why()}") from error
         finally:
             self._is_user = False
+
+    def _why(self) -> str:
+        what = "write" if self._is_reader else "end the transaction, write a table of Finality's"
+        return f"it would {what} or change a setting; the transaction ends when your code returns"
 
     def _authorize(self, action: int, first: str | None, second: str | None, *_: str | None) -> int:
         if not self._is_user or action in READS:

@@ -195,3 +195,46 @@ SELECT s.stream, s.name, d.kind, d.version, s.version, s.status, s.open, s.wake_
        s.started_at, s.updated_at, s.parent, s.note
 FROM finality_stream s JOIN finality_definition d USING (definition)
 LEFT JOIN finality_node n ON n.node = s.driver
+
+-- name: intents
+-- The branch in doubt, and what committing it will do.
+SELECT branch, changeset, sequences, shapes, at FROM finality_intent ORDER BY at;
+
+-- name: intend
+-- Keep a branch that has voted yes.
+INSERT INTO finality_intent (branch, changeset, sequences, shapes, at) VALUES (?, ?, ?, ?, ?);
+
+-- name: unintend
+-- A branch is in doubt no more.
+DELETE FROM finality_intent WHERE branch = ?;
+
+-- name: found
+-- Whether a branch is in doubt, and what it has done, in one look.
+SELECT EXISTS (SELECT 1 FROM finality_intent WHERE branch = ?1),
+       (SELECT outcome FROM finality_branch WHERE branch = ?1);
+
+-- name: witness_branch
+-- Record what a branch has done.
+INSERT INTO finality_branch (branch, outcome, at) VALUES (?, ?, ?);
+
+-- name: advance_sequence
+-- Let AUTOINCREMENT give no number twice.
+UPDATE sqlite_sequence SET seq = max(seq, ?2) WHERE name = ?1;
+
+-- name: begin_sequence
+-- The same, for a table that has given none yet.
+INSERT INTO sqlite_sequence (name, seq) SELECT ?1, ?2
+WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = ?1);
+
+-- name: keep_out_counts
+-- How many triggers that keep others out each table has.
+SELECT tbl_name, count(*) FROM main.sqlite_schema
+WHERE type = 'trigger' AND name GLOB 'finality_keep_out_*' GROUP BY tbl_name;
+
+-- name: keep_out_names
+-- Those triggers.
+SELECT name FROM main.sqlite_schema WHERE type = 'trigger' AND name GLOB 'finality_keep_out_*';
+
+-- name: prune
+-- Forget some witnesses of branches that were over before a time.
+DELETE FROM finality_branch WHERE branch IN (SELECT branch FROM finality_branch WHERE at < ? LIMIT ?);

@@ -13,7 +13,7 @@ from finality.adapters.follow import follow
 from finality.adapters.fork import keep_out_of_children
 from finality.adapters.group_commit import Writer
 from finality.adapters.scope import WriterScope
-from finality.adapters.sqlite.connection import OUT_OF_REACH, connect, explain
+from finality.adapters.sqlite.connection import OUT_OF_REACH, connect, explain, health_of
 from finality.adapters.sqlite.engine import SqliteEngine
 from finality.adapters.sqlite.guard import Guard
 from finality.adapters.sqlite.home_transaction import SqliteHomeTransaction
@@ -127,15 +127,10 @@ class SqliteStore:
 
     async def health(self) -> list[tuple[str, bool, str]]:
         """Return what the doctor wants to know of the database."""
-        [(journal_mode,)] = self._rows("PRAGMA journal_mode")
-        [(synchronous,)] = self._rows("PRAGMA synchronous")
-        version = apsw.sqlite_lib_version()
-        is_fixed = apsw.SQLITE_VERSION_NUMBER >= 3_051_003
-        return [
-            ("sqlite", is_fixed, f"SQLite {version}"),
-            ("journal mode", journal_mode == "wal", f"journal_mode = {journal_mode}"),
-            ("durability", synchronous == 2, f"synchronous = {synchronous} (2 is FULL)"),
-        ]
+        try:
+            return health_of(self._reader)
+        except OUT_OF_REACH as error:
+            raise explain(error) from error
 
 
 class SqliteHome(SqliteStore):

@@ -9,6 +9,7 @@ import apsw
 
 from finality.adapters.sqlite.connection import READ_BUSY_MILLISECONDS
 from finality.adapters.sqlite.guard import Guard
+from finality.adapters.sqlite.keep_out import check_kept_out
 from finality.adapters.sqlite.queries import QUERIES
 from finality.core.errors import TransactionAborted
 from finality.core.ids import TransactionId
@@ -87,11 +88,12 @@ class SqliteTransaction:
             self._guard()
         try:
             return self._guarded.execute(self._sql, sql, parameters)
-        except Exception:
+        except Exception as error:
             # A statement may abort the whole transaction (ON CONFLICT ROLLBACK, a full disk). What
             # came after it would be committed by itself, without the turn, if it could still run.
             if not self._connection.in_transaction:
                 self._lose()
+            check_kept_out(self._connection, error)
             raise
 
     def undo(self) -> None:
