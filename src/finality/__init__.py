@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from finality.adapters.http.service import service
     from finality.adapters.mariadb.participant import mariadb
     from finality.adapters.msgspec.seal import new_secret_key
     from finality.adapters.postgres.participant import postgres
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "finality.adapters.http.service": "service",
     "finality.adapters.mariadb.participant": "mariadb",
     "finality.adapters.msgspec.seal": "new_secret_key",
     "finality.adapters.postgres.participant": "postgres",
@@ -81,7 +83,7 @@ _HOMES = {
     "finality.runtime.definition": "Attempt",
 }
 _HOME_OF = {name: module for module, listed in _HOMES.items() for name in listed.split()}
-_EXTRAS = {"mariadb": "mariadb", "postgres": "postgres"}
+_EXTRAS = {"mariadb": "mariadb", "postgres": "postgres", "service": "http"}
 """What is needed beside the package itself, where a name needs more."""
 
 __all__ = [
@@ -134,6 +136,7 @@ __all__ = [
     "open_async",
     "pivot",
     "postgres",
+    "service",
     "signal",
     "sqlite",
     "step",

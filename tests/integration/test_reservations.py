@@ -11,10 +11,10 @@ import apsw
 import pytest
 
 import finality
+from finality.core.errors import MethodFailed
 from finality.core.reservation import LAPSE_SECONDS, LATE
 from finality.core.two_phase import Decision, Vote
 from finality.patterns.reservation import code_of
-from finality.runtime.reservations.branch import MethodFailed
 from tests.integration.kit import MovedClock, url_of
 from tests.integration.processes import process
 from tests.integration.reservation_kit import (

@@ -13,6 +13,7 @@ FinalityError
 │   └── HeuristicOutcome   a participant decided by itself
 ├── Fenced               another node drives it now; stop
 ├── Unavailable          out of reach; nothing was recorded
+│   └── MethodFailed       a confirm or cancel has raised; it is asked again
 ├── InputMismatch        the id is taken by a transaction with another input
 ├── NotFound             no transaction has this id
 ├── LimitExceeded        it is larger than a stated bound; nothing was written
@@ -134,6 +135,12 @@ class Unavailable(FinalityError):
     """A store, broker or participant is out of reach; nothing was recorded."""
 
     code = "unavailable"
+
+
+class MethodFailed(Unavailable):
+    """A confirm or a cancel has raised: nothing of it remains, and it is asked again until it works."""
+
+    code = "method_failed"
 
 
 class InputMismatch(FinalityError):

@@ -20,6 +20,7 @@ from finality.core.errors import (
     DefinitionError,
     InputMismatch,
     LimitExceeded,
+    MethodFailed,
     NotFound,
     OutcomeUnknown,
     Unavailable,
@@ -38,7 +39,7 @@ from finality.ports.participant import (
 from finality.ports.store import Hold, Store
 from finality.runtime.context import Context
 from finality.runtime.reservations.asking import Asking
-from finality.runtime.reservations.branch import MethodFailed, ReservationBranch
+from finality.runtime.reservations.branch import ReservationBranch
 from finality.runtime.reservations.code import ReservationCode
 from finality.runtime.reservations.rows import Found, Standing, branch_of, found
 from finality.runtime.reservations.turns import NothingToConfirm, Request
@@ -46,7 +47,6 @@ from finality.runtime.reservations.turns import NothingToConfirm, Request
 log = logging.getLogger("finality.reservation")
 
 RESERVATIONS = "reservations"  # What decisions call those in the home store.
-DECIDE_SECONDS = 60.0  # How long a block without a deadline may hold something before others give it up.
 UNREADABLE = "what cannot be read"
 
 
@@ -76,7 +76,7 @@ class Reservations:
     async def begin(self, branch: BranchId, *, deadline: float | None = None) -> ReservationBranch:
         """Begin a branch, for one reservation."""
         check(branch)
-        return ReservationBranch(branch, self, deadline or self.now() + DECIDE_SECONDS)
+        return ReservationBranch(branch, self, deadline)
 
     # ── Try ─────────────────────────────────────────────────────────────────────────────────
 

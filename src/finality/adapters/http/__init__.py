@@ -1,0 +1,1 @@
+"""Services over HTTP: the words of the protocol, and the participant that speaks them through aiohttp."""
