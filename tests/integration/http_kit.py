@@ -73,6 +73,17 @@ async def seats(node: finality.AsyncNode) -> str:
     return " ".join(state for (state,) in await node.query("SELECT state FROM seat ORDER BY id"))
 
 
+def service(url: str, **options: Any) -> Any:
+    """Return the service as transactions know it."""
+    return finality.service(url, name="seats", token=TOKEN, **options)
+
+
+async def hold(node: finality.AsyncNode, at_seats: Any, seat: str = "1", **options: Any) -> None:
+    """Hold a seat there, alone."""
+    async with node.transaction(**options) as tx:
+        await tx.reserve(Hold(seat), at=at_seats)
+
+
 class Line:
     """A proxy in front of a service that can lose answers.
 
