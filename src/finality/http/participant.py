@@ -27,6 +27,7 @@ from finality.adapters.http.words import (
     Problem,
 )
 from finality.core.errors import (
+    Conflict,
     DefinitionError,
     InputMismatch,
     LimitExceeded,
@@ -229,6 +230,8 @@ class ParticipantApp:
             reserved, expires_at = await _reached(
                 there.try_(branch, code.kind, reservation, decided_by=asked.decided_by)
             )
+        except Conflict as error:
+            raise Failed(Problem.CONFLICT, str(error)) from error
         except InputMismatch as error:
             raise Failed(Problem.INPUT_MISMATCH, str(error)) from error
         except (Failed, asyncio.CancelledError):

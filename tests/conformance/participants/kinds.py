@@ -6,13 +6,21 @@ import pytest
 
 from tests.conformance.participants.mariadb_world import MariaDbWorld
 from tests.conformance.participants.postgres_world import PostgresWorld
+from tests.conformance.participants.reservation_world import ReservationWorld
+from tests.conformance.participants.service_world import ServiceWorld
 from tests.conformance.participants.sqlite_world import SqliteWorld
 from tests.conformance.participants.worlds import World
 
-KINDS: dict[str, type[World]] = {"sqlite": SqliteWorld, "postgres": PostgresWorld, "mariadb": MariaDbWorld}
+KINDS: dict[str, type[World]] = {
+    "sqlite": SqliteWorld,
+    "postgres": PostgresWorld,
+    "mariadb": MariaDbWorld,
+    "reservations": ReservationWorld,
+    "service": ServiceWorld,
+}
 
 
-def only(trait: str) -> pytest.MarkDecorator:
-    """Run a test against those adapters alone that have a trait."""
-    having = [name for name, kind in KINDS.items() if getattr(kind, trait)]
+def only(*traits: str) -> pytest.MarkDecorator:
+    """Run a test against those adapters alone that have all *traits*; marks do not add up."""
+    having = [name for name, kind in KINDS.items() if all(getattr(kind, trait) for trait in traits)]
     return pytest.mark.parametrize("world", having, indirect=True)

@@ -27,7 +27,7 @@ GATE = 4711  # An advisory lock that the witness's trigger waits for.
 class PostgresWorld:
     """Fulfils ``World``: a database of its own in a server that is shared."""
 
-    takes_statements = can_defer = takes_several = can_commit_by_hand = can_die = True
+    takes_statements = takes_more = can_cut = can_defer = takes_several = can_commit_by_hand = can_die = True
     refused: tuple[tuple[str, str], ...] = (
         ("COMMIT", "ends the branch"),
         ("  rollback to savepoint a", "ends the branch"),

@@ -6,14 +6,14 @@ import contextlib
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
 import finality
 from finality.core.two_phase import Decision
 from finality.ports.participant import BranchId
-from tests.conformance.participants.worlds import AnyBranch, World
+from tests.conformance.participants.worlds import AnyBranch
 from tests.integration.foreign import client
 
 SCHEMA = (
@@ -25,7 +25,7 @@ SCHEMA = (
 class SqliteWorld:
     """Fulfils ``World``: a file, and SQLite in another process to look at it."""
 
-    takes_statements = can_defer = True
+    takes_statements = takes_more = can_cut = can_defer = True
     takes_several = can_commit_by_hand = can_die = False
     refused: tuple[tuple[str, str], ...] = (
         ("COMMIT", "end the branch"),
@@ -42,7 +42,7 @@ class SqliteWorld:
         self._sql(*SCHEMA)
 
     @classmethod
-    def make(cls, request: pytest.FixtureRequest) -> World:
+    def make(cls, request: pytest.FixtureRequest) -> Self:
         return cls(request.getfixturevalue("tmp_path"))
 
     def _sql(self, *statements: str) -> list[tuple[Any, ...]]:

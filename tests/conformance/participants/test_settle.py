@@ -55,9 +55,8 @@ def test_what_was_never_begun_has_not_committed(world: World) -> None:
         async with opened(world) as bank:
             assert await bank.settle(id_of("t1")) is Decision.ABORT
             assert await bank.settle(id_of("t1")) is Decision.ABORT
-            late = await worked(world, bank, id_of("t1"), 1)
             with pytest.raises(TransactionAborted):
-                await late.commit()
+                await (await worked(world, bank, id_of("t1"), 1)).commit()
             assert world.items() == []
 
     run(story())

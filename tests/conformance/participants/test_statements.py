@@ -12,9 +12,10 @@ from finality.ports.store import StatementRefused
 from tests.conformance.participants.kinds import only
 from tests.conformance.participants.worlds import AnyBranch, World, id_of, opened, run, worked
 
-pytestmark = only("takes_statements")
+STATEMENTS = only("takes_statements")
 
 
+@STATEMENTS
 def test_what_breaks_the_branch_is_refused_with_the_reason_and_harms_nothing(world: World) -> None:
     async def story() -> None:
         async with opened(world) as bank:
@@ -32,6 +33,7 @@ def test_what_breaks_the_branch_is_refused_with_the_reason_and_harms_nothing(wor
     run(story())
 
 
+@STATEMENTS
 def test_a_failure_within_a_savepoint_is_undone_alone(world: World) -> None:
     async def fail(branch: AnyBranch) -> None:
         async with branch.savepoint():
@@ -56,6 +58,7 @@ def test_a_failure_within_a_savepoint_is_undone_alone(world: World) -> None:
     run(story())
 
 
+@STATEMENTS
 def test_a_failure_that_was_swallowed_within_a_savepoint_is_not_forgotten(world: World) -> None:
     async def story() -> None:
         async with opened(world) as bank:
@@ -71,6 +74,7 @@ def test_a_failure_that_was_swallowed_within_a_savepoint_is_not_forgotten(world:
     run(story())
 
 
+@STATEMENTS
 def test_an_ended_branch_takes_no_more_statements(world: World) -> None:
     async def story() -> None:
         async with opened(world) as bank:
@@ -85,7 +89,7 @@ def test_an_ended_branch_takes_no_more_statements(world: World) -> None:
     run(story())
 
 
-@only("takes_several")
+@only("takes_statements", "takes_several")
 def test_a_cancelled_statement_harms_no_other_branch(world: World) -> None:
     async def story() -> None:
         async with opened(world) as bank:
@@ -105,7 +109,7 @@ def test_a_cancelled_statement_harms_no_other_branch(world: World) -> None:
     run(story())
 
 
-@only("takes_several")
+@only("takes_statements", "takes_several")
 def test_no_connection_carries_anything_from_one_branch_to_the_next(world: World) -> None:
     """What a branch leaves on its connection would end up in another one, or roll a prepared one back."""
 

@@ -34,8 +34,10 @@ class World(Protocol):
     Attributes:
         takes_statements: A branch has ``execute`` and ``savepoint``.
         can_defer: A constraint may be checked as late as the vote.
+        takes_more: A branch may add several items, and what fails in it is not forgotten.
         takes_several: Several branches may work, or be in doubt, at once.
         can_commit_by_hand: A DBA could commit a branch in doubt.
+        can_cut: A branch has a session, which may end before it votes.
         can_die: The server can be killed and started again.
         insert_code: An expression that adds item 1 to ``branch``, for a process of its own.
         refused: Statements that a branch refuses at once, each with a word of the reason.
@@ -43,8 +45,10 @@ class World(Protocol):
 
     takes_statements: bool
     can_defer: bool
+    takes_more: bool
     takes_several: bool
     can_commit_by_hand: bool
+    can_cut: bool
     can_die: bool
     insert_code: str
     refused: tuple[tuple[str, str], ...]

@@ -28,6 +28,7 @@ from finality.adapters.http.words import (
 )
 from finality.core.backoff import Retry
 from finality.core.errors import (
+    Conflict,
     DefinitionError,
     InputMismatch,
     MethodFailed,
@@ -36,6 +37,7 @@ from finality.core.errors import (
     Refused,
     Unavailable,
 )
+from finality.core.reservation import Stage
 from finality.core.two_phase import Decision
 from finality.ports.environment import Environment
 from finality.ports.participant import BranchId, InDoubt
@@ -212,7 +214,7 @@ class ServiceBranch(HoldingBranch):
             input: What JSON can carry: a dict, or a dataclass.
 
         Raises:
-            Refused: It says no, and holds nothing.
+            Refused: It says no, and holds nothing. Conflict: likewise, for now.
             NotFound: It knows no such reservation.
             InputMismatch: It does not take the input.
             Unavailable: It is out of reach or has failed, and holds nothing.
@@ -231,6 +233,10 @@ class ServiceBranch(HoldingBranch):
         if reply.problem is not None:
             self.is_unclear = reply.problem not in NOTHING_HELD
             raise self._unknown(reply.detail) if self.is_unclear else self._problem(kind, reply)
+        if reply.document.get("stage") != Stage.TRIED.value:
+            self.is_unclear = False
+            because = "a branch of this name was confirmed before; choose another id"
+            raise Refused(because, branch=self.id.name, transaction_id=self.id.transaction)
         expires_in = reply.document.get("expires_in")
         if isinstance(expires_in, int | float):
             self.expires_at = began + expires_in  # By our clock, and rather too early.
@@ -246,6 +252,8 @@ class ServiceBranch(HoldingBranch):
         match reply.problem:
             case Problem.REFUSED:
                 return Refused(detail, branch=self.id.name, transaction_id=self.id.transaction)
+            case Problem.CONFLICT:
+                return Conflict(detail, transaction_id=self.id.transaction)
             case Problem.UNKNOWN_RESERVATION:
                 return NotFound(f"service {name} knows no reservation {kind}: {detail}")
             case Problem.BAD_INPUT | Problem.INPUT_MISMATCH:

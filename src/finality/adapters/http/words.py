@@ -36,6 +36,7 @@ class Problem(Enum):
     """Why a service does not do what it is asked, with the status that it answers."""
 
     REFUSED = ("refused", 409)
+    CONFLICT = ("conflict", 409)
     BAD_REQUEST = ("bad_request", 400)
     BAD_INPUT = ("bad_input", 422)
     INPUT_MISMATCH = ("input_mismatch", 422)
@@ -76,6 +77,7 @@ BY_CODE = {problem.code: problem for problem in Problem}
 NOTHING_HELD = frozenset(
     {
         Problem.REFUSED,
+        Problem.CONFLICT,
         Problem.BAD_REQUEST,
         Problem.BAD_INPUT,
         Problem.INPUT_MISMATCH,
