@@ -105,6 +105,15 @@ def test_countermeasures_keep_sagas_apart(tmp_path: Path) -> None:
     assert "sell, overtaken by cancel" in printed
 
 
+@pytest.mark.slow
+def test_seats_are_booked_with_a_room_or_not_at_all(tmp_path: Path) -> None:
+    printed = run("seats.py", tmp_path, cwd=tmp_path)
+
+    assert "ada: ticket-1A and a room\nbob: ticket-1B and a room\neve: free of rooms" in printed
+    assert "guests: ['ada', 'bob']" in printed
+    assert "seats:  {'1A': 'sold', '1B': 'sold', '1C': 'free'}" in printed
+
+
 # ── The music store ─────────────────────────────────────────────────────────────────────────
 
 

@@ -7,7 +7,8 @@ stuck. Then the paused node wakes and its action arrives, late, and reserves for
 
 In a store of ours a compensation leaves its witness even when there was nothing to undo, and an action that
 comes after its own compensation finds it and never runs. What takes no ``tx`` has no witness: there the
-service must remember the key that the compensation gives it, ``attempt.undoes``.
+service must remember the key that the compensation gives it, ``attempt.undoes``. What a reservation (TCC)
+makes of it is in ``test_late_try``.
 """
 
 from __future__ import annotations
