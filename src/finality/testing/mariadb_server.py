@@ -101,7 +101,7 @@ class MariaDbServer:
         ended = subprocess.run(  # noqa: S603  # the program is the installation's own
             [_needed("mariadb"), "--no-defaults", "-NB", "-h127.0.0.1", f"-P{self.port}", f"-u{USER}",
              database],
-            input="; ".join(statements), capture_output=True, text=True, timeout=START_SECONDS_MAX,
+            input=";\n".join(statements), capture_output=True, text=True, timeout=START_SECONDS_MAX,
         )  # fmt: skip
         if ended.returncode:
             raise ServerFailed(f"mariadb failed: {ended.stderr.strip()}")

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conformance.participants.kinds import KINDS
+from finality.testing import PostgresServer, postgres
+from tests.conformance.participants.kinds import DEBIAN, KINDS
 from tests.conformance.participants.worlds import World
 
 
@@ -15,3 +16,9 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
     world = KINDS[request.param].make(request)
     yield world
     world.close()
+
+
+@pytest.fixture(scope="session")
+def debian_postgres() -> Iterator[PostgresServer]:
+    with postgres(bin=DEBIAN[0]) as server:
+        yield server

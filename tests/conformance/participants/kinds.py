@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.conformance.participants.mariadb_world import MariaDbWorld
@@ -11,6 +13,16 @@ from tests.conformance.participants.service_world import ServiceWorld
 from tests.conformance.participants.sqlite_world import SqliteWorld
 from tests.conformance.participants.worlds import World
 
+# The oldest that the system has, beside the newest from the wheel.
+DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+
+
+class DebianPostgresWorld(PostgresWorld):
+    """An older server."""
+
+    fixture = "debian_postgres"
+
+
 KINDS: dict[str, type[World]] = {
     "sqlite": SqliteWorld,
     "postgres": PostgresWorld,
@@ -18,6 +30,8 @@ KINDS: dict[str, type[World]] = {
     "reservations": ReservationWorld,
     "service": ServiceWorld,
 }
+if DEBIAN:
+    KINDS["debian"] = DebianPostgresWorld
 
 
 def only(*traits: str) -> pytest.MarkDecorator:

@@ -19,6 +19,8 @@ from tests.conformance.participants.worlds import AnyBranch
 
 SCHEMA = (
     "CREATE TABLE item (n integer PRIMARY KEY) ENGINE = InnoDB",
+    "DELIMITER //\nCREATE FUNCTION add_item(n integer) RETURNS integer MODIFIES SQL DATA "
+    "BEGIN INSERT INTO item VALUES (n); RETURN n; END//\nDELIMITER ",
     "CREATE TABLE notes (n integer PRIMARY KEY) ENGINE = MyISAM",
 )
 
@@ -73,6 +75,9 @@ class MariaDbWorld:
     async def look(self, branch: AnyBranch) -> list[int]:
         return [n for (n,) in await branch.execute("SELECT n FROM item ORDER BY n")]
 
+    async def insert_slyly(self, branch: AnyBranch, n: int) -> None:
+        await branch.execute("SELECT add_item(?)", n)
+
     async def insert_late(self, branch: AnyBranch, n: int) -> None:
         raise AssertionError("it has no deferred constraints")
 
@@ -84,6 +89,10 @@ class MariaDbWorld:
 
     def shows_holding(self, holds: str) -> bool:
         return "row locks" in holds
+
+    def witnesses(self) -> int:
+        [(count,)] = self._sql("SELECT count(*) FROM finality_branch")
+        return int(count)
 
     def prepare_foreign(self) -> str:
         self._sql("XA START 'somebody', 'else'", "INSERT INTO item VALUES (-1)", "XA END 'somebody', 'else'",

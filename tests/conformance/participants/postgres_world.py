@@ -19,14 +19,17 @@ from tests.conformance.participants.worlds import AnyBranch
 
 SCHEMA = (
     "CREATE TABLE item (n integer PRIMARY KEY)",
+    "CREATE FUNCTION add_item(n integer) RETURNS void LANGUAGE sql AS 'INSERT INTO item VALUES (n)'",
     "CREATE TABLE part (item integer REFERENCES item DEFERRABLE INITIALLY DEFERRED)",
 )
+DATABASE = "participants"
 GATE = 4711  # An advisory lock that the witness's trigger waits for.
 
 
 class PostgresWorld:
     """Fulfils ``World``: a database of its own in a server that is shared."""
 
+    fixture = "finality_postgres"
     takes_statements = takes_more = can_cut = can_defer = takes_several = can_commit_by_hand = can_die = True
     refused: tuple[tuple[str, str], ...] = (
         ("COMMIT", "ends the branch"),
@@ -50,12 +53,14 @@ class PostgresWorld:
 
     def __init__(self, server: PostgresServer) -> None:
         self.server = server
-        self.url = server.database()
-        self._sql(*SCHEMA)
+        is_there = server.sql(f"SELECT FROM pg_database WHERE datname = '{DATABASE}'")
+        self.url = server.url_of(DATABASE) if is_there else server.database(DATABASE)
+        # A new schema costs a tenth of a new database.
+        self._sql("DROP SCHEMA public CASCADE", "CREATE SCHEMA public", *SCHEMA)
 
     @classmethod
     def make(cls, request: pytest.FixtureRequest) -> Self:
-        return cls(request.getfixturevalue("finality_postgres"))
+        return cls(request.getfixturevalue(cls.fixture))
 
     def _sql(self, *statements: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.url, autocommit=True) as connection:
@@ -79,6 +84,9 @@ class PostgresWorld:
     async def look(self, branch: AnyBranch) -> list[int]:
         return [n for (n,) in await branch.execute("SELECT n FROM item ORDER BY n")]
 
+    async def insert_slyly(self, branch: AnyBranch, n: int) -> None:
+        await branch.execute("SELECT add_item($1)", n)
+
     async def insert_late(self, branch: AnyBranch, n: int) -> None:
         await branch.execute("INSERT INTO part VALUES ($1)", n)
 
@@ -91,6 +99,10 @@ class PostgresWorld:
 
     def shows_holding(self, holds: str) -> bool:
         return holds == "row locks on item"
+
+    def witnesses(self) -> int:
+        [(count,)] = self._sql("SELECT count(*) FROM finality_branch")
+        return int(count)
 
     def prepare_foreign(self) -> str:
         self._sql("BEGIN; INSERT INTO item VALUES (-1); PREPARE TRANSACTION 'somebody:else'")

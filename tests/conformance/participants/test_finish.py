@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,67 @@ def test_it_survives_the_death_of_its_process(world: World, tmp_path: Path, is_p
             decision = Decision.COMMIT if is_prepared else Decision.ABORT
             assert await finished(bank, "t1", decision) is decision
             assert world.items() == KEPT[decision]
+
+    run(story())
+
+
+@pytest.mark.slow
+@only("can_die")
+def test_it_is_finished_although_its_process_is_paused(world: World, tmp_path: Path) -> None:
+    code = PREPARING.format(
+        participant=world.code(), home=id_of("t1").home, insert=world.insert_code, is_prepared=True
+    )
+
+    async def story() -> None:
+        async with opened(world) as bank:
+            with process(tmp_path, code) as other:
+                await until(lambda: other.marked("ready"))
+                other.send(signal.SIGSTOP)
+
+                assert await finished(bank, "t1", Decision.COMMIT) is Decision.COMMIT
+                assert world.items() == [1]
+
+    run(story())
+
+
+@pytest.mark.slow
+@only("can_die")
+def test_a_vote_goes_on_when_nobody_waits_for_it_any_more(world: World) -> None:
+    async def story() -> None:
+        async with opened(world) as bank:
+            branch = await worked(world, bank, id_of("t1"), 1)
+            with world.hold_witnesses() as is_waiting:
+                vote = asyncio.create_task(branch.prepare())
+                await until(is_waiting)
+                vote.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await vote
+            await until(lambda: world.prepared() != [])
+
+            assert await finished(bank, "t1", Decision.COMMIT) is Decision.COMMIT
+            assert world.items() == [1]
+
+    run(story())
+
+
+@pytest.mark.slow
+@only("can_die")
+def test_branches_that_wait_for_it_do_not_keep_away_who_finishes_it(world: World) -> None:
+    """All connections are taken by branches, one of which waits for what the one in doubt holds."""
+
+    async def story() -> None:
+        async with opened(world, connections_max=2) as bank:
+            await prepared(world, bank, id_of("t1"), 1)
+            waiter = await bank.begin(id_of("t2"))
+            waits = asyncio.create_task(world.insert(waiter, 1))
+            begins = asyncio.create_task(bank.begin(id_of("t3")))
+            await asyncio.wait({waits, begins}, timeout=0.05)
+
+            assert await bank.finish(id_of("t1"), Decision.ABORT) is Decision.ABORT
+            await waits
+            await waiter.commit()
+            await (await begins).abort()
+            assert world.items() == [1]
 
     run(story())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from datetime import timedelta
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.conformance.participants.kinds import only
 from tests.conformance.participants.worlds import (
     AnyBranch,
     AnyParticipant,
+    ServerWorld,
     World,
     id_of,
     opened,
@@ -98,6 +100,26 @@ def test_a_commit_cut_off_is_unknown_and_then_known(world: World) -> None:
 
             assert await patiently(lambda: bank.settle(id_of("t1")), Unavailable) is Decision.ABORT
             assert world.items() == []
+
+    run(story())
+
+
+@only("can_die")
+def test_witnesses_are_kept_as_long_as_was_asked_for(world: ServerWorld) -> None:
+    async def story() -> None:
+        async with opened(world, witness_kept=timedelta(days=1)) as bank:
+            await (await worked(world, bank, id_of("t1"), 1)).commit()
+            await bank.in_doubt()
+
+            assert world.witnesses() == 1
+
+        async with opened(world, witness_kept=timedelta(0)) as bank:
+            await (await worked(world, bank, id_of("t2"), 2)).prepare()
+            await bank.in_doubt()
+            await bank.finish(id_of("t2"), Decision.COMMIT)
+
+            assert world.witnesses() == 1
+            assert await bank.settle(id_of("t2")) is Decision.COMMIT
 
     run(story())
 

@@ -10,7 +10,7 @@ from finality.core.errors import Refused
 from finality.core.two_phase import Decision, Vote
 from finality.ports.store import StatementRefused
 from tests.conformance.participants.kinds import only
-from tests.conformance.participants.worlds import AnyBranch, World, id_of, opened, run, worked
+from tests.conformance.participants.worlds import AnyBranch, ServerWorld, World, id_of, opened, run, worked
 
 STATEMENTS = only("takes_statements")
 
@@ -29,6 +29,27 @@ def test_what_breaks_the_branch_is_refused_with_the_reason_and_harms_nothing(wor
             assert await branch.prepare() is Vote.YES
             assert await bank.finish(id_of("t1"), Decision.COMMIT) is Decision.COMMIT
             assert world.items() == [1]
+
+    run(story())
+
+
+@only("can_die")
+def test_what_a_function_writes_is_not_taken_for_read_only(world: ServerWorld) -> None:
+    async def story() -> None:
+        async with opened(world) as bank:
+            branch = await bank.begin(id_of("t1"))
+            await world.insert_slyly(branch, 1)
+
+            assert await branch.prepare() is Vote.YES
+            assert await bank.finish(id_of("t1"), Decision.ABORT) is Decision.ABORT
+            assert world.items() == []
+
+            branch = await bank.begin(id_of("t2"))
+            await world.insert_slyly(branch, 2)
+            await branch.commit()
+
+            assert await bank.settle(id_of("t2")) is Decision.COMMIT
+            assert world.items() == [2]
 
     run(story())
 

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from finality.core.errors import Conflict, LimitExceeded, Refused, TransactionAborted, Unavailable
 from finality.core.two_phase import Decision, Vote
 from finality.ports.participant import BranchId
 from tests.conformance.participants.kinds import only
-from tests.conformance.participants.worlds import AnyParticipant, World, id_of, opened, run, worked
+from tests.conformance.participants.worlds import (
+    AnyBranch,
+    AnyParticipant,
+    World,
+    id_of,
+    opened,
+    patiently,
+    run,
+    worked,
+)
 
 
 def test_a_branch_that_voted_yes_is_in_doubt_and_unseen(world: World) -> None:
@@ -155,6 +166,28 @@ def test_a_branch_whose_session_was_cut_has_not_voted_yes(world: World) -> None:
             assert world.items() == []
             assert world.prepared() == []
             await (await worked(world, bank, id_of("t2"), 1)).commit()  # The participant has got over it.
+
+    run(story())
+
+
+@pytest.mark.slow
+@only("can_die")
+def test_an_abandoned_branch_is_aborted_by_the_server_after_its_deadline(world: World) -> None:
+    async def story() -> None:
+        async with opened(world) as bank:
+            branch = await bank.begin(id_of("t1"), deadline=time.time() + 1)
+            await world.insert(branch, 1)
+            other = await bank.begin(id_of("t2"))
+            await patiently(lambda: insert_alone(other), Conflict)
+            with pytest.raises((Unavailable, Refused)):
+                await branch.prepare()
+            await other.commit()
+
+            assert world.items() == [1]
+
+    async def insert_alone(branch: AnyBranch) -> None:
+        async with branch.savepoint():
+            await world.insert(branch, 1)
 
     run(story())
 

@@ -100,15 +100,29 @@ class World(Protocol):
         """Leave nothing prepared behind."""
 
 
+class ServerWorld(World, Protocol):
+    """A database whose server dies and comes back, which takes statements; ``can_die`` says so."""
+
+    def participant(self, name: str = "bank", **options: Any) -> AnyParticipant:
+        """Return one more participant, with options of its adapter's."""
+
+    async def insert_slyly(self, branch: AnyBranch, n: int) -> None:
+        """Add an item by a statement that looks as if it only read."""
+
+    def witnesses(self) -> int:
+        """Return how many witnesses are kept."""
+
+
 def id_of(transaction: str, *, home: str = HOME, participant: str = "bank", number: int = 0) -> BranchId:
     """Return a branch's id."""
     return BranchId(home, TransactionId(transaction), participant, number)
 
 
 @contextlib.asynccontextmanager
-async def opened(world: World, name: str = "bank") -> AsyncIterator[AnyParticipant]:
+async def opened(world: World, name: str = "bank", **options: Any) -> AsyncIterator[AnyParticipant]:
     """Give one more participant, opened."""
-    participant = world.participant(name)
+    maker: Any = world.participant  # Options are the adapter's own.
+    participant = maker(name, **options)
     await participant.open(SystemEnvironment())
     try:
         yield participant

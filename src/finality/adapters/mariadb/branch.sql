@@ -92,7 +92,7 @@ WHERE transaction_id = {transaction} AND home = {home} AND branch = {branch} LOC
 -- name: old
 -- Witnesses that nobody can ask for any more; a look that waits for no lock.
 SELECT transaction_id, home, branch FROM finality_branch
-WHERE at < CURRENT_TIMESTAMP - INTERVAL {seconds} SECOND LIMIT {rows}
+WHERE at < CURRENT_TIMESTAMP(6) - INTERVAL {seconds} SECOND LIMIT {rows}
 
 -- name: forget
 -- Forget one of them; by its key, so that no lock of a branch in doubt is in the way.

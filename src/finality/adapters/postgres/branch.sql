@@ -10,7 +10,7 @@ SELECT
 
 -- name: lock_schema
 -- One process at a time makes the table; the number is of no other meaning.
-SELECT pg_advisory_xact_lock(7_021_960_118)
+SELECT pg_advisory_xact_lock(7021960118)
 
 -- name: create_table
 -- The witness: one row for each branch that committed here, or that was given up before it could.
