@@ -124,7 +124,9 @@ def test_what_fails_is_asked_again_until_it_works(url: str, hold: type[Hold], de
                 await here.there.finish(T1, decision)
 
             assert await here.seats() == "held free free"
-            assert await here.doubts() == ["t1"]
+            [doubt] = await here.there.in_doubt()
+            assert doubt.holds.startswith(f"{hold.__name__}; its con" if decision is COMMIT else hold.__name__)
+            assert doubt.holds.endswith("failed: ConnectionError: the printer is out of paper")
 
         assert await here.there.finish(T1, decision) is decision
         assert await here.effects("1") == (1, 1)

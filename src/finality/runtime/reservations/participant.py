@@ -65,7 +65,7 @@ class Reservations:
         self.now = context.environment.now
         self._codec = context.codec
         self._asking = Asking(context, store)
-        self._store = store
+        self._failures: dict[BranchId, str] = {}
 
     async def open(self, environment: Environment) -> None:
         """The node has opened the store."""
@@ -165,10 +165,12 @@ class Reservations:
         except Unavailable:
             raise
         except Exception as error:  # Whatever the user's method raises, it is due until it works.
+            reason = self._asking.reason(request, error)
+            self._failures[branch] = f"its {ask.value} failed: {reason}"
             raise MethodFailed(
-                f"{request.name} failed: {self._asking.reason(request, error)}; "
-                "it is asked again until it works, so see to what it says"
+                f"{request.name} failed: {reason}; it is asked again until it works, so see to what it says"
             ) from error
+        self._failures.pop(branch, None)
         assert known.reserved.did is not None, f"{request.name} has left it open"
         return known.reserved.did
 
@@ -200,7 +202,8 @@ class Reservations:
             if standing is None:
                 listed.append(InDoubt(branch, age, UNREADABLE))
             else:
-                listed.append(InDoubt(branch, age, standing.kind, standing.decided_by))
+                failure = f"; {self._failures[branch]}" if branch in self._failures else ""
+                listed.append(InDoubt(branch, age, standing.kind + failure, standing.decided_by))
         return listed
 
     async def _standing(self) -> list[tuple[Hold, BranchId, Standing | None]]:
