@@ -15,7 +15,6 @@ from typing import Any
 
 import msgspec
 
-from finality.adapters.branch_names import check_branch
 from finality.adapters.http.words import (
     ABORT,
     BRANCHES,
@@ -41,6 +40,7 @@ from finality.core.two_phase import Decision
 from finality.http.request import Failed, Receive, Request, Scope, Send
 from finality.node import AsyncNode
 from finality.patterns.reservation import Reservation, code_of
+from finality.ports.branch_names import check_branch
 from finality.ports.codec import Codec, DecodeError
 from finality.ports.participant import BranchId
 from finality.runtime.reservations.code import ReservationCode

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from importlib import import_module
@@ -16,10 +15,11 @@ from finality.adapters.system.environment import SystemEnvironment
 from finality.core.errors import DefinitionError, NotFound, Unavailable
 from finality.node.async_node import AsyncNode, Settings
 from finality.patterns.reservation import Reservation
+from finality.ports.branch_names import check_name
 from finality.ports.codec import Codec
 from finality.ports.environment import Environment
 from finality.ports.home import Home
-from finality.ports.participant import PARTICIPANT_NAME_CHARACTERS_MAX, Branch, Participant
+from finality.ports.participant import Branch, Participant
 from finality.ports.store import Store
 from finality.runtime.commitment import HOME
 from finality.runtime.coordinator import IN_FLIGHT_MAX
@@ -27,7 +27,6 @@ from finality.runtime.leases import LEASE_SECONDS
 from finality.runtime.reservations.participant import RESERVATIONS
 
 SECRET_KEY_VARIABLE = "FINALITY_SECRET_KEY"  # noqa: S105 - the name of a variable, not what is in it
-PARTICIPANT_NAME = re.compile(rf"[A-Za-z0-9_-]{{1,{PARTICIPANT_NAME_CHARACTERS_MAX}}}")
 FACTORIES = {
     "postgresql": "postgres",
     "postgres": "postgres",
@@ -105,11 +104,10 @@ def named(participants: Iterable[Participant[Branch]]) -> tuple[Participant[Bran
     """
     given = tuple(participants)
     for place, each in enumerate(given):
-        is_ours = each.name == HOME or each.name.partition("-")[0] == RESERVATIONS
-        if is_ours or not PARTICIPANT_NAME.fullmatch(each.name):
+        check_name(each.name)
+        if each.name == HOME or each.name.partition("-")[0] == RESERVATIONS:
             raise DefinitionError(
-                f"a participant cannot be called {each.name!r}: use up to {PARTICIPANT_NAME_CHARACTERS_MAX} "
-                f"letters, digits, - and _, but neither {HOME!r} nor {RESERVATIONS!r}, which are ours"
+                f"a participant cannot be called {each.name!r}: that name is Finality's own; choose another"
             )
         if any(each.name == other.name for other in given[:place]):
             raise DefinitionError(

@@ -13,7 +13,6 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from finality.adapters.branch_names import check_branch, check_name
 from finality.adapters.http.connection import RETRY, Connection, Lost, NotSent, Reply
 from finality.adapters.http.words import (
     ABORT,
@@ -39,6 +38,7 @@ from finality.core.errors import (
 )
 from finality.core.reservation import Stage
 from finality.core.two_phase import Decision
+from finality.ports.branch_names import check_branch, check_name
 from finality.ports.environment import Environment
 from finality.ports.participant import BranchId, InDoubt
 from finality.ports.reservation import HoldingBranch

@@ -21,7 +21,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
-from finality.adapters.branch_names import check_branch, check_name
 from finality.adapters.connections import Connections
 from finality.adapters.mariadb.branch import MariaDbBranch
 from finality.adapters.mariadb.catalog import Catalog
@@ -42,6 +41,7 @@ from finality.adapters.named_statements import named_statements
 from finality.adapters.unbroken import unbroken
 from finality.core.errors import Conflict, DefinitionError, Unavailable
 from finality.core.two_phase import Decision
+from finality.ports.branch_names import check_branch, check_name
 from finality.ports.environment import Environment
 from finality.ports.participant import BranchId, InDoubt
 

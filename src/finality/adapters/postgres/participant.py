@@ -19,7 +19,6 @@ from typing import TypeVar
 
 import asyncpg
 
-from finality.adapters.branch_names import check_branch, check_name
 from finality.adapters.connections import Connections
 from finality.adapters.named_statements import named_statements
 from finality.adapters.postgres.branch import PostgresBranch, begin
@@ -38,6 +37,7 @@ from finality.adapters.postgres.session import (
 from finality.adapters.unbroken import unbroken
 from finality.core.errors import DefinitionError, Unavailable
 from finality.core.two_phase import Decision
+from finality.ports.branch_names import check_branch, check_name
 from finality.ports.environment import Environment
 from finality.ports.participant import BranchId, InDoubt
 

@@ -12,7 +12,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from finality.adapters.branch_names import check_branch, check_name
 from finality.adapters.fork import keep_out_of_children
 from finality.adapters.sqlite.branch import SqliteBranch
 from finality.adapters.sqlite.file import SqliteFile
@@ -20,6 +19,7 @@ from finality.adapters.sqlite.work import Held
 from finality.adapters.system.threads import Threads
 from finality.core.errors import Conflict, Refused, Unavailable
 from finality.core.two_phase import Decision
+from finality.ports.branch_names import check_branch, check_name
 from finality.ports.environment import Environment
 from finality.ports.participant import BranchId, InDoubt
 

@@ -19,7 +19,6 @@ from typing import Any
 from finality.core.errors import (
     DefinitionError,
     InputMismatch,
-    LimitExceeded,
     MethodFailed,
     NotFound,
     OutcomeUnknown,
@@ -28,14 +27,10 @@ from finality.core.errors import (
 from finality.core.ids import Json
 from finality.core.reservation import Ask, Reserved, Stage, may_lapse
 from finality.core.two_phase import Decision
+from finality.ports.branch_names import check_branch
 from finality.ports.codec import DecodeError
 from finality.ports.environment import Environment
-from finality.ports.participant import (
-    PARTICIPANT_NAME_CHARACTERS_MAX,
-    TRANSACTION_ID_CHARACTERS_MAX,
-    BranchId,
-    InDoubt,
-)
+from finality.ports.participant import PARTICIPANT_NAME_CHARACTERS_MAX, BranchId, InDoubt
 from finality.ports.store import Hold, Store
 from finality.runtime.context import Context
 from finality.runtime.reservations.asking import Asking
@@ -75,7 +70,7 @@ class Reservations:
 
     async def begin(self, branch: BranchId, *, deadline: float | None = None) -> ReservationBranch:
         """Begin a branch, for one reservation."""
-        check(branch)
+        check_branch(branch)
         return ReservationBranch(branch, self, deadline)
 
     # ── Try ─────────────────────────────────────────────────────────────────────────────────
@@ -135,7 +130,7 @@ class Reservations:
             MethodFailed: The confirm or the cancel has raised; ask again until it works.
             Unavailable: The store is out of reach, or does not say whether it was done; ask again.
         """
-        check(branch)
+        check_branch(branch)
         return await self._end(branch, Ask.CONFIRM if decision is Decision.COMMIT else Ask.CANCEL)
 
     async def settle(self, branch: BranchId) -> Decision:
@@ -264,23 +259,3 @@ def participant_name(at: str | None) -> str:
             f"{PARTICIPANT_NAME_CHARACTERS_MAX}: give the store a shorter name"
         )
     return name
-
-
-def check(branch: BranchId) -> None:
-    """See that every participant could keep the id of a branch.
-
-    Raises:
-        LimitExceeded: It could not.
-    """
-    texts = (branch.home, branch.transaction, branch.participant)
-    is_plain = all(text and text.isascii() and text.isprintable() and ":" not in text for text in texts)
-    is_short = (
-        len(branch.transaction) <= TRANSACTION_ID_CHARACTERS_MAX
-        and len(branch.participant) <= PARTICIPANT_NAME_CHARACTERS_MAX
-    )
-    if not is_plain or not is_short or BranchId.parse(str(branch)) != branch:
-        raise LimitExceeded(
-            f"branch {str(branch)!r} is no name that every database can keep: an id has at most "
-            f"{TRANSACTION_ID_CHARACTERS_MAX} printable ASCII characters and no colon, and a participant's "
-            f"name {PARTICIPANT_NAME_CHARACTERS_MAX} and no dot"
-        )
