@@ -6,11 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.worlds import KINDS, World
+from tests.conformance.worlds import KINDS, POSTGRES, World
+
+SERVED = pytest.param(POSTGRES, marks=[pytest.mark.slow, pytest.mark.xdist_group("postgres")])
+
+
+@pytest.fixture(params=[*KINDS, SERVED])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+    """Give a database of each adapter; one on a server where it is called ``postgres``."""
+    if request.param != POSTGRES:
+        return World(request.param, tmp_path)
+    return World(POSTGRES, tmp_path, request.getfixturevalue("finality_postgres").database())
 
 
 @pytest.fixture(params=KINDS)
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+def embedded(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+    """Give a database that speaks SQLite's dialect, and has one write turn for all who have it open."""
     return World(request.param, tmp_path)
 
 

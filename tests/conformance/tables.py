@@ -6,19 +6,22 @@ import sqlite3
 from typing import Any
 
 import apsw
+import asyncpg
 
+from finality.adapters.postgres.home import PostgresHome
 from tests.conformance.worlds import AnyHome, do, execute
 
-CONSTRAINT = (apsw.ConstraintError, sqlite3.IntegrityError)
+CONSTRAINT = (apsw.ConstraintError, sqlite3.IntegrityError, asyncpg.IntegrityConstraintViolationError)
 
 
 async def table(home: AnyHome) -> None:
     """Make the tables that the tests here write."""
+    how = "" if isinstance(home, PostgresHome) else "ON CONFLICT ROLLBACK"
     await do(home, execute("CREATE TABLE item (n INTEGER PRIMARY KEY, name TEXT)"))
-    await do(home, execute("CREATE TABLE strict (n INTEGER PRIMARY KEY ON CONFLICT ROLLBACK)"))
+    await do(home, execute(f"CREATE TABLE strict (n INTEGER PRIMARY KEY {how})"))
     await do(
         home,
-        execute("CREATE TABLE part (of INTEGER REFERENCES item (n) DEFERRABLE INITIALLY DEFERRED)"),
+        execute('CREATE TABLE part ("of" INTEGER REFERENCES item (n) DEFERRABLE INITIALLY DEFERRED)'),
     )
 
 

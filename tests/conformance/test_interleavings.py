@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 from finality.core.errors import VersionConflict
 from finality.core.ids import StreamName, TransactionId, Version
 from finality.ports.home import HomeTransaction
-from tests.conformance.worlds import MEMORY, SQLITE_INLINE, AnyHome, Do, Noted, World, execute
+from tests.conformance.worlds import MEMORY, SQLITE_INLINE, AnyHome, Do, Noted, World, crash, execute
 
 STREAMS = ("a", "b", "c")
 
@@ -252,8 +252,8 @@ class Interleavings(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            self.home.abandon()
-            self.wait(self.reopened()).abandon()
+            crash(self.home)
+            crash(self.wait(self.reopened()))
         finally:
             self.runner.close()
             shutil.rmtree(self.folder)
@@ -263,7 +263,7 @@ class Interleavings(RuleBasedStateMachine):
         other = self.world.home()
         events = (await other.page()).events
         if len(events) != sum(len(values) for values in self.model.streams.values()):
-            other.abandon()
+            crash(other)
             raise AssertionError(f"after a crash there is {events}, not {self.model}")
         return other
 

@@ -16,7 +16,7 @@ from finality.core.ids import TransactionId
 from finality.ports.home import HomeTransaction
 from finality.ports.store import HOLD, Hold
 from tests.conformance.tables import ABORTING, CONSTRAINT, FAILING, insert, items, table
-from tests.conformance.worlds import AnyHome, Do, World, append_to, do, do_all, execute
+from tests.conformance.worlds import AnyHome, Do, World, append_to, do, do_all, execute, placed
 
 T1 = TransactionId("t1")
 
@@ -28,7 +28,7 @@ def test_a_turn_writes_and_reads_its_own_writes(world: World) -> None:
         await table(home)
 
         def work(tx: HomeTransaction) -> Any:
-            tx.execute("INSERT INTO item VALUES (?, ?)", (1, "a"))
+            tx.execute(placed(tx, "INSERT INTO item VALUES (?, ?)"), (1, "a"))
             return tx.execute("SELECT n, name FROM item").one()
 
         assert await do(home, work) == (1, "a")

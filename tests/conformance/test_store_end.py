@@ -9,7 +9,7 @@ import pytest
 from finality.adapters import group_commit
 from finality.core.errors import Unavailable
 from tests.conformance.tables import insert, items, table
-from tests.conformance.worlds import AnyHome, Do, World, append_to, do
+from tests.conformance.worlds import AnyHome, Do, World, append_to, crash, do
 
 # ── The end ─────────────────────────────────────────────────────────────────────────────────
 
@@ -82,7 +82,7 @@ def test_a_store_that_is_abandoned_leaves_exactly_what_was_committed(world: Worl
         await scope.call(append_to("a", 1))
         never = Do(insert(3))
         home.submit(never)
-        home.abandon()
+        crash(home)
         other = world.home()
 
         assert await items(other) == [1]

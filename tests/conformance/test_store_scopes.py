@@ -81,7 +81,7 @@ def test_a_scope_goes_on_after_a_statement_that_failed(world: World) -> None:
     world.run(main)
 
 
-def test_a_scope_whose_statement_aborted_its_transaction_is_over(world: World) -> None:
+def test_a_scope_whose_statement_aborted_its_transaction_is_over(embedded: World) -> None:
     async def main(home: AnyHome) -> None:
         await table(home)
         await do(home, execute(ABORTING))
@@ -100,7 +100,7 @@ def test_a_scope_whose_statement_aborted_its_transaction_is_over(world: World) -
         assert await items(home) == []
         await scope.abort()
 
-    world.run(main)
+    embedded.run(main)
 
 
 def test_a_scope_that_breaks_a_deferred_rule_leaves_nothing(world: World) -> None:
@@ -308,12 +308,14 @@ def test_the_write_turn_of_another_store_is_waited_for(world: World) -> None:
     world.run(main)
 
 
-def test_a_write_turn_that_never_comes_is_unavailable(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_turn_that_never_comes_is_unavailable(
+    embedded: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(group_commit, "BUSY_SECONDS_MAX", 0.02)
 
     async def main(home: AnyHome) -> None:
         await table(home)
-        other = world.home()
+        other = embedded.home()
         held = other.scope("the other's")
         await held.call(insert(1))
         mine = home.scope("mine")
@@ -328,4 +330,4 @@ def test_a_write_turn_that_never_comes_is_unavailable(world: World, monkeypatch:
         assert await do(home, insert(5)) == []
         assert await items(home) == [1, 5]
 
-    world.run(main)
+    embedded.run(main)

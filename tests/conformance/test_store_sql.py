@@ -37,7 +37,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("statement", REFUSED)
-def test_a_statement_that_would_break_a_promise_is_refused(world: World, statement: str) -> None:
+def test_a_statement_that_would_break_a_promise_is_refused(embedded: World, statement: str) -> None:
     async def main(home: AnyHome) -> None:
         await table(home)
 
@@ -52,7 +52,7 @@ def test_a_statement_that_would_break_a_promise_is_refused(world: World, stateme
         assert await items(home) == [0, 2]
         assert (await home.page()).events == []
 
-    world.run(main)
+    embedded.run(main)
 
 
 ALLOWED = [
@@ -72,7 +72,7 @@ ALLOWED = [
 
 
 @pytest.mark.parametrize("statement", ALLOWED)
-def test_a_statement_that_breaks_nothing_is_run(world: World, statement: str) -> None:
+def test_a_statement_that_breaks_nothing_is_run(embedded: World, statement: str) -> None:
     async def main(home: AnyHome) -> None:
         await table(home)
 
@@ -80,14 +80,14 @@ def test_a_statement_that_breaks_nothing_is_run(world: World, statement: str) ->
 
         assert await do(home, append_to("a", 1)) == 1
 
-    world.run(main)
+    embedded.run(main)
 
 
 @pytest.mark.parametrize(
     "statement",
     ["BEGIN", "SAVEPOINT a", "INSERT INTO item (n) VALUES (1)", "PRAGMA query_only = OFF", "DROP TABLE item"],
 )
-def test_a_query_cannot_write_or_hold_a_snapshot(world: World, statement: str) -> None:
+def test_a_query_cannot_write_or_hold_a_snapshot(embedded: World, statement: str) -> None:
     async def main(home: AnyHome) -> None:
         await table(home)
 
@@ -97,4 +97,4 @@ def test_a_query_cannot_write_or_hold_a_snapshot(world: World, statement: str) -
 
         assert await items(home) == [7]
 
-    world.run(main)
+    embedded.run(main)

@@ -12,15 +12,18 @@ from typing import Any, TypeVar
 from finality.adapters.memory.database import MemoryDatabase
 from finality.adapters.memory.store import MemoryHome
 from finality.adapters.msgspec.codec import JsonCodec
+from finality.adapters.postgres.home import PostgresHome
+from finality.adapters.postgres.home import open_home as open_postgres
+from finality.adapters.postgres.transaction import PostgresTransaction
 from finality.adapters.sqlite.store import SqliteHome
 from finality.core.ids import NodeId, StreamName, TransactionId, Version
 from finality.core.saga import Summary
 from finality.ports.home import Birth, HomeTransaction, NodeRow
 
 T = TypeVar("T")
-AnyHome = SqliteHome | MemoryHome
+AnyHome = SqliteHome | MemoryHome | PostgresHome
 
-MEMORY, SQLITE, SQLITE_INLINE = "memory", "sqlite", "sqlite-inline"
+MEMORY, SQLITE, SQLITE_INLINE, POSTGRES = "memory", "sqlite", "sqlite-inline", "postgres"
 KINDS = (MEMORY, SQLITE, SQLITE_INLINE)
 
 
@@ -70,11 +73,12 @@ class CountingEnvironment:
 class World:
     """One database of one adapter, which several stores may have open."""
 
-    def __init__(self, kind: str, folder: Path) -> None:
+    def __init__(self, kind: str, folder: Path, url: str = "") -> None:
         self.kind = kind
+        self.url = url
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "home.db"
-        self.environment = CountingEnvironment(is_threaded=kind == SQLITE)
+        self.environment = CountingEnvironment(is_threaded=kind in (SQLITE, POSTGRES))
         self._database = MemoryDatabase()
         self._opened: list[AnyHome] = []
 
@@ -87,6 +91,8 @@ class World:
         home: AnyHome
         if self.kind == MEMORY:
             home = MemoryHome(self._database, self.environment, codec())
+        elif self.kind == POSTGRES:
+            home = PostgresHome(self.url, self.environment, codec())
         else:
             home = SqliteHome(self.path, self.environment, codec())
         self._opened.append(home)
@@ -102,12 +108,14 @@ class World:
         """Run *main* with a store, and close everything that it opened."""
 
         async def whole() -> T:
+            if self.kind == POSTGRES:
+                await (await open_postgres(self.url, self.environment, codec())).close()
             try:
                 async with asyncio.timeout(30):
                     return await main(self.home())
             except BaseException:
                 while self._opened and not self.environment.is_threaded:
-                    self._opened.pop().abandon()  # Closing would wait for the scopes that were left open.
+                    crash(self._opened.pop())  # Closing would wait for the scopes that were left open.
                 raise
             finally:
                 async with asyncio.timeout(30):
@@ -115,6 +123,12 @@ class World:
                         await self._opened.pop().close()
 
         return asyncio.run(whole())
+
+
+def crash(home: AnyHome) -> None:
+    """Let go of a store as its process does that dies; only one that writes in line can be alive still."""
+    assert not isinstance(home, PostgresHome), "its process has a thread, which dies with it"
+    home.abandon()
 
 
 class Do:
@@ -160,7 +174,15 @@ async def do_all(home: AnyHome, *works: Callable[[HomeTransaction], Any]) -> lis
 
 def execute(sql: str, *parameters: Any) -> Callable[[HomeTransaction], Any]:
     """Return work that runs one statement."""
-    return lambda tx: tx.execute(sql, parameters)
+    return lambda tx: tx.execute(placed(tx, sql), parameters)
+
+
+def placed(tx: object, sql: str) -> str:
+    """Return *sql* with the placeholders of the store that it is for."""
+    if not isinstance(tx, PostgresTransaction):
+        return sql
+    first, *rest = sql.split("?")
+    return first + "".join(f"${place}{part}" for place, part in enumerate(rest, 1))
 
 
 def append_to(stream: str, *values: int, expected: int = 0) -> Callable[[HomeTransaction], Any]:

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from finality.adapters.engine import Busy, CommitFailed, Engine
+from finality.adapters.engine import Busy, CommitFailed, Engine, Stale
 from finality.core.errors import OutcomeUnknown, Unavailable
 from finality.ports.environment import COMMIT_AFTER, COMMIT_BEFORE, Environment
 from finality.ports.store import Turn
@@ -92,6 +92,10 @@ class Batches:
             self.commit()
         except Spoiled:
             self._separate(batch, outcomes)
+        except Stale:
+            self.abort()
+            _forget(outcomes)
+            self.turns.extendleft(turn for turn, _ in reversed(outcomes))
         except CommitFailed as problem:
             self._halve(outcomes, problem.__cause__ or problem)
         except Unavailable as problem:
@@ -126,8 +130,11 @@ class Batches:
             outcomes.append((turn, error))
             if error is not None:
                 turn.forget()
-                if not self.undo_turn():
-                    raise Spoiled
+            if engine.is_stale:
+                self.turns.extendleft(reversed(batch[len(outcomes) :]))
+                raise Stale
+            if error is not None and not self.undo_turn():
+                raise Spoiled
             now = clock()
             if now - last > TURN_SECONDS_MAX:
                 self.report_slow(turn.name, now - last)
@@ -185,7 +192,7 @@ class Batches:
         self._reach(COMMIT_BEFORE)
         try:
             self._engine.commit()
-        except (CommitFailed, Unavailable):
+        except (CommitFailed, Unavailable, OutcomeUnknown):
             raise
         except Exception as problem:
             self._break("while it committed", problem)

@@ -16,11 +16,19 @@ class CommitFailed(Exception):
     """
 
 
+class Stale(CommitFailed):
+    """What a turn had decided on has changed: nothing is durable, and the same turns shall run again."""
+
+
 class Engine(Protocol):
     """A database connection that writes, as the writer drives it."""
 
     transaction: Any
     """What a turn gets to write through."""
+
+    @property
+    def is_stale(self) -> bool:
+        """Say whether the turns of this transaction have to run again, whatever came of them."""
 
     def begin(self, *, is_guarded: bool = False) -> None:
         """Take the write turn of all processes.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -31,7 +32,8 @@ FACTORIES = {
     "postgresql": "postgres",
     "postgres": "postgres",
 }
-SCHEMES = "sqlite:///shop.db, sqlite:////var/lib/shop.db or memory://"
+SCHEMES = "sqlite:///shop.db, sqlite:////var/lib/shop.db, postgresql://host/shop or memory://"
+POSTGRES = ("postgresql://", "postgres://")
 
 
 def open_async(
@@ -51,8 +53,8 @@ def open_async(
     """Return a node on the store at *url*; it opens at its first use, or as a context manager.
 
     Args:
-        url: ``sqlite:///shop.db`` (relative), ``sqlite:////var/lib/shop.db`` (absolute) or
-            ``memory://`` (gone with the process).
+        url: ``sqlite:///shop.db`` (relative), ``sqlite:////var/lib/shop.db`` (absolute),
+            ``postgresql://user@host/shop`` or ``memory://`` (gone with the process).
         sagas: What this node can drive besides what it starts; name all of them, so that it
             finishes what a node before it has left open.
         stores: Other stores for steps with ``at=``, by name.
@@ -90,7 +92,7 @@ def open_async(
         in_flight_max=in_flight_max,
         lease_seconds=lease.total_seconds(),
         is_observer=is_observer,
-        open_home=open_home,
+        open_home=partial(open_home, must_exist=must_exist),
         open_store=open_store,
     )
     return AsyncNode(settings, JsonCodec(keys), environment or SystemEnvironment())
@@ -138,18 +140,21 @@ def check_url(url: str) -> None:
     Raises:
         DefinitionError: It does not.
     """
-    if not (url.startswith("memory://") or (url.startswith("sqlite:///") and len(url) > len("sqlite:///"))):
+    is_file = url.startswith("sqlite:///") and len(url) > len("sqlite:///")
+    if not (is_file or url.startswith(("memory://", *POSTGRES))):
         raise DefinitionError(f"{url!r} names no store: write {SCHEMES}")
 
 
 def check_exists(url: str) -> None:
-    """See that there is a home store at *url*, without making or changing one.
+    """See that there is a home store at *url*, changing nothing; a server is asked when the node opens.
 
     Raises:
         NotFound: There is none.
         Unavailable: It cannot be read, or is no database.
         SchemaMismatch: It is newer or older than this code.
     """
+    if url.startswith(POSTGRES):
+        return
     if url.startswith("memory://"):
         raise NotFound(f"{url} is gone with the process that made it: name a store on disk, {SCHEMES}")
     from finality.adapters.sqlite.look import check_home
@@ -162,8 +167,12 @@ def path_of(url: str) -> Path:
     return Path(url.removeprefix("sqlite:///"))
 
 
-async def open_home(url: str, environment: Environment, codec: Codec) -> Home:
+async def open_home(url: str, environment: Environment, codec: Codec, *, must_exist: bool = False) -> Home:
     """Open a home store."""
+    if url.startswith(POSTGRES):
+        from finality.adapters.postgres import home
+
+        return cast(Home, await home.open_home(url, environment, codec, must_exist=must_exist))
     if url.startswith("memory://"):
         from finality.adapters.memory.store import MemoryHome
 
@@ -175,6 +184,10 @@ async def open_home(url: str, environment: Environment, codec: Codec) -> Home:
 
 async def open_store(url: str, environment: Environment, name: str) -> Store:
     """Open a store beside the home."""
+    if url.startswith(POSTGRES):
+        from finality.adapters.postgres.store import PostgresStore
+
+        return cast(Store, await PostgresStore.opened(PostgresStore(url, environment, name=name)))
     if url.startswith("memory://"):
         from finality.adapters.memory.store import MemoryStore
 

@@ -15,6 +15,7 @@ class MemoryEngine:
 
     def __init__(self, database: MemoryDatabase, transaction: MemoryTransaction) -> None:
         self.transaction = transaction
+        self.is_stale = False
         self._database = database
         self.keep_turn = transaction.keep_turn
         self.undo_turn = transaction.undo_turn

@@ -25,6 +25,7 @@ class SqliteEngine:
 
     def __init__(self, connection: apsw.Connection, transaction: SqliteTransaction, path: Path | str) -> None:
         self.transaction = transaction
+        self.is_stale = False
         self._connection = connection
         self._path = os.path.abspath(path)
         self._file = identity(self._path)

@@ -1,0 +1,127 @@
+"""The connection that writes: how the writer begins, commits and aborts on PostgreSQL."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from finality.adapters.engine import CommitFailed
+from finality.adapters.postgres.line import Line
+from finality.adapters.postgres.session import ERRORS, said, state_of
+from finality.adapters.postgres.transaction import QUERIES, RUN_AGAIN, PostgresTransaction, stale
+from finality.core.errors import OutcomeUnknown, Unavailable
+from finality.ports.environment import Environment
+
+SURELY_ABORTED = ("40", "23", "25P02")  # On COMMIT. Whatever else it answers, it may have happened.
+RESOLVE_SECONDS_MAX = 60.0  # A restart with its recovery; then whoever waits hears that nobody knows.
+RESOLVE_WAIT_SECONDS = 0.02  # Doubled each time, up to a second.
+
+
+class PostgresEngine:
+    """Fulfils ``adapters.engine.Engine``."""
+
+    def __init__(self, line: Line, transaction: PostgresTransaction, environment: Environment) -> None:
+        self.transaction: Any = transaction
+        self._line = line
+        self._environment = environment
+        self.keep_turn = transaction.keep_turn
+
+    @property
+    def is_stale(self) -> bool:
+        """Say whether the turns have to run again."""
+        return bool(self.transaction.is_stale)
+
+    def begin(self, *, is_guarded: bool = False) -> None:
+        """Begin a transaction, on a new connection if the last one was lost."""
+        if self._line.is_open and not self._line.is_clean:
+            self._line.cut()
+        for attempt in (1, 2):
+            try:
+                self._line.connect()
+                self._line.tell("BEGIN")
+            except ERRORS as error:
+                # A connection may have died unnoticed, and another one is likely to work.
+                if attempt == 2 or self._line.is_open:
+                    raise self._line.explain(error) from error
+            else:
+                break
+        self.transaction.start()
+
+    def commit(self) -> None:
+        """Send what is pending and commit; an answer that is lost is asked for."""
+        try:
+            xid = self.transaction.flush()
+            if xid is None and self.transaction.has_sent:
+                xid = self._line.fetch(QUERIES["own_xid"])[0][0]
+        except ERRORS as error:
+            raise self._failed(error) from error
+        try:
+            tag = self._line.tell("COMMIT")
+        except ERRORS as error:
+            if state_of(error).startswith(SURELY_ABORTED):
+                raise self._failed(error) from error
+            self._resolve(xid, error)
+        else:
+            if tag != "COMMIT":
+                raise CommitFailed(f"the server answered COMMIT with {tag}")
+
+    def _failed(self, error: BaseException) -> Exception:
+        """Return what it means that nothing was committed, for sure."""
+        if state_of(error).startswith(RUN_AGAIN):
+            return stale(said(error))
+        if not self._line.is_open or not state_of(error).startswith(("2", "4", "P0")):
+            return self._line.explain(error)
+        failed = CommitFailed(said(error))
+        failed.__cause__ = error
+        return failed
+
+    def _resolve(self, xid: str | None, error: BaseException) -> None:
+        """Ask what became of a commit whose answer was lost.
+
+        Raises:
+            Unavailable: It was aborted.
+            OutcomeUnknown: Nobody knows.
+        """
+        self._line.cut()
+        if xid is None:  # It had written nothing.
+            raise self._line.explain(error) from error
+        give_up, pause = time.monotonic() + RESOLVE_SECONDS_MAX, RESOLVE_WAIT_SECONDS
+        while time.monotonic() < give_up:
+            try:
+                self._line.connect()
+                status = self._line.fetch(QUERIES["xid_status"], xid)[0][0]
+            except (*ERRORS, Unavailable):
+                status = "in progress"
+            if status == "committed":
+                return
+            if status == "aborted":
+                raise self._line.explain(error) from error
+            if status is None:
+                break
+            # The server may not have noticed yet that the line is cut, and still commit.
+            time.sleep(pause * (1 + self._environment.chance()))
+            pause = min(2 * pause, 1.0)
+        raise OutcomeUnknown(
+            f"nobody knows whether it was committed: {said(error)}, and the server does not say what became "
+            f"of transaction {xid}; look at what it wrote"
+        ) from error
+
+    def abort(self) -> None:
+        """Leave nothing of the transaction."""
+        try:
+            if self._line.is_open and not self._line.is_clean:
+                self._line.tell("ROLLBACK")
+        except ERRORS:
+            self._line.cut()  # Then the server does it.
+        self.transaction.lose_all()
+
+    def undo_turn(self) -> bool:
+        """Undo what the turn wrote; False when only aborting the transaction can."""
+        try:
+            return bool(self.transaction.undo_turn())
+        except ERRORS:
+            return False
+
+    def explain(self, problem: BaseException) -> BaseException:
+        """Return *problem*, or what it means to the caller if the server or another is at fault."""
+        return self._line.meaning(problem)

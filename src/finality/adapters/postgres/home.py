@@ -1,0 +1,189 @@
+"""A PostgreSQL database as a node's home: any number of nodes write to it at once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from finality.adapters.append import Append
+from finality.adapters.follow import follow
+from finality.adapters.postgres.cursor import Place, place_of
+from finality.adapters.postgres.home_transaction import PostgresHomeTransaction
+from finality.adapters.postgres.line import Line
+from finality.adapters.postgres.rows import head_of, node_of, recorded_of
+from finality.adapters.postgres.session import Connection
+from finality.adapters.postgres.store import PostgresStore
+from finality.adapters.postgres.transaction import QUERIES, PostgresTransaction
+from finality.core.errors import NotFound
+from finality.core.ids import (
+    START,
+    Cursor,
+    NodeId,
+    Position,
+    StreamName,
+    TransactionId,
+    Version,
+    transaction_stream,
+)
+from finality.core.protocol import Recorded
+from finality.ports.codec import Codec
+from finality.ports.environment import Environment
+from finality.ports.home import HEADS_MAX, Head, NodeRow
+from finality.ports.journal import PAGE_EVENTS_MAX, Page
+
+NODES_MAX = 1_000  # Of the newest nodes; older ones stay in the table for the audit trail.
+POSITION_MAX = (1 << 63) - 1
+
+
+class PostgresHome(PostgresStore):
+    """Fulfils ``ports.home.Home``."""
+
+    _is_home = True
+
+    def __init__(self, url: str, environment: Environment, codec: Codec, *, name: str | None = None) -> None:
+        self._codec = codec
+        self._seen = ""
+        self._cluster = ""
+        super().__init__(url, environment, name=name)
+
+    def _transaction(self, line: Line) -> PostgresTransaction:
+        return PostgresHomeTransaction(line, self._environment, self._codec)
+
+    async def _rows(self, sql: str, *parameters: Any) -> Sequence[Any]:
+        async def fetch(connection: Connection) -> Sequence[Any]:
+            rows: Sequence[Any] = await connection.fetch(sql, *parameters)
+            return rows
+
+        return await self._ask(fetch)
+
+    # ── The journal ─────────────────────────────────────────────────────────────────────────
+
+    async def append(self, stream: StreamName, events: Sequence[Any], *, expected: Version) -> Version:
+        """Append *events* to *stream*, all or none; durable on return."""
+        turn = Append(stream, events, expected)
+        self.submit(turn)
+        await turn.done
+        return Version(expected + len(events))
+
+    async def read(
+        self, stream: StreamName, *, after: Version = Version(0), limit: int = PAGE_EVENTS_MAX
+    ) -> list[Recorded]:
+        """Return the events of *stream* behind *after*."""
+        found = await self._rows(QUERIES["find_stream"], stream)
+        return await self._recorded("read", found[0][0], after, limit) if found else []
+
+    async def page(self, *, after: Cursor = START, limit: int = PAGE_EVENTS_MAX) -> Page:
+        """Return events of all streams behind *after*; what a snapshot shows and an earlier one did not."""
+        place = place_of(after, await self._cluster_id())
+        if not place.shown:
+            place = replace(place, shown=await self._snapshot())
+        where = (place.shown, place.position, limit)
+        if place.seen:
+            events = await self._recorded("page_by_snapshot", *where, place.seen)
+        else:
+            events = await self._recorded("page_by_position", *where)
+        if len(events) == limit:
+            return Page(events, Cursor(str(replace(place, position=events[-1].position))))
+        return Page(events, Cursor(str(Place(place.cluster, seen=place.shown))))
+
+    async def newest(self, *, before: Position | None = None, limit: int = PAGE_EVENTS_MAX) -> Page:
+        """Return the last events before a position."""
+        shown = await self._snapshot()
+        events = await self._recorded("newest", shown, POSITION_MAX if before is None else before, limit)
+        return Page(events[::-1], Cursor(str(Place(await self._cluster_id(), seen=shown))))
+
+    def follow(self, *, after: Cursor = START) -> AsyncIterator[Recorded]:
+        """Yield every event behind *after*, and then each new one."""
+        return follow(self, after)
+
+    async def load(self, key: int, *, after: Version = Version(0)) -> list[Recorded]:
+        """Return a transaction's events behind *after*."""
+        return await self._recorded("read", key, after, None)
+
+    async def _recorded(self, query: str, *parameters: Any) -> list[Recorded]:
+        return [recorded_of(row, self._codec) for row in await self._rows(QUERIES[query], *parameters)]
+
+    async def _snapshot(self) -> str:
+        return str((await self._rows(QUERIES["snapshot"]))[0][0])
+
+    async def _cluster_id(self) -> str:
+        if not self._cluster:
+            self._cluster = str((await self._rows(QUERIES["cluster"]))[0][0])
+        return self._cluster
+
+    # ── Heads and nodes ─────────────────────────────────────────────────────────────────────
+
+    async def head(self, key: int) -> Head:
+        """Return a transaction's head by key."""
+        found = await self._heads("WHERE s.stream = $1", key)
+        if not found:
+            raise NotFound(f"no transaction has the key {key}")
+        return found[0]
+
+    async def find(self, id: TransactionId) -> Head | None:
+        """Return a transaction's head by its id."""
+        found = await self._heads("WHERE s.name = $1", transaction_stream(id))
+        return found[0] if found else None
+
+    async def heads(
+        self,
+        *,
+        status: str | None = None,
+        kind: str | None = None,
+        is_open: bool | None = None,
+        before: int | None = None,
+        limit: int = HEADS_MAX,
+    ) -> list[Head]:
+        """Return heads, newest first."""
+        wanted = {"s.status = $": status, "d.kind = $": kind, "s.stream < $": before}
+        given = [(condition, value) for condition, value in wanted.items() if value is not None]
+        conditions = [f"{condition}{place}" for place, (condition, _) in enumerate(given, 1)]
+        if is_open is not None:
+            conditions.append("s.open" if is_open else "s.open IS NULL")
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        end = f"ORDER BY s.stream DESC LIMIT ${len(given) + 1}"
+        return await self._heads(f"{where} {end}", *(value for _, value in given), limit)
+
+    async def children(self, key: int) -> list[Head]:
+        """Return the heads of the transactions that are steps of this one."""
+        return await self._heads("WHERE s.parent = $1 ORDER BY s.stream", key)
+
+    async def _heads(self, where: str, *parameters: Any) -> list[Head]:
+        rows = await self._rows(f"{QUERIES['head_columns']} {where}", *parameters)
+        return [head_of(row) for row in rows]
+
+    async def next_wake(self, node: NodeId) -> float | None:
+        """Return when the node's next transaction wakes."""
+        wakes = await self._rows(QUERIES["next_wake"], node)
+        return None if wakes[0][0] is None else float(wakes[0][0])
+
+    async def counts(self) -> dict[tuple[str, str], int]:
+        """Return how many transactions there are by (kind, status)."""
+        return {(kind, status): n for kind, status, n in await self._rows(QUERIES["counts"])}
+
+    async def definition(self, kind: str, definition: str) -> str | None:
+        """Return the kept shape of a definition."""
+        found = await self._rows(QUERIES["definition"], kind, definition)
+        return str(found[0][0]) if found else None
+
+    async def streams(self, prefix: str, *, limit: int = HEADS_MAX) -> list[StreamName]:
+        """Return the names of the streams that begin with *prefix*."""
+        return [StreamName(row[0]) for row in await self._rows(QUERIES["streams"], prefix, limit)]
+
+    async def nodes(self) -> list[NodeRow]:
+        """Return the nodes, newest first."""
+        return [node_of(row) for row in await self._rows(QUERIES["nodes"], NODES_MAX)]
+
+    async def changed(self) -> bool:
+        """Say whether anyone has committed since the last call; this process counts, too."""
+        # No transaction commits without changing what a snapshot shows.
+        seen, self._seen = self._seen, await self._snapshot()
+        return seen != self._seen
+
+
+async def open_home(
+    url: str, environment: Environment, codec: Codec, *, must_exist: bool = False
+) -> PostgresHome:
+    """Open a database as a home."""
+    return await PostgresHome.opened(PostgresHome(url, environment, codec), must_exist=must_exist)

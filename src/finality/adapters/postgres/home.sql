@@ -1,0 +1,237 @@
+-- Every statement of the PostgreSQL store and home, under its name and one line of purpose.
+
+-- name: schema
+-- The version of each part of the schema, with the half of its last script.
+SELECT part, version, half FROM finality_schema
+
+-- name: lock_schema
+-- One process at a time changes the schema; the number is of no other meaning.
+SELECT pg_advisory_xact_lock(7_021_960_119)
+
+-- name: make_schema
+-- Where the versions of the schema are kept.
+CREATE TABLE IF NOT EXISTS finality_schema (part text PRIMARY KEY, version bigint NOT NULL, half text NOT NULL)
+
+-- name: set_schema
+-- Note a part's version.
+INSERT INTO finality_schema VALUES ($1, $2, $3)
+ON CONFLICT (part) DO UPDATE SET version = excluded.version, half = excluded.half
+
+-- name: keys
+-- A few keys for new streams.
+SELECT nextval('finality_stream_key') FROM generate_series(1, $1)
+
+-- name: create
+-- Begin transactions' streams, but for those whose names are taken.
+INSERT INTO finality_stream
+    (stream, name, version, definition, status, open, wake_at, driver, parent, started_at, updated_at)
+SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::boolean[],
+    $7::float8[], $8::bigint[], $9::bigint[], $10::float8[], $10::float8[])
+ON CONFLICT (name) DO NOTHING RETURNING stream
+
+-- name: advance
+-- Move transactions on from the expected versions; who is missing in the answer was not there.
+UPDATE finality_stream s
+SET version = m.version, status = m.status, open = m.open, wake_at = m.wake_at, updated_at = m.at
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::boolean[], $6::float8[], $7::float8[])
+    AS m (stream, expected, version, status, open, wake_at, at)
+WHERE s.stream = m.stream AND s.version = m.expected RETURNING s.stream
+
+-- name: insert_events
+-- Keep events, in this order; says which transaction does.
+WITH kept AS (
+    INSERT INTO finality_event (stream, version, type, data, at, node)
+    SELECT e.stream, e.version, e.type, e.data, e.at, $6
+    FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bytea[], $5::float8[])
+        WITH ORDINALITY AS e (stream, version, type, data, at, place)
+    ORDER BY e.place
+) SELECT pg_current_xact_id()::text
+
+-- name: set_wakes
+-- Renew the times at which open transactions wake.
+UPDATE finality_stream s SET wake_at = w.wake_at
+FROM unnest($1::bigint[], $2::float8[]) AS w (stream, wake_at) WHERE s.stream = w.stream AND s.open
+
+-- name: unlock_all
+-- Release transactions' semantic locks.
+DELETE FROM finality_lock WHERE stream = ANY ($1::bigint[])
+
+-- name: own_xid
+-- Which transaction this is, if it has written.
+SELECT pg_current_xact_id_if_assigned()::text
+
+-- name: xid_status
+-- What became of a transaction: committed, aborted or in progress; null if it is too old to know.
+SELECT pg_xact_status($1::text::xid8)
+
+-- name: lock_key
+-- Where a stream is; nobody else moves it until this transaction ends.
+SELECT version FROM finality_stream WHERE stream = $1 FOR UPDATE
+
+-- name: lock_name
+-- The same, by name.
+SELECT stream, version FROM finality_stream WHERE name = $1 FOR UPDATE
+
+-- name: find_stream
+-- The key of a stream.
+SELECT stream FROM finality_stream WHERE name = $1
+
+-- name: read
+-- The events of one stream behind a version.
+SELECT e.position, s.name, e.version, e.type, e.data, e.at, n.id
+FROM finality_event e JOIN finality_stream s ON s.stream = e.stream LEFT JOIN finality_node n ON n.node = e.node
+WHERE e.stream = $1 AND e.version > $2 ORDER BY e.version LIMIT $3
+
+-- name: page_by_position
+-- The events behind a position that a snapshot shows.
+SELECT e.position, s.name, e.version, e.type, e.data, e.at, n.id
+FROM finality_event e JOIN finality_stream s ON s.stream = e.stream LEFT JOIN finality_node n ON n.node = e.node
+WHERE e.position > $2 AND pg_visible_in_snapshot(e.xid, $1::text::pg_snapshot) ORDER BY e.position LIMIT $3
+
+-- name: page_by_snapshot
+-- The events that one snapshot shows and an earlier one did not, behind a position.
+SELECT e.position, s.name, e.version, e.type, e.data, e.at, n.id
+FROM finality_event e JOIN finality_stream s ON s.stream = e.stream LEFT JOIN finality_node n ON n.node = e.node
+WHERE e.xid >= pg_snapshot_xmin($4::text::pg_snapshot) AND e.xid < pg_snapshot_xmax($1::text::pg_snapshot)
+    AND NOT pg_visible_in_snapshot(e.xid, $4::text::pg_snapshot)
+    AND pg_visible_in_snapshot(e.xid, $1::text::pg_snapshot) AND e.position > $2
+ORDER BY e.position LIMIT $3
+
+-- name: newest
+-- The last events before a position that a snapshot shows, newest first.
+SELECT e.position, s.name, e.version, e.type, e.data, e.at, n.id
+FROM finality_event e JOIN finality_stream s ON s.stream = e.stream LEFT JOIN finality_node n ON n.node = e.node
+WHERE e.position < $2 AND pg_visible_in_snapshot(e.xid, $1::text::pg_snapshot)
+ORDER BY e.position DESC LIMIT $3
+
+-- name: snapshot
+-- What is committed now, as a snapshot.
+SELECT pg_current_snapshot()::text
+
+-- name: cluster
+-- Which cluster this is: another one counts its transactions anew.
+SELECT system_identifier::text FROM pg_control_system()
+
+-- name: streams
+-- The streams whose names begin with a prefix.
+SELECT name FROM finality_stream WHERE starts_with(name, $1) ORDER BY name LIMIT $2
+
+-- name: next_wake
+-- When a node's next transaction wakes.
+SELECT min(wake_at) FROM finality_stream
+WHERE open AND driver = (SELECT node FROM finality_node WHERE id = $1)
+
+-- name: migrate
+-- Put a transaction under another version of its definition.
+UPDATE finality_stream SET definition = $2, note = NULL WHERE stream = $1
+
+-- name: note
+-- Say why no node can drive a transaction.
+UPDATE finality_stream SET note = $2 WHERE stream = $1
+
+-- name: release
+-- Let go of an open transaction that its node cannot drive, and say why.
+UPDATE finality_stream SET driver = NULL, wake_at = 0, note = $2 WHERE stream = $1 AND open
+
+-- name: claim_due
+-- Take a node's transactions whose time has come in hand, earliest first.
+WITH due AS (
+    SELECT stream, wake_at FROM finality_stream WHERE open AND driver = $1 AND wake_at <= $2
+    ORDER BY wake_at LIMIT $3 FOR UPDATE SKIP LOCKED
+), taken AS (
+    UPDATE finality_stream s SET wake_at = NULL FROM due WHERE s.stream = due.stream
+    RETURNING s.stream, s.definition, due.wake_at
+) SELECT t.stream, d.kind FROM taken t JOIN finality_definition d USING (definition) ORDER BY t.wake_at, t.stream
+
+-- name: dead_drivers
+-- Nodes whose lease has ended while they still have open transactions.
+SELECT node, id FROM finality_node n
+WHERE lease_until < $1 AND EXISTS (SELECT 1 FROM finality_stream s WHERE s.open AND s.driver = n.node)
+
+-- name: take
+-- Give a node open transactions of one driver, or of none, that it can drive, one version on.
+WITH found AS (
+    SELECT stream FROM finality_stream
+    WHERE open AND driver IS NOT DISTINCT FROM $2::bigint
+        AND (definition = ANY ($3::bigint[]) OR note IS NULL AND definition = ANY ($4::bigint[]))
+    LIMIT $5 FOR UPDATE SKIP LOCKED
+) UPDATE finality_stream s
+SET version = version + 1, driver = $1, note = NULL,
+    wake_at = CASE WHEN status = 'compensating' THEN 0 ELSE coalesce(wake_at, 0) END
+FROM found WHERE s.stream = found.stream RETURNING s.stream, s.version
+
+-- name: witness
+-- What an operation of a branch answered here.
+SELECT answer FROM finality_witness WHERE transaction_id = $1 AND branch = $2 AND operation = $3
+
+-- name: testify
+-- Record that a branch ran an operation here.
+INSERT INTO finality_witness (transaction_id, branch, operation, answer, at) VALUES ($1, $2, $3, $4, $5)
+
+-- name: retract
+-- Take back what a branch testified.
+DELETE FROM finality_witness WHERE transaction_id = $1 AND branch = $2 AND operation = $3
+
+-- name: holds
+-- Branches that wait for a decision, oldest first.
+SELECT transaction_id, branch, answer, at FROM finality_witness WHERE operation = 'hold' ORDER BY at
+
+-- name: publish
+-- Put an event into the outbox.
+INSERT INTO finality_outbox (id, aggregatetype, aggregateid, type, payload, at) VALUES ($1, $2, $3, $4, $5, $6)
+
+-- name: lock
+-- Take a semantic lock, unless it is taken.
+INSERT INTO finality_lock (resource, stream, at) VALUES ($1, $2, $3) ON CONFLICT (resource) DO NOTHING
+RETURNING stream
+
+-- name: lock_holder
+-- Who has a semantic lock, and since when.
+SELECT stream, at FROM finality_lock WHERE resource = $1
+
+-- name: define
+-- Keep the shape of a definition.
+INSERT INTO finality_definition (kind, version, graph) VALUES ($1, $2, $3)
+ON CONFLICT (kind, version) DO UPDATE SET graph = excluded.graph
+
+-- name: definitions
+-- Every definition by its short name.
+SELECT definition, kind, version FROM finality_definition
+
+-- name: definition
+-- The shape of a definition.
+SELECT graph FROM finality_definition WHERE kind = $1 AND version = $2
+
+-- name: renew
+-- Enter a node or renew its lease.
+INSERT INTO finality_node (id, host, process, drives, joined_at, lease_until) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (id) DO UPDATE SET drives = excluded.drives, lease_until = excluded.lease_until
+
+-- name: leave
+-- End a node's lease.
+UPDATE finality_node SET lease_until = 0 WHERE id = $1
+
+-- name: let_go
+-- Let go of a node's open transactions, but for those in a list.
+UPDATE finality_stream SET driver = NULL, wake_at = coalesce(wake_at, 0)
+WHERE open AND driver = $1 AND stream <> ALL ($2::bigint[])
+
+-- name: node_key
+-- The short name of a node.
+SELECT node FROM finality_node WHERE id = $1
+
+-- name: nodes
+-- Every node, newest first.
+SELECT id, host, process, drives, joined_at, lease_until FROM finality_node ORDER BY node DESC LIMIT $1
+
+-- name: counts
+-- How many transactions there are of each kind in each status.
+SELECT d.kind, s.status, count(*) FROM finality_stream s JOIN finality_definition d USING (definition)
+GROUP BY d.kind, s.status
+
+-- name: head_columns
+-- The columns of a head; what follows says which heads.
+SELECT s.stream, s.name, d.kind, d.version, s.version, s.status, s.open, s.wake_at, n.id,
+       s.started_at, s.updated_at, s.parent, s.note
+FROM finality_stream s JOIN finality_definition d USING (definition)
+LEFT JOIN finality_node n ON n.node = s.driver

@@ -1,0 +1,386 @@
+"""What a turn can do in a PostgreSQL home store: the journal, the heads and the nodes.
+
+Appends are kept in memory and sent before the commit, or before the first look at the database.
+They trust the versions that they were decided on; where the server says that one was wrong, the
+whole batch runs again, and looks at that stream before it appends to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from finality.adapters.postgres.line import Line
+from finality.adapters.postgres.pending import Birthed, Event, Moved, Pending
+from finality.adapters.postgres.rows import head_of, recorded_of
+from finality.adapters.postgres.session import said, state_of
+from finality.adapters.postgres.transaction import QUERIES, RUN_AGAIN, PostgresTransaction, stale
+from finality.core.errors import LimitExceeded, NotFound, VersionConflict
+from finality.core.ids import NodeId, StreamName, Version, transaction_stream
+from finality.core.protocol import Recorded
+from finality.core.saga import Summary
+from finality.core.saga.events import TakenOver
+from finality.ports.codec import Codec
+from finality.ports.environment import Environment
+from finality.ports.home import Birth, Head, NodeRow
+from finality.ports.journal import EVENT_BYTES_MAX
+
+NOWHERE = -1  # The version of a stream that is not there.
+KEYS_AHEAD = 100  # Streams that begin without asking for a key each; what is left over is lost.
+SUSPECTS_MAX = 10_000  # Streams that are looked at first; when there are more, all are forgotten.
+
+
+class PostgresHomeTransaction(PostgresTransaction):
+    """Fulfils ``ports.home.HomeTransaction``."""
+
+    def __init__(self, line: Line, environment: Environment, codec: Codec) -> None:
+        super().__init__(line, environment)
+        self._codec = codec
+        self._kept = Pending()
+        self._own = Pending()
+        self._sent: Pending | None = None  # Of turns before, within the savepoint of this one.
+        self._keys: list[int] = []
+        self._suspects: set[int | str] = set()
+        self._nodes: dict[NodeId, int] = {}
+        self._definitions: dict[tuple[str, str], int] = {}
+        self._node: NodeId | None = None
+
+    # ── Turns ───────────────────────────────────────────────────────────────────────────────
+
+    def start(self) -> None:
+        """Begin the transaction that the turns share."""
+        super().start()
+        self._kept, self._own, self._sent = Pending(), Pending(), None
+
+    def keep_turn(self) -> None:
+        """Keep what the turn wrote."""
+        super().keep_turn()
+        if self._own or self._own.versions or self._own.names:
+            self._kept.take_in(self._own)
+            self._kept.versions |= self._own.versions
+            self._kept.names |= self._own.names
+            self._own = Pending()
+        self._sent = None
+
+    def undo_turn(self) -> bool:
+        """Undo what the turn wrote."""
+        if self.is_stale or not super().undo_turn():
+            return False
+        self._own = Pending()
+        self.lose_all()
+        if self._sent is not None:  # It went with the savepoint, and is not this turn's to lose.
+            self._sent.take_in(self._kept)
+            self._kept, self._sent = self._sent, None
+        return True
+
+    def lose_all(self) -> None:
+        """Forget short names that may be those of rows that were undone."""
+        self._nodes.clear()
+        self._definitions.clear()
+
+    def flush(self) -> str | None:
+        """Send what is pending; return which transaction this is, if that is known."""
+        xid = None
+        if self._kept:
+            if self._is_guarded:
+                self._sent = Pending() if self._sent is None else self._sent
+                self._sent.take_in(self._kept)
+            xid = self._put(self._kept)
+            self._kept.forget()
+        if self._own:
+            self._guard()
+            xid = self._put(self._own)
+            self._own.forget()
+        return xid
+
+    def _put(self, pending: Pending) -> str | None:
+        try:
+            return self._put_all(pending)
+        except Exception as error:
+            if not state_of(error).startswith(RUN_AGAIN):
+                raise
+            self.is_stale = True
+            raise stale(said(error)) from None
+
+    def _put_all(self, pending: Pending) -> str | None:
+        self.has_sent = True
+        born = pending.born
+        if born:
+            names = {key: birthed.name for key, birthed in born.items()}
+            self._check_all({*born}, self._ask("create", *_born(pending)), names)
+        moved = sorted((key, m) for key, m in pending.moved.items() if key not in born)
+        if moved:
+            self._check_all({key for key, _ in moved}, self._ask("advance", *_moved(moved)), {})
+        if pending.wakes:
+            wakes = sorted(pending.wakes.items())
+            self._ask("set_wakes", [key for key, _ in wakes], [wake_at for _, wake_at in wakes])
+        if pending.ended:
+            self._ask("unlock_all", pending.ended)
+        if not pending.events:
+            return None
+        columns = [list(column) for column in zip(*pending.events, strict=True)]
+        return str(self._ask("insert_events", *columns, self._own_node)[0][0])
+
+    def _check_all(self, wanted: set[int], found: Sequence[Any], names: dict[int, str]) -> None:
+        """See that the server has done all; otherwise have the turns run again, and look first."""
+        missing = wanted - {row[0] for row in found}
+        if missing:
+            if len(self._suspects) > SUSPECTS_MAX:
+                self._suspects.clear()
+            self._suspects.update(names.get(key, key) for key in missing)
+            self.is_stale = True
+            raise stale(f"streams {sorted(missing)[:3]} have moved on")
+
+    def _look(self, query: str, *parameters: Any) -> Sequence[Any]:
+        """Ask the database, as this very transaction sees it."""
+        self.flush()
+        return self._ask(query, *parameters)
+
+    def _write(self, query: str, *parameters: Any) -> Sequence[Any]:
+        self.flush()
+        return self._send(query, *parameters)
+
+    # ── The journal ─────────────────────────────────────────────────────────────────────────
+
+    def create(self, birth: Birth, events: Sequence[Any], summary: Summary) -> int | None:
+        """Begin a transaction's stream."""
+        name = transaction_stream(birth.id)
+        rows = self._encoded(events)
+        if name in self._kept.names or name in self._own.names:
+            return None
+        if name in self._suspects and self._look("find_stream", name):
+            return None
+        key = self._next_key()
+        definition = self._definition(birth.kind, birth.definition)
+        driver = self._node_key(birth.driver) if birth.driver else None
+        self._own.born[key] = Birthed(key, name, definition, driver, birth.parent, self.at)
+        self._own.names[name] = key
+        self._advance(key, 0, rows, summary)
+        return key
+
+    def append(self, key: int, events: Sequence[Any], *, expected: Version, summary: Summary) -> None:
+        """Append to a transaction's stream and renew its head."""
+        rows = self._encoded(events)
+        actual = self._version(key)
+        if actual is not None and actual != expected:
+            raise _conflict(key, expected, actual)
+        self._advance(key, expected, rows, summary)
+
+    def _advance(self, key: int, expected: int, rows: list[tuple[str, bytes]], summary: Summary) -> None:
+        version = expected + len(rows)
+        is_open = None if summary.has_ended else True
+        moved = Moved(expected, version, summary.status, is_open, summary.wake_at, self.at)
+        self._own.advance(key, moved, self._numbered(key, expected, rows))
+
+    def _numbered(self, key: int, version: int, rows: list[tuple[str, bytes]]) -> list[Event]:
+        return [(key, version + n, type_, data, self.at) for n, (type_, data) in enumerate(rows, 1)]
+
+    def _version(self, key: int) -> int | None:
+        """Return where a stream is, if this transaction knows or has reason to doubt."""
+        version = self._own.versions.get(key)
+        if version is None:
+            version = self._kept.versions.get(key)
+        if version is None and key in self._suspects:
+            found = self._look("lock_key", key)
+            version = self._own.versions[key] = found[0][0] if found else NOWHERE
+        return version
+
+    def append_to(self, stream: StreamName, events: Sequence[Any], *, expected: Version) -> Version:
+        """Append to a stream that is no transaction."""
+        rows = self._encoded(events)
+        key = self._own.names.get(stream) or self._kept.names.get(stream)
+        if key is None and (expected > 0 or stream in self._suspects):
+            found = self._look("lock_name", stream)
+            if found:
+                key, self._own.versions[found[0][0]] = found[0]
+        if key is None:
+            if expected > 0:
+                raise _conflict(stream, expected, 0)
+            key = self._next_key()
+            self._own.born[key] = Birthed(key, stream, None, None, None, self.at)
+        self._own.names[stream] = key
+        actual = self._version(key)
+        if actual is not None and actual != expected:
+            raise _conflict(stream, expected, actual)
+        version = expected + len(rows)
+        moved = Moved(expected, version, None, None, None, self.at)
+        self._own.advance(key, moved, self._numbered(key, expected, rows))
+        return Version(version)
+
+    def _encoded(self, events: Sequence[Any]) -> list[tuple[str, bytes]]:
+        assert events, "an append has at least one event"
+        encode, rows = self._codec.encode_event, []
+        for event in events:
+            row = encode(event)
+            if len(row[1]) > EVENT_BYTES_MAX:
+                raise LimitExceeded(
+                    f"event {row[0]} has {len(row[1])} bytes: {EVENT_BYTES_MAX} is the most; "
+                    "store the large part elsewhere and keep a reference"
+                )
+            rows.append(row)
+        return rows
+
+    def read(self, key: int, *, after: Version = Version(0)) -> list[Recorded]:
+        """Return a transaction's events behind *after*."""
+        self._locked(key)
+        return [recorded_of(row, self._codec) for row in self._ask("read", key, after, None)]
+
+    # ── Heads ───────────────────────────────────────────────────────────────────────────────
+
+    def _locked(self, key: int) -> None:
+        """Keep others from moving a stream that is looked at: what is decided on it shall hold."""
+        found = self._look("lock_key", key)
+        if found:
+            self._own.versions[key] = found[0][0]
+
+    def head(self, key: int) -> Head:
+        """Return the head as this transaction sees it."""
+        self._locked(key)
+        found = self._line.fetch(QUERIES["head_columns"] + " WHERE s.stream = $1", key)
+        if not found:
+            raise NotFound(f"no transaction has the key {key}")
+        return head_of(found[0])
+
+    def wake(self, key: int) -> None:
+        """Let whoever drives the transaction look at it."""
+        self.set_wake(key, 0.0)
+
+    def set_wake(self, key: int, wake_at: float | None) -> None:
+        """Renew the time at which the transaction wakes."""
+        self._own.set_wake(key, wake_at)
+
+    def migrate(self, key: int, kind: str, definition: str) -> None:
+        """Put the transaction under another version of its definition."""
+        self._write("migrate", key, self._definition(kind, definition))
+
+    def note(self, key: int, note: str | None) -> None:
+        """Say at the head why no node can drive the transaction."""
+        self._write("note", key, note)
+
+    def release(self, key: int, note: str) -> None:
+        """Let go of a transaction that its node cannot drive, and say why."""
+        self._write("release", key, note)
+
+    def lock(self, key: int, resource: str) -> int | None:
+        """Take a semantic lock."""
+        if self._write("lock", resource, key, self.at):
+            return None
+        held = self.lock_holder(resource)
+        if held is None:  # It was released since.
+            return self.lock(key, resource)
+        return None if held[0] == key else held[0]
+
+    def lock_holder(self, resource: str) -> tuple[int, float] | None:
+        """Return who holds a semantic lock, and since when."""
+        found = self._look("lock_holder", resource)
+        return (int(found[0][0]), float(found[0][1])) if found else None
+
+    def unlock_all(self, key: int) -> None:
+        """Release the transaction's semantic locks."""
+        self._write("unlock_all", [key])
+
+    def define(self, kind: str, definition: str, graph: str) -> None:
+        """Keep the shape of a definition."""
+        self._write("define", kind, definition, graph)
+
+    # ── Nodes ───────────────────────────────────────────────────────────────────────────────
+
+    def renew(self, node: NodeRow) -> None:
+        """Enter the node or renew its lease."""
+        drives = "\n".join(sorted(node.drives))
+        self._write("renew", node.id, node.host, node.process, drives, node.joined_at, node.lease_until)
+        self._node = node.id
+
+    def leave(self, node: NodeId) -> None:
+        """End the node's lease and let go of its transactions."""
+        self.let_go(node)
+        self._write("leave", node)
+
+    def let_go(self, node: NodeId, *, keep: Collection[int] = ()) -> None:
+        """Let go of the node's transactions, but for those to *keep*."""
+        self._write("let_go", self._node_key(node), [*keep])
+
+    def claim_due(self, node: NodeId, now: float, *, limit: int) -> list[tuple[int, str]]:
+        """Take the node's transactions whose time has come in hand."""
+        due = self._write("claim_due", self._node_key(node), now, limit)
+        return [(int(key), str(kind)) for key, kind in due]
+
+    def take_over(
+        self,
+        node: NodeId,
+        drives: frozenset[str],
+        *,
+        accepts: frozenset[str] = frozenset(),
+        expired_before: float,
+        limit: int,
+    ) -> int:
+        """Give *node* transactions that nobody alive drives."""
+        own = self._node_key(node)
+        known, accepted = self._definitions_of(drives), self._definitions_of(accepts)
+        dead = [tuple(row) for row in self._look("dead_drivers", expired_before)]
+        taken = 0
+        for driver, previous in ((None, NodeId("")), *((key, id) for key, id in dead if key != own)):
+            event = self._encoded([TakenOver(node, previous)])
+            streams = self._write("take", own, driver, known, accepted, limit - taken)
+            for key, version in streams:
+                self._own.versions[key] = version
+                self._own.events += self._numbered(key, version - 1, event)
+            taken += len(streams)
+        return taken
+
+    # ── Short names ─────────────────────────────────────────────────────────────────────────
+
+    def _next_key(self) -> int:
+        if not self._keys:
+            self._keys = [row[0] for row in self._ask("keys", KEYS_AHEAD)][::-1]
+        return self._keys.pop()
+
+    @property
+    def _own_node(self) -> int:
+        return 0 if self._node is None else self._node_key(self._node)
+
+    def _node_key(self, id: NodeId) -> int:
+        if id not in self._nodes:
+            found = self._ask("node_key", id)
+            assert found, f"node {id} has not joined"
+            self._nodes[id] = int(found[0][0])
+        return self._nodes[id]
+
+    def _definition(self, kind: str, version: str) -> int:
+        if (kind, version) not in self._definitions:
+            self._look_up_definitions()
+        assert (kind, version) in self._definitions, f"definition {kind}@{version} is not kept"
+        return self._definitions[kind, version]
+
+    def _definitions_of(self, drives: frozenset[str]) -> list[int]:
+        """Return the short names of those ``kind@version`` that are kept."""
+        self._look_up_definitions()
+        return [key for (kind, version), key in self._definitions.items() if f"{kind}@{version}" in drives]
+
+    def _look_up_definitions(self) -> None:
+        self._definitions = {(kind, version): int(key) for key, kind, version in self._look("definitions")}
+
+
+def _born(pending: Pending) -> list[list[Any]]:
+    rows = [
+        (
+            b.key, b.name, m.version, b.definition, m.status, m.is_open, m.wake_at, b.driver, b.parent, b.at,
+        )
+        for key, b in sorted(pending.born.items())
+        for m in [pending.moved[key]]
+    ]  # fmt: skip
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _moved(moved: list[tuple[int, Moved]]) -> list[list[Any]]:
+    rows = [(key, m.expected, m.version, m.status, m.is_open, m.wake_at, m.at) for key, m in moved]
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _conflict(stream: object, expected: int, actual: int) -> VersionConflict:
+    return VersionConflict(
+        f"stream {stream} is at version {max(actual, 0)}, not {expected}: someone was first; "
+        "read it again and decide anew",
+        expected=expected,
+        actual=max(actual, 0),
+    )

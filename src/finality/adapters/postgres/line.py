@@ -1,0 +1,86 @@
+"""The line on which a store writes: used from the writer's thread, without ``await``.
+
+A turn is plain code, so the driver runs on an event loop of its own, in that thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+
+from finality.adapters.postgres.session import Connection, Server, is_clean, meaning, unavailable
+from finality.core.errors import Conflict, Unavailable
+
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)
+
+
+class Line:
+    """A connection that is made anew when it is lost. Everything here belongs to one thread."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._loop = asyncio.new_event_loop()
+        self._connection: Connection = None
+
+    @property
+    def is_open(self) -> bool:
+        """Say whether it is connected, as far as anybody can know."""
+        return self._connection is not None and not self._connection.is_closed()
+
+    @property
+    def is_clean(self) -> bool:
+        """Say whether no transaction is open on it."""
+        return self._connection is not None and is_clean(self._connection)
+
+    def connect(self) -> None:
+        """Connect, unless it is.
+
+        Raises:
+            Unavailable: The server is out of reach.
+        """
+        if not self.is_open:
+            self._connection = self._loop.run_until_complete(self._server.connect())
+
+    def fetch(self, sql: str, *parameters: Any) -> Sequence[Any]:
+        """Run a statement; return its rows."""
+        rows: Sequence[Any] = self._wait(self._connection.fetch(sql, *parameters))
+        return rows
+
+    def tell(self, sql: str) -> str:
+        """Run a statement without parameters; return its tag."""
+        tag: str = self._wait(self._connection.execute(sql))
+        return tag
+
+    def _wait(self, work: Any) -> Any:
+        return self._loop.run_until_complete(work)
+
+    def cut(self) -> None:
+        """Drop the connection; the server aborts what is open on it."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._wait(asyncio.sleep(0))
+            self._connection = None
+
+    def close(self) -> None:
+        """Drop the connection for good."""
+        if not self._loop.is_closed():
+            self.cut()
+            self._loop.close()
+
+    def explain(self, problem: BaseException) -> Unavailable:
+        """Return that the server is out of reach."""
+        return unavailable(self._server.name, problem)
+
+    def meaning(self, problem: BaseException) -> BaseException:
+        """Return *problem*, or what it means to the caller if the server or another is at fault."""
+        is_ours = isinstance(problem, DRIVER_ERRORS) or (isinstance(problem, OSError) and not self.is_open)
+        if not is_ours or self._connection is None:
+            return problem
+        explained = meaning(self._server.name, self._connection, problem)
+        if not isinstance(explained, Conflict | Unavailable):
+            return problem  # A constraint is the user's own, and so is its error.
+        explained.__cause__ = problem
+        return explained

@@ -1,0 +1,145 @@
+"""A PostgreSQL database as a store: user code in turns on one line, reads on a few others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from finality.adapters.connections import Connections
+from finality.adapters.fork import keep_out_of_children
+from finality.adapters.group_commit import Writer
+from finality.adapters.named_statements import named_statements
+from finality.adapters.postgres.engine import PostgresEngine
+from finality.adapters.postgres.health import findings
+from finality.adapters.postgres.line import Line
+from finality.adapters.postgres.schema import check, migrate
+from finality.adapters.postgres.session import ERRORS, Connection, Server, drop, is_clean, unavailable
+from finality.adapters.postgres.statement import refuse, statement_of
+from finality.adapters.postgres.transaction import PostgresTransaction
+from finality.adapters.scope import WriterScope
+from finality.core.errors import Unavailable
+from finality.ports.environment import Environment
+from finality.ports.store import Rows
+
+T = TypeVar("T")
+
+SETTINGS = named_statements("finality.adapters.postgres", "branch.sql")
+READERS_MAX = 8  # Statements that read at once; a server's connections are few.
+LOCK_SECONDS_MAX = 10.0  # A turn that waits longer for a row holds up all the others of its node.
+
+
+class PostgresStore:
+    """Fulfils ``ports.store.Store``. Any number of processes may open the same database."""
+
+    _is_home = False
+
+    def __init__(self, url: str, environment: Environment, *, name: str | None = None) -> None:
+        self.name = name or name_of(url)
+        self.url = url
+        self._environment = environment
+        server = Server(url, self.name, LOCK_SECONDS_MAX)
+        self._readers: Connections[Connection] = Connections(
+            self.name, READERS_MAX, connect=server.connect, is_clean=is_clean, drop=drop
+        )
+        self._gone: str | None = None
+        self._line = Line(server)
+        engine = PostgresEngine(self._line, self._transaction(self._line), environment)
+        self._writer = Writer(engine, self.name, environment)
+        self.submit = self._writer.put
+        keep_out_of_children(self)
+
+    @classmethod
+    async def opened(cls, store: Self, *, must_exist: bool = False) -> Self:
+        """Return *store* once its schema is as this code needs it.
+
+        Args:
+            must_exist: Change nothing: it is there, and as new as this code.
+        """
+        try:
+            await store._ask(
+                lambda connection: (
+                    check(connection, store.url, is_home=store._is_home)
+                    if must_exist
+                    else migrate(connection, is_home=store._is_home)
+                )
+            )
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    def _transaction(self, line: Line) -> PostgresTransaction:
+        return PostgresTransaction(line, self._environment)
+
+    @property
+    def slowest(self) -> tuple[str, float]:
+        """Return who held the write turn longest, and for how many seconds."""
+        return self._writer.batches.slowest
+
+    def scope(self, name: str) -> WriterScope:
+        """Return a transaction for ``async`` code."""
+        return self._writer.scope(name)
+
+    async def query(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
+        """Read what is committed; placeholders are PostgreSQL's, $1 and $2."""
+        refusal = statement_of(sql).refusal
+        if refusal:
+            raise refuse(sql, refusal)
+        try:
+            return await self._ask(lambda connection: _read_only(connection, sql, parameters))
+        except asyncpg.ReadOnlySQLTransactionError as error:
+            raise refuse(sql, "it would write; use a transaction") from error
+
+    async def _ask(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Return what *work* makes of a connection. It may be done twice: a line may have died unnoticed.
+
+        Raises:
+            Unavailable: The server is out of reach.
+        """
+        if self._gone is not None:
+            raise Unavailable(f"store {self.name} is unavailable: {self._gone}")
+        for attempt in (1, 2):
+            connection = await self._readers.take()
+            try:
+                return await work(connection)
+            except ERRORS as error:
+                if not connection.is_closed():
+                    raise  # The statement's own.
+                if attempt == 2:
+                    raise unavailable(self.name, error) from error
+                self._readers.forget_idle()
+            finally:
+                self._readers.give_back(connection)
+        raise AssertionError("the second attempt has returned or raised")
+
+    async def close(self) -> None:
+        """Settle what was submitted, then let go of the database."""
+        await self._writer.close()
+        if self._gone is None:
+            self._gone = "it is closed"
+            await asyncio.to_thread(self._line.close)
+            self._readers.close()
+            await asyncio.sleep(0)  # Transports that were cut say so in the loop's next turn.
+
+    def keep_out(self) -> None:
+        """Refuse to be read in a child process that was forked with this store in it."""
+        self._gone = "it was opened before this process was forked; open it again in this process"
+
+    async def health(self) -> list[tuple[str, bool, str]]:
+        """Return what the doctor wants to know of the database."""
+        return await self._ask(lambda connection: findings(connection, SETTINGS))
+
+
+async def _read_only(connection: Connection, sql: str, parameters: Sequence[Any]) -> Rows:
+    async with connection.transaction(readonly=True):
+        return Rows(tuple(row) for row in await connection.fetch(sql, *parameters))
+
+
+def name_of(url: str) -> str:
+    """Return a URL without its password."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"

@@ -1,0 +1,151 @@
+"""What a turn can do in a PostgreSQL store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from finality.adapters.engine import Stale
+from finality.adapters.named_statements import named_statements
+from finality.adapters.postgres.line import Line
+from finality.adapters.postgres.session import ERRORS
+from finality.adapters.postgres.statement import refuse, statement_of
+from finality.core.errors import Conflict, TransactionAborted
+from finality.core.ids import TransactionId
+from finality.ports.environment import Environment
+from finality.ports.store import Hold, Rows
+
+QUERIES = named_statements("finality.adapters.postgres", "home.sql")
+
+
+RUN_AGAIN = ("40001", "40P01", "55P03")  # Another transaction was in the way, of whichever turn.
+
+
+def stale(why: str) -> Stale:
+    """Return that the turns of a transaction must run again."""
+    problem = Stale(why)
+    problem.__cause__ = Conflict(f"somebody else was first: {why}; run it again")
+    return problem
+
+
+class TurnLost(TransactionAborted):
+    """One of the turn's statements has failed, so nothing more can run in it."""
+
+    code = "turn_lost"
+
+
+class PostgresTransaction:
+    """Fulfils ``ports.store.LocalTransaction`` on the writer's line.
+
+    A savepoint is opened at the first thing that may have to be undone on the server, so that a
+    turn which only appends to the journal pays for none.
+    """
+
+    def __init__(self, line: Line, environment: Environment) -> None:
+        self.at = 0.0
+        self.has_sent = False
+        self.is_stale = False
+        self._line = line
+        self._environment = environment
+        self._is_guarded = False
+        self._failed: BaseException | None = None
+
+    # ── How the engine begins and ends a turn ───────────────────────────────────────────────
+
+    def start(self) -> None:
+        """Begin the transaction that the turns share."""
+        self.at = self._environment.now()
+        self.has_sent = self.is_stale = self._is_guarded = False
+        self._failed = None
+
+    def flush(self) -> str | None:
+        """Send what is pending; return which transaction this is, if that is known."""
+        return None
+
+    def lose_all(self) -> None:
+        """Hear that the whole transaction was aborted."""
+
+    def keep_turn(self) -> None:
+        """Keep what the turn wrote."""
+        if self._failed is not None:
+            raise self._lost() from self._failed
+        if self._is_guarded:
+            self._line.tell("RELEASE SAVEPOINT finality_turn")
+            self._is_guarded = False
+
+    def undo_turn(self) -> bool:
+        """Undo what the turn wrote; False when that takes aborting the whole transaction."""
+        if not self._line.is_open:
+            return False
+        if self._is_guarded:
+            self._line.tell("ROLLBACK TO SAVEPOINT finality_turn")
+            self._line.tell("RELEASE SAVEPOINT finality_turn")
+            self._is_guarded = False
+        self._failed = None
+        return True
+
+    def _guard(self) -> None:
+        if not self._is_guarded:
+            self._line.tell("SAVEPOINT finality_turn")
+            self._is_guarded = True
+
+    def _send(self, query: str, *parameters: Any) -> Sequence[Any]:
+        """Run a statement of ours that writes, so that it can be undone with the turn."""
+        self._guard()
+        self.has_sent = True
+        return self._ask(query, *parameters)
+
+    def _ask(self, query: str, *parameters: Any) -> Sequence[Any]:
+        if self._failed is not None:
+            raise self._lost()
+        return self._line.fetch(QUERIES[query], *parameters)
+
+    # ── The port ────────────────────────────────────────────────────────────────────────────
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
+        """Run one statement of the user's own; its placeholders are PostgreSQL's, $1 and $2."""
+        refusal = statement_of(sql).refusal
+        if refusal:
+            raise refuse(sql, refusal)
+        if self._failed is not None:
+            raise self._lost()
+        self._guard()
+        self.has_sent = True
+        try:
+            return Rows(tuple(row) for row in self._line.fetch(sql, *parameters))
+        except ERRORS as error:
+            self._failed = error
+            raise
+
+    def _lost(self) -> TurnLost:
+        return TurnLost(
+            f"nothing of the turn was written: one of its statements failed, {self._failed}; PostgreSQL "
+            "goes on only with what is undone, so let the error pass"
+        )
+
+    def undo(self) -> None:
+        """Take back all that this turn has written so far."""
+        if not self.undo_turn():
+            raise TurnLost("the connection was lost: nothing of the transaction remains; run it again")
+
+    def witness(self, transaction: TransactionId, branch: str, operation: str) -> str | None:
+        """Return what *operation* answered when the branch ran it here."""
+        found = self._ask("witness", transaction, branch, operation)
+        return str(found[0][0]) if found else None
+
+    def testify(self, transaction: TransactionId, branch: str, operation: str, answer: str) -> None:
+        """Record that the branch ran *operation* here and what it answered."""
+        self._send("testify", transaction, branch, operation, answer, self.at)
+
+    def retract(self, transaction: TransactionId, branch: str, operation: str) -> None:
+        """Take back what the branch testified."""
+        self._send("retract", transaction, branch, operation)
+
+    def holds(self) -> list[Hold]:
+        """Return what waits for a decision."""
+        return [Hold(*row) for row in self._ask("holds")]
+
+    def publish(self, topic: str, key: str, type_name: str, payload: bytes) -> None:
+        """Put an event into the outbox."""
+        id = f"{self._environment.random_bits(128):032x}"
+        self._send("publish", id, topic, key, type_name, payload, self.at)
