@@ -30,6 +30,7 @@ COMMANDS = {
     ),
     "journal": ("finality.cli.journal:journal", "Read the journal, and follow it."),
     "node": ("finality.cli.node:node", "Show the nodes that share a store."),
+    "migrate": ("finality.cli.migrate:migrate", "Bring a store's schema to this version, while nodes run."),
     "doctor": ("finality.cli.doctor:doctor", "Find what is wrong with a store, or soon will be."),
     "bench": ("finality.cli.bench.command:bench", "Measure how many sagas a second this machine can do."),
     "completion": ("finality.cli.completion:completion", "Print the shell completion script."),

@@ -27,7 +27,7 @@ def store_option(command: F) -> F:
         required=True,
         envvar=STORE_VARIABLE,
         show_envvar=True,
-        help="The store, as sqlite:///shop.db (relative) or sqlite:////var/lib/shop.db (absolute).",
+        help="The store: sqlite:///shop.db (relative), sqlite:////var/lib/shop.db or postgresql://host/shop.",
     )(command)
 
 

@@ -18,7 +18,7 @@ from finality.core.breaker import Breaker, BreakerPolicy, evolve
 from finality.core.errors import FinalityError, Unavailable
 from finality.core.protocol import fold
 from finality.node.async_node import AsyncNode
-from finality.node.opening import open_async, participant_at, path_of
+from finality.node.opening import POSTGRES, open_async, participant_at, path_of
 from finality.ports.home import Head, NodeRow
 from finality.ports.participant import Branch, Participant
 from finality.runtime.breakers import BREAKER_PREFIX
@@ -63,10 +63,7 @@ async def examine(url: str, participants: Mapping[str, str] | None = None) -> li
     given = [participant_at(name, each) for name, each in (participants or {}).items()]
     try:
         async with open_async(url, participants=given, is_observer=True, must_exist=True) as node:
-            path = path_of(url)
-            findings += [*_store(path), *await _database(node), _schema(path)]
-            findings += [_disk(path), *_file_system(path)]
-            findings += await _clocks(node, path)
+            findings += await (_server(node) if url.startswith(POSTGRES) else _file(node, path_of(url)))
             findings += await _sagas(node)
             findings.append(await _breakers(node))
             for participant in given:
@@ -84,6 +81,21 @@ def _python() -> Finding:
     from finality import __version__
 
     return Finding("version", Level.OK, f"Finality {__version__} on Python {sys.version.split()[0]}")
+
+
+async def _server(node: AsyncNode) -> list[Finding]:
+    todo = "the finding says what to do; it is the server's setting"
+    findings = [
+        Finding(check, Level.OK if is_good else Level.PROBLEM, found, "" if is_good else todo)
+        for check, is_good, found in await (await node.opened()).home.health()
+    ]
+    clocks = await _future(node)
+    return [*findings, *(clocks or [Finding("clock", Level.OK, "agrees with the journal and the nodes")])]
+
+
+async def _file(node: AsyncNode, path: Path) -> list[Finding]:
+    findings = [*_store(path), *await _database(node), _schema(path), _disk(path), *_file_system(path)]
+    return findings + await _clocks(node, path)
 
 
 def _store(path: Path) -> Iterator[Finding]:
@@ -151,13 +163,20 @@ def _kind_of_file_system(folder: Path) -> str:
 
 
 async def _clocks(node: AsyncNode, path: Path) -> list[Finding]:
-    now = time.time()
     findings = []
     skew = _file_skew(path)
     if skew is not None and abs(skew) > SKEW_SECONDS:
         findings.append(
             _clock(f"the disk's clock is {abs(skew):.0f} seconds {_side(skew)} of this machine's")
         )
+    findings += await _future(node)
+    return findings or [Finding("clock", Level.OK, "agrees with the disk, the journal and the nodes")]
+
+
+async def _future(node: AsyncNode) -> list[Finding]:
+    """Return what was written by a clock that is ahead of this one."""
+    now = time.time()
+    findings = []
     home = (await node.opened()).home
     newest = (await home.newest(limit=1)).events
     if newest and newest[0].at > now + SKEW_SECONDS:
@@ -166,7 +185,7 @@ async def _clocks(node: AsyncNode, path: Path) -> list[Finding]:
         ahead = max(row.joined_at - now, row.lease_until - now - LEASE_SECONDS_MAX)
         if ahead > SKEW_SECONDS:
             findings.append(_clock(f"the clock of node {row.id} is ahead of this machine's"))
-    return findings or [Finding("clock", Level.OK, "agrees with the disk, the journal and the nodes")]
+    return findings
 
 
 def _clock(found: str) -> Finding:

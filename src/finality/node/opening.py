@@ -162,6 +162,26 @@ def check_exists(url: str) -> None:
     check_home(path_of(url))
 
 
+async def migrate_store(url: str, *, through_post: bool = False) -> list[str]:
+    """Bring the schema of a home store to this version; return the names of the scripts that ran.
+
+    Args:
+        through_post: Take away what only older code needs.
+
+    Raises:
+        DefinitionError: The URL names no store.
+        SchemaMismatch: The store is newer than this code.
+        Unavailable: It is out of reach.
+    """
+    check_url(url)
+    if url.startswith(POSTGRES):
+        from finality.adapters.postgres.home import migrate_home
+
+        return await migrate_home(url, through_post=through_post)
+    async with open_async(url, is_observer=True):  # A file is migrated by whoever opens it.
+        return []
+
+
 def path_of(url: str) -> Path:
     """Return the file that a ``sqlite:///`` URL names."""
     return Path(url.removeprefix("sqlite:///"))

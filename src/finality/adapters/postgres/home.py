@@ -12,8 +12,9 @@ from finality.adapters.postgres.cursor import Place, place_of
 from finality.adapters.postgres.home_transaction import PostgresHomeTransaction
 from finality.adapters.postgres.line import Line
 from finality.adapters.postgres.rows import head_of, node_of, recorded_of
-from finality.adapters.postgres.session import Connection
-from finality.adapters.postgres.store import PostgresStore
+from finality.adapters.postgres.schema import migrate
+from finality.adapters.postgres.session import Connection, Server
+from finality.adapters.postgres.store import LOCK_SECONDS_MAX, PostgresStore, name_of
 from finality.adapters.postgres.transaction import QUERIES, PostgresTransaction
 from finality.core.errors import NotFound
 from finality.core.ids import (
@@ -187,3 +188,12 @@ async def open_home(
 ) -> PostgresHome:
     """Open a database as a home."""
     return await PostgresHome.opened(PostgresHome(url, environment, codec), must_exist=must_exist)
+
+
+async def migrate_home(url: str, *, through_post: bool) -> list[str]:
+    """Bring a database's schema to this version; return the names of the scripts that ran."""
+    connection = await Server(url, name_of(url), LOCK_SECONDS_MAX).connect()
+    try:
+        return await migrate(connection, is_home=True, through_post=through_post)
+    finally:
+        await connection.close()
