@@ -119,7 +119,7 @@ class Connections(Generic[C]):
             ) from None
 
     def _is_waited_for(self, limit: int) -> bool:
-        return any(other <= limit and not turn.done() for other, turn in self._waiting)
+        return any(other >= limit and not turn.done() for other, turn in self._waiting)
 
     def _leave(self) -> None:
         self._taken -= 1
