@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from finality.core.secret import Secret
     from finality.core.two_phase import Decision
     from finality.node import AsyncNode, Node, open, open_async
+    from finality.node.psycopg import psycopg
+    from finality.node.sqlalchemy import sqlalchemy
     from finality.patterns.countermeasures.by_value import by_value
     from finality.patterns.countermeasures.reread_value import Changed, Seen
     from finality.patterns.countermeasures.semantic_lock import Locked, LockHolder
@@ -70,6 +72,8 @@ _HOMES = {
     "finality.core.secret": "Secret",
     "finality.core.two_phase": "Decision",
     "finality.node": "AsyncNode Node open open_async",
+    "finality.node.psycopg": "psycopg",
+    "finality.node.sqlalchemy": "sqlalchemy",
     "finality.patterns.countermeasures.by_value": "by_value",
     "finality.patterns.countermeasures.reread_value": "Changed Seen",
     "finality.patterns.countermeasures.semantic_lock": "Locked LockHolder",
@@ -83,7 +87,13 @@ _HOMES = {
     "finality.runtime.definition": "Attempt",
 }
 _HOME_OF = {name: module for module, listed in _HOMES.items() for name in listed.split()}
-_EXTRAS = {"mariadb": "mariadb", "postgres": "postgres", "service": "http"}
+_EXTRAS = {
+    "mariadb": "mariadb",
+    "postgres": "postgres",
+    "psycopg": "postgres,psycopg",
+    "service": "http",
+    "sqlalchemy": "postgres,sqlalchemy",
+}
 """What is needed beside the package itself, where a name needs more."""
 
 __all__ = [
@@ -136,8 +146,10 @@ __all__ = [
     "open_async",
     "pivot",
     "postgres",
+    "psycopg",
     "service",
     "signal",
+    "sqlalchemy",
     "sqlite",
     "step",
     "timer",

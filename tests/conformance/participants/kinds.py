@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.participants.borrowed_worlds import PsycopgWorld, SqlAlchemyWorld
 from tests.conformance.participants.mariadb_world import MariaDbWorld
 from tests.conformance.participants.postgres_world import PostgresWorld
-from tests.conformance.participants.reservation_world import ReservationWorld
-from tests.conformance.participants.service_world import ServiceWorld
 from tests.conformance.participants.sqlite_world import SqliteWorld
 from tests.conformance.participants.worlds import World
 
@@ -26,9 +25,9 @@ class DebianPostgresWorld(PostgresWorld):
 KINDS: dict[str, type[World]] = {
     "sqlite": SqliteWorld,
     "postgres": PostgresWorld,
+    "sqlalchemy": SqlAlchemyWorld,
+    "psycopg": PsycopgWorld,
     "mariadb": MariaDbWorld,
-    "reservations": ReservationWorld,
-    "service": ServiceWorld,
 }
 if DEBIAN:
     KINDS["debian"] = DebianPostgresWorld

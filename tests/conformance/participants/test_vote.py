@@ -177,17 +177,21 @@ def test_an_abandoned_branch_is_aborted_by_the_server_after_its_deadline(world: 
         async with opened(world) as bank:
             branch = await bank.begin(id_of("t1"), deadline=time.time() + 1)
             await world.insert(branch, 1)
-            other = await bank.begin(id_of("t2"))
-            await patiently(lambda: insert_alone(other), Conflict)
+            other = await patiently(lambda: inserted(bank), Conflict)
             with pytest.raises((Unavailable, Refused)):
                 await branch.prepare()
             await other.commit()
 
             assert world.items() == [1]
 
-    async def insert_alone(branch: AnyBranch) -> None:
-        async with branch.savepoint():
+    async def inserted(bank: AnyParticipant) -> AnyBranch:
+        branch = await bank.begin(id_of("t2"))
+        try:
             await world.insert(branch, 1)
+        except BaseException:
+            await branch.abort()
+            raise
+        return branch
 
     run(story())
 

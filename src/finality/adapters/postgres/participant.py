@@ -19,9 +19,10 @@ from typing import TypeVar
 
 import asyncpg
 
+from finality.adapters.borrowed import VoteStatements
 from finality.adapters.connections import Connections
 from finality.adapters.named_statements import named_statements
-from finality.adapters.postgres.branch import PostgresBranch, begin
+from finality.adapters.postgres.branch import WITNESS_KEY, PostgresBranch, begin
 from finality.adapters.postgres.health import findings, holds
 from finality.adapters.postgres.session import (
     ERRORS,
@@ -162,6 +163,21 @@ class PostgresParticipant:
         if deadline is None or self._environment is None:
             return None
         return deadline - self._environment.now()
+
+    async def vote_statements(self, branch: BranchId) -> VoteStatements:
+        """Return what a branch says at its end that works on another library's connection.
+
+        Raises:
+            Unavailable: The table of its witness cannot be made sure of.
+        """
+        if not self._table:
+            await self._ask(lambda connection: connection.fetchval("SELECT 1"))
+        return VoteStatements(
+            has_written=self._queries["has_written"],
+            testify=self._sql("testify", branch),
+            prepare=self._sql("prepare", branch),
+            witness_key=WITNESS_KEY,
+        )
 
     async def finish(self, branch: BranchId, decision: Decision) -> Decision:
         """Finish a branch that may be prepared, as decided; return what it has really done."""

@@ -1,0 +1,1 @@
+"""psycopg connections, asynchronous and not, as branches."""

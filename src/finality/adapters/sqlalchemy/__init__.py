@@ -1,0 +1,1 @@
+"""SQLAlchemy sessions, asynchronous and not, as branches."""
