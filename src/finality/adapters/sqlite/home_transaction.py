@@ -110,7 +110,7 @@ class SqliteHomeTransaction(SqliteTransaction):
         return key if self._connection.changes() else None
 
     def _key(self, stream: StreamName) -> int | None:
-        row = self._sql(QUERIES["stream"], (stream,)).fetchone()
+        row = self._row("stream", (stream,))
         return int(row[0]) if row else None
 
     def _encoded(self, events: Sequence[Any]) -> list[tuple[str, bytes]]:
@@ -134,7 +134,7 @@ class SqliteHomeTransaction(SqliteTransaction):
             self._sql(INSERT_EVENT, (key, version, type_name, data, self.at, self._names.own))
 
     def _conflict(self, key: int | None, expected: int, stream: str = "") -> VersionConflict:
-        row = self._sql(QUERIES["version"], (key,)).fetchone()
+        row = self._row("version", (key,))
         actual = int(row[0]) if row else 0
         return VersionConflict(
             f"stream {stream or key} is at version {actual}, not {expected}: someone was first; "
@@ -152,10 +152,10 @@ class SqliteHomeTransaction(SqliteTransaction):
 
     def head(self, key: int) -> Head:
         """Return the head as this transaction sees it."""
-        row = self._sql(QUERIES["head_columns"] + " WHERE s.stream = ?", (key,)).fetchone()
-        if row is None:
+        rows = self._sql(QUERIES["head_columns"] + " WHERE s.stream = ?", (key,)).fetchall()
+        if not rows:
             raise NotFound(f"no transaction has the key {key}")
-        return head_of(row)
+        return head_of(rows[0])
 
     def wake(self, key: int) -> None:
         """Let whoever drives the transaction look at it."""
@@ -188,7 +188,7 @@ class SqliteHomeTransaction(SqliteTransaction):
 
     def lock_holder(self, resource: str) -> tuple[int, float] | None:
         """Return who holds a semantic lock, and since when."""
-        row = self._sql(QUERIES["lock_holder"], (resource,)).fetchone()
+        row = self._row("lock_holder", (resource,))
         return (int(row[0]), float(row[1])) if row else None
 
     def unlock_all(self, key: int) -> None:
@@ -227,8 +227,7 @@ class SqliteHomeTransaction(SqliteTransaction):
         """Take the node's transactions whose time has come in hand."""
         driver = self._names.node(self._connection, node)
         due = self._sql(QUERIES["due"], (driver, now, limit)).fetchall()
-        for key, _ in due:
-            self._write("set_wake", (None, key))
+        self._write("claim", (json.dumps([key for key, _ in due]),))
         return [(int(key), str(kind)) for key, kind in due]
 
     def take_over(
@@ -248,10 +247,10 @@ class SqliteHomeTransaction(SqliteTransaction):
         taken = 0
         for driver in (None, *(key for key in dead if key != own)):
             previous = self._names.node_id(self._connection, driver or 0)
-            event = self._encoded([TakenOver(node, previous)])
-            streams = self._sql(QUERIES["takeable"], (driver, known, accepted, limit - taken)).fetchall()
-            for key, version in streams:
-                self._write("take", (own, key))
-                self._insert(int(key), int(version), event)
-            taken += len(streams)
+            [event] = self._encoded([TakenOver(node, previous)])
+            rows = self._sql(QUERIES["takeable"], (driver, known, accepted, limit - taken)).fetchall()
+            streams = json.dumps([key for (key,) in rows])
+            self._write("take", (own, streams))
+            self._write("record_taken", (*event, self.at, self._names.own, streams))
+            taken += len(rows)
         return taken

@@ -33,7 +33,10 @@ class SqliteTransaction:
     def __init__(self, connection: apsw.Connection, environment: Environment) -> None:
         self.at = 0.0
         self._connection = connection
-        self._sql: Callable[..., Any] = connection.execute
+        # One cursor for all statements: to make one costs as much as a small statement does. Whoever
+        # reads through it reads to the end, so that no statement is open when a turn or a commit ends.
+        self._execute = connection.cursor().execute
+        self._sql: Callable[..., Any] = self._execute
         self._environment = environment
         self._is_guarded = False
         self._has_written = False
@@ -46,7 +49,7 @@ class SqliteTransaction:
     def start(self, *, is_guarded: bool = False) -> None:
         """Begin the transaction that the turns share, or that one turn has for itself."""
         self.at = self._environment.now()
-        self._sql = self._connection.execute
+        self._sql = self._execute
         self._is_guarded = self._has_written = self._is_lost = False
         self._is_single = is_guarded
         if is_guarded:
@@ -123,7 +126,7 @@ class SqliteTransaction:
 
     def witness(self, transaction: TransactionId, branch: str, operation: str) -> str | None:
         """Return what the branch's operation answered here."""
-        row = self._sql(QUERIES["witness"], (transaction, branch, operation)).fetchone()
+        row = self._row("witness", (transaction, branch, operation))
         return str(row[0]) if row else None
 
     def testify(self, transaction: TransactionId, branch: str, operation: str, answer: str) -> None:
@@ -145,6 +148,10 @@ class SqliteTransaction:
         self._guard()
         id = f"{self._environment.random_bits(128):032x}"
         self._sql(QUERIES["publish"], (id, topic, key, type_name, payload, self.at))
+
+    def _row(self, name: str, parameters: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        rows: list[tuple[Any, ...]] = self._sql(QUERIES[name], parameters).fetchall()
+        return rows[0] if rows else None
 
 
 def _refuse_lost(*_: Any, **__: Any) -> NoReturn:
