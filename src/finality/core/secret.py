@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Generic, NoReturn, TypeVar
 
 T = TypeVar("T")
@@ -74,8 +74,10 @@ def secret_values(value: Any) -> tuple[str, ...]:
     return tuple(sorted(texts, key=lambda text: (-len(text), text)))
 
 
-def redact(text: str, values: Iterable[str]) -> str:
+def redact(text: str, values: Collection[str]) -> str:
     """Return *text* with every occurrence of one of *values* masked, overlapping ones too."""
+    if not values:
+        return text
     hidden = bytearray(len(text))
     for value in values:
         start = text.find(value) if value else -1

@@ -18,6 +18,7 @@ __all__ = ["advance", "decide", "outstanding"]
 
 Events = tuple[e.SagaEvent, ...]
 NOTHING: Events = ()
+COMPLETED, COMPENSATED = e.Completed(), e.Compensated()
 
 
 def decide(state: SagaState, signal: e.SagaSignal) -> Events:
@@ -32,9 +33,9 @@ def advance(state: SagaState, signal: e.SagaSignal) -> tuple[Events, SagaState]:
         return events, state
     after = fold(evolve, state, events)
     if after.phase is Phase.RUNNING and after.left == 0:
-        end: e.SagaEvent = e.Completed()
+        end: e.SagaEvent = COMPLETED
     elif after.phase is Phase.UNDOING and is_nothing_to_undo(after):
-        end = e.Compensated()
+        end = COMPENSATED
     else:
         return events, after
     return (*events, end), evolve(after, end)
@@ -42,12 +43,8 @@ def advance(state: SagaState, signal: e.SagaSignal) -> tuple[Events, SagaState]:
 
 def _answer(state: SagaState, signal: e.SagaSignal) -> Events:
     match signal:
-        case e.Succeeded(step, result, attempt):
-            if step in state.graph.plain and step not in state.branches and state.phase is Phase.RUNNING:
-                is_answer = _are_needs_settled(state, state.graph.by_name[step])
-            else:
-                is_answer = _is_awaited(state, step) and _has_an_answer(state, step)
-            return (e.StepDone(step, result, attempt),) if is_answer else NOTHING
+        case e.Succeeded():
+            return _succeeded(state, signal)
         case e.Begin():
             return _begun(state, signal)
         case e.AboutToRun(step, attempt):
@@ -109,6 +106,15 @@ def _begun(state: SagaState, begin: e.Begin) -> Events:
     graph = state.graph
     deadline = None if graph.deadline_seconds is None else begin.now + graph.deadline_seconds
     return (e.Started(graph.saga, graph.version, begin.input, deadline, begin.parent, begin.parent_step),)
+
+
+def _succeeded(state: SagaState, succeeded: e.Succeeded) -> Events:
+    name = succeeded.step
+    if name in state.graph.plain and name not in state.branches and state.phase is Phase.RUNNING:
+        is_answer = _are_needs_settled(state, state.graph.by_name[name])
+    else:
+        is_answer = _is_awaited(state, name) and _has_an_answer(state, name)
+    return (e.StepDone(name, succeeded.result, succeeded.attempt),) if is_answer else NOTHING
 
 
 def _is_awaited(state: SagaState, name: str, attempt: int | None = None) -> bool:

@@ -7,7 +7,7 @@ in which it was built.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from finality.core.saga import events as e
 from finality.core.saga.graph import Step
@@ -49,7 +49,7 @@ def _between(state: SagaState) -> tuple[e.SagaCommand, ...]:
 
 def is_nothing_to_undo(state: SagaState) -> bool:
     """Say whether all that was done is undone and nothing more will be heard."""
-    return next(_backward(state), None) is None
+    return all(_is_cleared(state, step) for step in state.graph.steps)
 
 
 def is_free(state: SagaState, name: str) -> bool:
@@ -58,7 +58,7 @@ def is_free(state: SagaState, name: str) -> bool:
     seen = set(later)
     while later:
         step = state.graph.by_name[later.pop()]
-        if any(_undo_command(step, run, branch) is not None for run, branch in _runs(state, step)):
+        if not _is_cleared(state, step):
             return False
         for after in state.graph.needed_by[step.name]:
             if after not in seen:
@@ -142,7 +142,7 @@ def _backward(state: SagaState) -> Iterator[e.SagaCommand]:
         if step.name not in state.branches:
             cleared.add(step.name)  # It never ran, and so nothing ran that comes after it.
             continue
-        is_step_free = all(name in cleared for name in state.graph.needed_by[step.name])
+        is_step_free = cleared.issuperset(state.graph.needed_by[step.name])
         is_cleared = True
         in_flight = 0
         for name, branch in _runs(state, step):
@@ -162,17 +162,22 @@ def _backward(state: SagaState) -> Iterator[e.SagaCommand]:
             cleared.add(step.name)
 
 
-def _runs(state: SagaState, step: Step) -> Iterator[tuple[str, Branch]]:
+def _runs(state: SagaState, step: Step) -> Iterable[tuple[str, Branch]]:
     branch = state.branches.get(step.name)
     if branch is None:
-        return
+        return ()
     if step.each is None:
-        yield step.name, branch
-        return
-    for item in range(branch.items):
-        name = e.branch_name(step.name, item)
-        if name in state.branches:
-            yield name, state.branches[name]
+        return ((step.name, branch),)
+    names = (e.branch_name(step.name, item) for item in range(branch.items))
+    return ((name, state.branches[name]) for name in names if name in state.branches)
+
+
+def _is_cleared(state: SagaState, step: Step) -> bool:
+    """Say whether nothing of the step stands, and nothing of it may yet answer."""
+    for _, branch in _runs(state, step):
+        if branch.status is Status.RUNNING or (branch.status in TO_UNDO and step.is_undoable):
+            return False
+    return True
 
 
 def _undo_command(step: Step, name: str, branch: Branch) -> e.SagaCommand | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple, assert_never
+from typing import Any, NamedTuple, assert_never
 
 from finality.core.ids import Json, TransactionId
 from finality.core.saga import events as e
@@ -133,49 +133,52 @@ def new_state(graph: Graph) -> SagaState:
 
 def evolve(state: SagaState, event: e.SagaEvent) -> SagaState:
     """Return what is known once *event* is true."""
-    match event:
-        case e.StepDone(step, result, attempt):
-            child = state.branches[step].child if step in state.branches else None
-            return _settled(state, step, Branch(Status.DONE, attempt, result, child=child))
+    match event:  # The most frequent first: each case is looked at in turn.
+        case e.StepDone():
+            return _done(state, event)
         case e.Completed():
-            return _in_phase(state, Phase.COMPLETED)
+            return _moved(state, Phase.COMPLETED, state.left, state.branches)
         case e.Started():
             return SagaState(state.graph, Phase.RUNNING, state.left, state.branches, state.signals, event)
+        case e.StepRefused(step, attempt, because):
+            return _changed(state, step, Status.REFUSED, attempts=attempt, because=because)
+        case e.UndoStarted():
+            return _moved(state._replace(undo=event), Phase.UNDOING, state.left, _turned_back(state))
+        case e.CompensationDone(step, attempt):
+            return _changed(state, step, Status.UNDONE, undo_attempts=attempt, because="")
+        case e.Compensated():
+            return _moved(state, Phase.COMPENSATED, state.left, state.branches)
         case e.StepStarted(step, attempt):
-            return _changed(state, step, status=Status.RUNNING, attempts=attempt, not_before=0.0)
+            return _changed(state, step, Status.RUNNING, attempts=attempt, not_before=0.0)
         case e.StepSkipped(step):
             return _settled(state, step, Branch(Status.SKIPPED, result=Json("null")))
         case e.StepFailed(step, attempt, because, retry_at):
             status = Status.FAILED if retry_at is not None else _given_up(state, step)
             return _changed(
-                state, step, status=status, attempts=attempt, because=because, not_before=retry_at or 0.0
+                state, step, status, attempts=attempt, because=because, not_before=retry_at or 0.0
             )
         case e.StepPostponed(step, until, because):
             return _postponed(state, step, until, because)
-        case e.StepRefused(step, attempt, because):
-            return _changed(state, step, status=Status.REFUSED, attempts=attempt, because=because)
         case e.StepLost(step, because):
-            return _changed(state, step, status=Status.LOST, because=because)
-        case e.UndoStarted():
-            return state._replace(phase=Phase.UNDOING, undo=event, branches=_turned_back(state))
-        case e.CompensationDone(step, attempt):
-            return _changed(state, step, status=Status.UNDONE, undo_attempts=attempt, because="")
+            return _changed(state, step, Status.LOST, because=because)
         case e.CompensationFailed(step, attempt, because, retry_at):
             return _changed(
-                state, step,
-                status=Status.UNDO_FAILED, undo_attempts=attempt, because=because, not_before=retry_at or 0.0,
-            )  # fmt: skip
-        case e.Compensated():
-            return _in_phase(state, Phase.COMPENSATED)
+                state,
+                step,
+                Status.UNDO_FAILED,
+                undo_attempts=attempt,
+                because=because,
+                not_before=retry_at or 0.0,
+            )
         case e.BecameStuck(step, because):
             status = Status.STUCK if state.phase is Phase.RUNNING else Status.UNDO_STUCK
-            return _changed(state, step, status=status, because=because)
+            return _changed(state, step, status, because=because)
         case e.Parked(because):
             return state._replace(parked=because)
         case e.Retried():
             return state._replace(parked=None, branches=_forgiven(state.branches))
         case e.WaitStarted(step, until):
-            return _changed(state, step, status=Status.WAITING, not_before=until)
+            return _changed(state, step, Status.WAITING, not_before=until)
         case e.WaitEnded(step, value):
             return _wait_ended(state, step, value)
         case e.SignalReceived(name, value):
@@ -183,24 +186,30 @@ def evolve(state: SagaState, event: e.SagaEvent) -> SagaState:
         case e.FanOutStarted(step, items):
             return _fanned_out(state, step, items)
         case e.ChildStarted(step, child):
-            return _changed(state, step, status=Status.RUNNING, child=child)
+            return _changed(state, step, Status.RUNNING, child=child)
         case e.TakenOver() | e.Migrated():
             return state
         case _:
             assert_never(event)
 
 
-def _changed(state: SagaState, name: str, **changes: object) -> SagaState:
-    branch = state.branches.get(name) or Branch(Status.READY)
-    changed = branch._replace(**changes)  # type: ignore[arg-type]  # the callers above name fields of Branch
-    return state._replace(branches={**state.branches, name: changed})
+def _changed(state: SagaState, name: str, status: Status, **changes: Any) -> SagaState:
+    branch = state.branches.get(name)
+    changed = Branch(status, **changes) if branch is None else branch._replace(status=status, **changes)
+    return _moved(state, state.phase, state.left, {**state.branches, name: changed})
 
 
-def _in_phase(state: SagaState, phase: Phase) -> SagaState:
-    # Spelled out, as below: _replace() takes three times as long, and these are the most frequent changes.
+def _moved(state: SagaState, phase: Phase, left: int, branches: dict[str, Branch]) -> SagaState:
+    # Spelled out: _replace() takes three times as long, and these are the most frequent changes.
     return SagaState(
-        state.graph, phase, state.left, state.branches, state.signals, state.started, state.undo, state.parked
+        state.graph, phase, left, branches, state.signals, state.started, state.undo, state.parked
     )
+
+
+def _done(state: SagaState, done: e.StepDone) -> SagaState:
+    before = state.branches.get(done.step)
+    child = None if before is None else before.child
+    return _settled(state, done.step, Branch(Status.DONE, done.attempt, done.result, child=child))
 
 
 def _settled(state: SagaState, name: str, branch: Branch) -> SagaState:
@@ -214,9 +223,7 @@ def _settled(state: SagaState, name: str, branch: Branch) -> SagaState:
             left -= 1
     else:
         left -= 1
-    return SagaState(
-        state.graph, state.phase, left, branches, state.signals, state.started, state.undo, state.parked
-    )
+    return _moved(state, state.phase, left, branches)
 
 
 def _list_of(branches: dict[str, Branch], step: str, items: int) -> Json:
@@ -237,8 +244,9 @@ def _postponed(state: SagaState, name: str, until: float, because: str) -> SagaS
     branch = state.branches.get(name)
     if branch is not None and branch.status is Status.WAITING:
         # Its signal has come, or it would not have been tried; what it waits for now is this.
-        return _changed(state, name, status=Status.READY, not_before=until, because=because)
-    return _changed(state, name, not_before=until, because=because)
+        return _changed(state, name, Status.READY, not_before=until, because=because)
+    status = Status.READY if branch is None else branch.status
+    return _changed(state, name, status, not_before=until, because=because)
 
 
 def _turned_back(state: SagaState) -> dict[str, Branch]:
@@ -249,7 +257,9 @@ def _turned_back(state: SagaState) -> dict[str, Branch]:
             continue
         if branch.status in (Status.FAILED, Status.STUCK):
             branch = branch._replace(status=_given_up(state, name))
-        turned[name] = branch._replace(not_before=0.0, forgiven=0)
+        if branch.not_before != 0.0 or branch.forgiven:
+            branch = branch._replace(not_before=0.0, forgiven=0)
+        turned[name] = branch
     return turned
 
 
@@ -266,7 +276,7 @@ def _forgiven(branches: dict[str, Branch]) -> dict[str, Branch]:
 
 
 def _wait_ended(state: SagaState, step: str, value: Json | None) -> SagaState:
-    ended = _changed(state, step, status=Status.READY, not_before=0.0)
+    ended = _changed(state, step, Status.READY, not_before=0.0)
     wait = state.graph.by_name[step].wait
     if value is None or wait is None or wait.signal is None:
         return ended
@@ -276,4 +286,4 @@ def _wait_ended(state: SagaState, step: str, value: Json | None) -> SagaState:
 def _fanned_out(state: SagaState, step: str, items: int) -> SagaState:
     if items == 0:
         return _settled(state, step, Branch(Status.DONE, result=Json("[]")))
-    return _changed(state, step, status=Status.FANNED, items=items)
+    return _changed(state, step, Status.FANNED, items=items)

@@ -40,8 +40,9 @@ def summary_of(state: SagaState, commands: tuple[e.SagaCommand, ...]) -> Summary
         return COMPLETED
     if state.phase is Phase.COMPENSATED:
         return COMPENSATED
-    if commands and type(commands[0]) is e.Run and not commands[0].not_before:
-        return RUNNING
+    first = commands[0] if commands else None
+    if (type(first) is e.Run or type(first) is e.Compensate) and not first.not_before:
+        return RUNNING if state.phase is Phase.RUNNING else COMPENSATING
     wakes = [_wake_at(command) for command in commands]
     if None in wakes:
         return RUNNING if state.phase is Phase.RUNNING else COMPENSATING
