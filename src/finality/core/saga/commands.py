@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from finality.core.ids import TransactionId
+from finality.core.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Run:
     """Run the branch, not before that time."""
 
@@ -16,7 +15,7 @@ class Run:
     not_before: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Compensate:
     """Run the branch's compensation, not before that time."""
 
@@ -25,14 +24,14 @@ class Compensate:
     not_before: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StartWait:
     """Read the clock and start to wait."""
 
     step: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AwaitTime:
     """Say when the time has come; *signal* is what may come first."""
 
@@ -41,7 +40,7 @@ class AwaitTime:
     signal: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CountItems:
     """Count the items of the list that the step runs over, not before that time."""
 
@@ -49,7 +48,7 @@ class CountItems:
     not_before: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StartChild:
     """Start the branch's child saga, not before that time."""
 
@@ -57,7 +56,7 @@ class StartChild:
     not_before: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AwaitChild:
     """Say how the child saga ended."""
 
@@ -65,7 +64,7 @@ class AwaitChild:
     child: TransactionId
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UndoChild:
     """See to it that the child saga is undone, whether it still runs or has completed."""
 
@@ -73,21 +72,21 @@ class UndoChild:
     child: TransactionId
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FindAnswer:
     """The step was asked before the undo began: wait for its answer, or say that it is lost."""
 
     step: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AwaitDeadline:
     """Say when the saga's deadline has come."""
 
     at: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AskPerson:
     """A person has to act."""
 

@@ -8,7 +8,7 @@ A *branch* is one run of a step: ``payment``, or ``license[3]`` for the fourth i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from finality.core.ids import Json, TransactionId
@@ -48,6 +48,7 @@ from finality.core.saga.signals import (
     UndoAsked,
     WaitBegun,
 )
+from finality.core.value import value
 
 __all__ = [  # noqa: RUF022 - in groups, by what they are
     # Events.
@@ -125,7 +126,7 @@ class Reason(Enum):
     PARENT = "parent"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Started:
     """The saga is accepted and will end. *parent* is the saga whose step *parent_step* it is."""
 
@@ -137,7 +138,7 @@ class Started:
     parent_step: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class WaitStarted:
     """A step's needs are there; it waits *until* then, or for its signal."""
 
@@ -145,7 +146,7 @@ class WaitStarted:
     until: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class WaitEnded:
     """The time has come, or the signal's default stands in for it."""
 
@@ -153,7 +154,7 @@ class WaitEnded:
     value: Json | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SignalReceived:
     """Someone sent the saga a named value; the first one counts."""
 
@@ -162,7 +163,7 @@ class SignalReceived:
     by: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FanOutStarted:
     """A step runs once for each of *items* items."""
 
@@ -170,7 +171,7 @@ class FanOutStarted:
     items: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ChildStarted:
     """A step runs the saga *child*."""
 
@@ -178,7 +179,7 @@ class ChildStarted:
     child: TransactionId
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StepStarted:
     """A step whose answer can be lost is about to be asked."""
 
@@ -186,7 +187,7 @@ class StepStarted:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StepDone:
     """The step took effect."""
 
@@ -195,14 +196,14 @@ class StepDone:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StepSkipped:
     """The step's condition did not hold."""
 
     step: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StepFailed:
     """An attempt failed for a technical reason; *retry_at* is None when it was the last one."""
 
@@ -212,7 +213,7 @@ class StepFailed:
     retry_at: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StepPostponed:
     """The step was not even tried, as with an open circuit breaker; no attempt is counted."""
 
@@ -221,7 +222,7 @@ class StepPostponed:
     because: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StepRefused:
     """The participant said no: the step has no effect and is never retried."""
 
@@ -230,7 +231,7 @@ class StepRefused:
     because: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StepLost:
     """Nobody knows whether the step took effect, so its compensation must cover both."""
 
@@ -238,7 +239,7 @@ class StepLost:
     because: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UndoStarted:
     """From here on everything done is undone. *step* is the one that failed, if one did."""
 
@@ -248,7 +249,7 @@ class UndoStarted:
     by: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CompensationDone:
     """The compensation took effect."""
 
@@ -256,7 +257,7 @@ class CompensationDone:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CompensationFailed:
     """An attempt to compensate failed; *retry_at* is None when it was the last one."""
 
@@ -266,7 +267,7 @@ class CompensationFailed:
     retry_at: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class BecameStuck:
     """The saga cannot go on at this step without a person."""
 
@@ -274,14 +275,14 @@ class BecameStuck:
     because: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Parked:
     """The saga cannot be read or driven by this definition; it is left alone."""
 
     because: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Retried:
     """A person set a stuck or parked saga going again."""
 
@@ -289,7 +290,7 @@ class Retried:
     because: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TakenOver:
     """Another node drives the saga now; the new version fences the old one off."""
 
@@ -297,7 +298,7 @@ class TakenOver:
     previous: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Migrated:
     """The saga goes on under another version of its definition, with some steps renamed."""
 
@@ -306,12 +307,12 @@ class Migrated:
     renamed: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Completed:
     """Every step is settled."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Compensated:
     """Everything that was done is undone."""
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from finality.core.ids import Json, TransactionId
+from finality.core.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Begin:
     """A caller asks for the saga; the definition is in the state already."""
 
@@ -17,7 +16,7 @@ class Begin:
     parent_step: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class WaitBegun:
     """The clock reads *now* as the step starts to wait."""
 
@@ -25,7 +24,7 @@ class WaitBegun:
     now: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TimeCame:
     """The time that the step waits for has come."""
 
@@ -33,7 +32,7 @@ class TimeCame:
     now: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Told:
     """Someone sends the saga a named value."""
 
@@ -42,7 +41,7 @@ class Told:
     by: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ItemsCounted:
     """The list that the step runs over has this many items."""
 
@@ -50,7 +49,7 @@ class ItemsCounted:
     items: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ChildBegun:
     """The child saga is accepted, in the same commit."""
 
@@ -58,7 +57,7 @@ class ChildBegun:
     child: TransactionId
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AboutToRun:
     """The step is going to be asked now."""
 
@@ -66,7 +65,7 @@ class AboutToRun:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Succeeded:
     """The step answered."""
 
@@ -75,14 +74,14 @@ class Succeeded:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Declined:
     """The step's condition does not hold."""
 
     step: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Failed:
     """An attempt failed for a technical reason. *chance* is random, 0 to 1, for the jitter.
 
@@ -97,7 +96,7 @@ class Failed:
     is_final: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Postponed:
     """The step may not be tried before *until*."""
 
@@ -106,7 +105,7 @@ class Postponed:
     because: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RefusedBy:
     """The participant said no."""
 
@@ -115,14 +114,14 @@ class RefusedBy:
     because: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AnswerLost:
     """The step was asked by a node that is gone, and its answer with it."""
 
     step: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CompensationSucceeded:
     """The compensation took effect."""
 
@@ -130,7 +129,7 @@ class CompensationSucceeded:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CompensationErred:
     """The compensation failed; *is_final* when no retry can help."""
 
@@ -142,7 +141,7 @@ class CompensationErred:
     is_final: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Cancel:
     """Someone asks to undo the saga."""
 
@@ -150,14 +149,14 @@ class Cancel:
     because: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DeadlineCame:
     """The saga's deadline has come."""
 
     now: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RetryAsked:
     """A person says that a stuck or parked saga can go on."""
 
@@ -165,7 +164,7 @@ class RetryAsked:
     because: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UndoAsked:
     """The parent undoes this child, even a completed one."""
 
