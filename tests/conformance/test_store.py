@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -211,6 +212,56 @@ def test_a_turn_that_cannot_bear_its_outcome_keeps_no_other_from_hearing_its_own
         home.submit(good)
 
         assert await good.done == 1
+
+    world.run(main)
+
+
+class Chain(Do):
+    """A turn that does one work after the other, each when the one before is durable."""
+
+    def __init__(self, *works: Callable[[HomeTransaction], Any]) -> None:
+        super().__init__(works[0])
+        self.left = list(works[1:])
+
+    def goes_on(self) -> bool:
+        if not self.left:
+            return False
+        self.work = self.left.pop(0)
+        return True
+
+
+def test_a_turn_that_goes_on_hears_once_that_all_of_it_is_durable(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await table(home)
+        chain, neighbour = (
+            Chain(insert(1), insert(2), lambda tx: tx.execute("SELECT n FROM item")),
+            Do(insert(9)),
+        )
+        home.submit(chain)
+        home.submit(neighbour)
+
+        assert sorted(await chain.done) == [(1,), (2,), (9,)]
+        await neighbour.done
+        assert (chain.runs, chain.forgets) == (3, 0)
+
+    world.run(main)
+
+
+@pytest.mark.parametrize("bad", [insert(1), execute("INSERT INTO part VALUES (99)")], ids=["turn", "commit"])
+def test_what_a_turn_made_durable_stays_when_it_fails_further_on(
+    world: World, bad: Callable[[HomeTransaction], Any]
+) -> None:
+    async def main(home: AnyHome) -> None:
+        await table(home)
+        chain = Chain(insert(1), bad, insert(3))
+        home.submit(chain)
+
+        with pytest.raises(CONSTRAINT):
+            await chain.done
+        assert await items(home) == [1]
+        assert chain.runs - chain.forgets == 1
+        await do(home, insert(4))
+        assert await items(home) == [1, 4]
 
     world.run(main)
 

@@ -301,6 +301,39 @@ def test_a_step_that_outlasts_the_drain_is_asked_again_by_the_next_node(tmp_path
     asyncio.run(main())
 
 
+@dataclass(frozen=True)
+class Chained(finality.Saga):
+    @finality.step
+    def held(self, tx: finality.SyncTx) -> str:
+        BEGUN.set()
+        assert RELEASED.wait(20), "the node drains"
+        return "held"
+
+    @finality.step
+    def noted(self, tx: finality.SyncTx, held: str) -> str:
+        return held
+
+
+BEGUN, RELEASED = threading.Event(), threading.Event()
+
+
+def test_a_plain_step_that_is_next_in_line_is_not_begun_by_a_node_that_drains(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with finality.open_async(url_of(tmp_path)) as one:
+            await one.start(Chained(), id="c")
+            await eventually(BEGUN.is_set)
+            closing = asyncio.ensure_future(one.close())
+            await eventually(lambda: one._coordinator._is_draining)
+            RELEASED.set()
+            await within(closing)
+        async with finality.open_async(url_of(tmp_path), is_observer=True) as two:
+            assert await names(two, "c") == ["Started", "StepDone held"]
+        async with finality.open_async(url_of(tmp_path), sagas=[Chained]) as three:
+            assert (await within(three.outcome("c"))).result == "held"
+
+    asyncio.run(main())
+
+
 # ── Health ──────────────────────────────────────────────────────────────────────────────────
 
 

@@ -167,10 +167,16 @@ class Batches:
         self.in_hand = []
         if self._spoilers:
             self._spoilers.difference_update(id(turn) for turn, _ in outcomes)
-        for place, (turn, error) in enumerate(outcomes):
+        settled: list[Outcome] = []
+        for turn, error in outcomes:
             if error is not None:
-                outcomes[place] = (turn, self._engine.explain(error))
-        self._tell(settle_all, outcomes)
+                settled.append((turn, self._engine.explain(error)))
+            elif _goes_on(turn):
+                self.turns.append(turn)
+            else:
+                settled.append((turn, None))
+        if settled:
+            self._tell(settle_all, settled)
 
     def drop_all(self) -> list[Turn]:
         """Return every turn that waits, and forget it."""
@@ -229,6 +235,11 @@ class Batches:
         if self.broken is None:
             log.critical("store %s failed %s: %s; restart the node", self._name, when, problem)
             self.broken = f"store {self._name} failed {when}: {problem}; restart the node"
+
+
+def _goes_on(turn: Turn) -> bool:
+    goes_on = getattr(turn, "goes_on", None)
+    return goes_on is not None and goes_on()
 
 
 def _forget(outcomes: list[Outcome]) -> None:

@@ -91,7 +91,12 @@ class LocalTransaction(Protocol):
 
 
 class Turn(Protocol):
-    """One unit of writing."""
+    """One unit of writing.
+
+    It may have a method ``goes_on() -> bool`` as well: asked on the store's own thread once it is
+    durable, it says whether the turn has more to write, is then put in line again at once, and hears
+    that it is settled when all of it is.
+    """
 
     @property
     def name(self) -> str:

@@ -2,7 +2,7 @@
 
 ```
               home store                another store                no store
-   def        StepTurn: one commit      WitnessedTurn, then a signal   in a thread, then a signal
+   def        ChainTurn: one commit     WitnessedTurn, then a signal   in a thread, then a signal
    async def  a scope: one commit       a scope with a witness         a task, then a signal
 ```
 
@@ -36,7 +36,7 @@ from finality.runtime.context import Context
 from finality.runtime.definition import Action, Source, StepCode, Style
 from finality.runtime.drive import Drive
 from finality.runtime.telling import Telling
-from finality.runtime.turns import NotAwaited, ScopeTurn, Settled, SignalTurn, StepTurn
+from finality.runtime.turns import ChainTurn, NotAwaited, ScopeTurn, Settled, SignalTurn, StepTurn
 from finality.runtime.witness import NULL, KnownAlready, TestifyTurn, WitnessedTurn, known_answer, refusal
 
 TIMED_OUT = "no answer within {seconds:g} seconds"
@@ -72,12 +72,11 @@ class Asking:
         if name in drive.busy:
             return
         drive.busy.add(name)
-        is_undo = type(command) is e.Compensate
-        definition = drive.definition
-        direct = (definition.direct_undo if is_undo else definition.direct).get(name)
+        direct = drive.definition.direct_action(command)
         if direct is not None:
-            self._submit(StepTurn(self._context, drive, command, direct, self._settled))
+            self._submit(ChainTurn(self._context, drive, command, direct, self._settled))
             return
+        is_undo = type(command) is e.Compensate
         codes = drive.definition.codes
         code = codes.get(name) or codes[split_branch(name)[0]]
         if code.condition is not None and not is_undo and not self.is_wanted(drive, name):

@@ -129,6 +129,8 @@ class Coordinator:
         self._is_draining = True
         for load in self._loading.values():
             load.cancel()
+        for drive in self.drives.values():
+            drive.is_held = True
         give_up = self._loop.time() + seconds
         kept: set[int] | None = None
         while True:

@@ -14,6 +14,7 @@ from typing import Any
 from finality.core.breaker import BreakerPolicy
 from finality.core.ids import TransactionId
 from finality.core.saga import Graph
+from finality.core.saga import events as e
 
 
 class Style(Enum):
@@ -123,6 +124,14 @@ class Definition:
             is_here = code.store is None and code.breaker is None
             if action is not None and is_here and action.style is Style.TURN:
                 yield name, action
+
+    def direct_action(self, command: e.SagaCommand) -> Action | None:
+        """Return what *command* asks for, if that is one turn in the home store and nothing else."""
+        if type(command) is e.Run:
+            return self.direct.get(command.step)
+        if type(command) is e.Compensate:
+            return self.direct_undo.get(command.step)
+        return None
 
     @property
     def kind(self) -> str:

@@ -34,13 +34,14 @@ class Drive:
         commands: What ``state`` still owes; the loop thread's.
         busy: The branches that are being asked.
         told: The children that were told to undo themselves.
+        is_held: Its node drains, so nothing more is begun.
         is_claimed: Its head says that it is in hand, so it must be set before we let go.
         is_lost: Another node has taken it over, so nothing more is written.
     """
 
     __slots__ = (
-        "busy", "commands", "definition", "id", "is_claimed", "is_lost", "items", "key", "node", "parent",
-        "saga", "secrets", "state", "timer", "tip", "told", "version",
+        "busy", "commands", "definition", "id", "is_claimed", "is_held", "is_lost", "items", "key", "node",
+        "parent", "saga", "secrets", "state", "timer", "tip", "told", "version",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +71,7 @@ class Drive:
         self.busy: set[str] = set()
         self.told: set[str] = set()
         self.is_lost = False
+        self.is_held = False
         self.is_claimed = False
         self.timer: Any = None
         self.items: dict[str, list[Any]] = {}

@@ -30,14 +30,14 @@ class NotAwaited(Exception):
 class SignalTurn:
     """Records what a signal makes true."""
 
-    __slots__ = ("_after", "_before", "_commands", "_settled", "branch", "drive", "signal")
+    __slots__ = ("_after", "_before", "_commands", "_settled", "branches", "drive", "signal")
 
     def __init__(
         self, drive: Drive, signal: e.SagaSignal | None, settled: Settled, branch: str | None = None
     ) -> None:
         self.drive = drive
         self.signal = signal
-        self.branch = branch
+        self.branches = () if branch is None else (branch,)
         self._settled = settled
         self._before: Tip = drive.tip
         self._after: Tip = drive.tip
@@ -66,8 +66,7 @@ class SignalTurn:
     def settle(self, error: BaseException | None) -> None:
         """Take over what is durable now."""
         drive = self.drive
-        if self.branch is not None:
-            drive.busy.discard(self.branch)
+        drive.busy.difference_update(self.branches)
         if error is None and self._after[1] != drive.version:
             commands = outstanding(self._after[0]) if self._commands is None else self._commands
             drive.settle(self._after, commands)
@@ -103,7 +102,7 @@ class StepTurn(SignalTurn):
         # Spelled out instead of asking the base: every plain step of every saga passes here.
         self.drive = drive
         self.signal = None
-        self.branch = command.step
+        self.branches = (command.step,)
         self._settled = settled
         self._commands = None
         self._context = context
@@ -143,3 +142,49 @@ class StepTurn(SignalTurn):
         if not is_recorded:
             tx.undo()
         reach(COMPENSATION_AFTER if is_undo else STEP_AFTER)
+
+
+class ChainTurn(StepTurn):
+    """Runs a plain step, and as soon as that is durable the next one, if that is all there is to do.
+
+    The loop's thread hears of them together, so that a saga of plain steps crosses threads once.
+    """
+
+    __slots__ = ("_durable",)
+
+    def __init__(
+        self,
+        context: Context,
+        drive: Drive,
+        command: e.Run | e.Compensate,
+        action: Action,
+        settled: Settled,
+    ) -> None:
+        super().__init__(context, drive, command, action, settled)
+        self._durable: tuple[Tip, Commands] | None = None
+
+    def goes_on(self) -> bool:
+        """Turn to the step that is owed next, unless the loop's thread has to decide on it."""
+        drive, commands = self.drive, self._commands
+        if commands is None or len(commands) != 1 or drive.is_held or drive.is_lost:
+            return False
+        [command] = commands
+        if not isinstance(command, e.Run | e.Compensate) or command.not_before:
+            return False
+        action = drive.definition.direct_action(command)
+        if action is None or command.step in drive.busy:
+            return False
+        # Another thread looks at these names, to ask nothing twice: one more harms nobody.
+        drive.busy.add(command.step)
+        self.branches = (*self.branches, command.step)
+        self._durable = (self._after, commands)
+        self._command, self._action, self._commands = command, action, None
+        return True
+
+    def settle(self, error: BaseException | None) -> None:
+        """Take over what is durable now: all of it, or all but the last step."""
+        if error is not None and self._durable is not None:
+            tip, commands = self._durable
+            if tip[1] > self.drive.version:  # What another turn has told since then may be newer.
+                self.drive.settle(tip, commands)
+        super().settle(error)
