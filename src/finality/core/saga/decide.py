@@ -12,13 +12,23 @@ from finality.core.protocol import fold
 from finality.core.saga import events as e
 from finality.core.saga.graph import ITEMS_MAX, Kind, Step
 from finality.core.saga.owed import is_free, is_nothing_to_undo, outstanding
-from finality.core.saga.state import OPEN, SETTLED, TO_UNDO, Phase, SagaState, Status, evolve
+from finality.core.saga.state import (
+    COMPLETED,
+    NEW,
+    OPEN,
+    RUNNING,
+    SETTLED,
+    TO_UNDO,
+    UNDOING,
+    SagaState,
+    Status,
+    evolve,
+)
 
 __all__ = ["advance", "decide", "outstanding"]
 
 Events = tuple[e.SagaEvent, ...]
 NOTHING: Events = ()
-COMPLETED, COMPENSATED = e.Completed(), e.Compensated()
 
 
 def decide(state: SagaState, signal: e.SagaSignal) -> Events:
@@ -32,10 +42,10 @@ def advance(state: SagaState, signal: e.SagaSignal) -> tuple[Events, SagaState]:
     if not events:
         return events, state
     after = fold(evolve, state, events)
-    if after.phase is Phase.RUNNING and after.left == 0:
-        end: e.SagaEvent = COMPLETED
-    elif after.phase is Phase.UNDOING and is_nothing_to_undo(after):
-        end = COMPENSATED
+    if after.phase is RUNNING and after.left == 0:
+        end: e.SagaEvent = e.Completed()
+    elif after.phase is UNDOING and is_nothing_to_undo(after):
+        end = e.Compensated()
     else:
         return events, after
     return (*events, end), evolve(after, end)
@@ -85,7 +95,7 @@ def _answer(state: SagaState, signal: e.SagaSignal) -> Events:
         case e.TimeCame(step, now):
             return _time_came(state, step, now)
         case e.Told(name, value, by):
-            is_new = state.phase is Phase.RUNNING and name not in state.signals
+            is_new = state.phase is RUNNING and name not in state.signals
             is_known = any(s.wait is not None and s.wait.signal == name for s in state.graph.steps)
             return (e.SignalReceived(name, value, by),) if is_new and is_known else NOTHING
         case e.ItemsCounted(step, items):
@@ -101,7 +111,7 @@ def _answer(state: SagaState, signal: e.SagaSignal) -> Events:
 
 
 def _begun(state: SagaState, begin: e.Begin) -> Events:
-    if state.phase is not Phase.NEW:
+    if state.phase is not NEW:
         return NOTHING
     graph = state.graph
     deadline = None if graph.deadline_seconds is None else begin.now + graph.deadline_seconds
@@ -110,7 +120,7 @@ def _begun(state: SagaState, begin: e.Begin) -> Events:
 
 def _succeeded(state: SagaState, succeeded: e.Succeeded) -> Events:
     name = succeeded.step
-    if name in state.graph.plain and name not in state.branches and state.phase is Phase.RUNNING:
+    if name in state.graph.plain and name not in state.branches and state.phase is RUNNING:
         is_answer = _are_needs_settled(state, state.graph.by_name[name])
     else:
         is_answer = _is_awaited(state, name) and _has_an_answer(state, name)
@@ -124,10 +134,10 @@ def _is_awaited(state: SagaState, name: str, attempt: int | None = None) -> bool
     whose answer does not count is undone by its own store, so it never happened.
     """
     branch = state.branches.get(name)
-    if state.phase is Phase.UNDOING:
+    if state.phase is UNDOING:
         is_asked = branch is not None and branch.status is Status.RUNNING
         return is_asked and (attempt is None or branch is None or attempt >= branch.attempts)
-    if state.phase is not Phase.RUNNING:
+    if state.phase is not RUNNING:
         return False
     if branch is None:
         return _is_due(state, name)
@@ -192,7 +202,7 @@ def _is_child_begun(state: SagaState, name: str) -> bool:
 
 def _is_new(state: SagaState, name: str, attempt: int) -> bool:
     """Say whether *attempt* is one that branch *name*, which runs code, was not asked for before."""
-    if state.phase is not Phase.RUNNING or not _is_wait_over(state, name):
+    if state.phase is not RUNNING or not _is_wait_over(state, name):
         return False
     if _is_list(state, name) or state.step_of(name).is_child:
         return False
@@ -202,7 +212,7 @@ def _is_new(state: SagaState, name: str, attempt: int) -> bool:
 
 def _can_begin(state: SagaState, name: str) -> bool:
     """Say whether branch *name* may begin as a list or as a child, which is not asked twice."""
-    if state.phase is not Phase.RUNNING or not _is_awaited(state, name) or not _is_wait_over(state, name):
+    if state.phase is not RUNNING or not _is_awaited(state, name) or not _is_wait_over(state, name):
         return False
     branch = state.branches.get(name)
     return branch is None or branch.status not in (Status.RUNNING, Status.STUCK)
@@ -210,7 +220,7 @@ def _can_begin(state: SagaState, name: str) -> bool:
 
 def _can_be_skipped(state: SagaState, name: str) -> bool:
     """Say whether branch *name* has had no effect so far, for all that anybody knows."""
-    if state.phase is not Phase.RUNNING or not _is_awaited(state, name):
+    if state.phase is not RUNNING or not _is_awaited(state, name):
         return False
     branch = state.branches.get(name)
     if branch is None or branch.attempts == 0:
@@ -220,7 +230,7 @@ def _can_be_skipped(state: SagaState, name: str) -> bool:
 
 def _failed(state: SagaState, failed: e.Failed) -> Events:
     step = state.step_of(failed.step)
-    if state.phase is Phase.UNDOING:
+    if state.phase is UNDOING:
         return (e.StepFailed(failed.step, failed.attempt, failed.because, None),)
     branch = state.branches.get(failed.step)
     counted = failed.attempt - (branch.forgiven if branch else 0)
@@ -241,14 +251,14 @@ def _refused(state: SagaState, name: str, attempt: int, because: str) -> Events:
     if state.step_of(name).kind is Kind.RETRIABLE:
         return (e.BecameStuck(name, because),)
     refused = e.StepRefused(name, attempt, because)
-    if state.phase is Phase.UNDOING:
+    if state.phase is UNDOING:
         return (refused,)
     return refused, e.UndoStarted(because, e.Reason.REFUSED, name)
 
 
 def _postponed(state: SagaState, name: str, until: float, because: str) -> Events:
     branch = state.branches.get(name)
-    if state.phase is Phase.UNDOING:
+    if state.phase is UNDOING:
         is_due = branch is not None and branch.status in TO_UNDO and branch.status is not Status.UNDO_STUCK
     else:
         is_due = _is_awaited(state, name) and _is_wait_over(state, name) and not _is_child_begun(state, name)
@@ -263,7 +273,7 @@ def _wait_begun(state: SagaState, name: str, now: float) -> Events:
     step = state.graph.by_name.get(name)
     if step is None or step.wait is None or step.wait.signal in state.signals or name in state.branches:
         return NOTHING
-    if state.phase is not Phase.RUNNING or not _are_needs_settled(state, step):
+    if state.phase is not RUNNING or not _are_needs_settled(state, step):
         return NOTHING
     seconds = step.wait.seconds
     return (e.WaitStarted(name, None if seconds is None else now + seconds),)
@@ -274,7 +284,7 @@ def _time_came(state: SagaState, name: str, now: float) -> Events:
     wait = step.wait if step is not None else None
     if wait is None or branch is None or branch.status is not Status.WAITING:
         return NOTHING
-    if state.phase is not Phase.RUNNING or branch.not_before is None or now < branch.not_before:
+    if state.phase is not RUNNING or branch.not_before is None or now < branch.not_before:
         return NOTHING
     if wait.signal is None:
         return (e.WaitEnded(name),)
@@ -297,21 +307,21 @@ def _counted(state: SagaState, name: str, items: int) -> Events:
 
 
 def _turn_back(state: SagaState, because: str, reason: e.Reason, by: str | None = None) -> Events:
-    if state.phase is not Phase.RUNNING or not state.can_be_undone:
+    if state.phase is not RUNNING or not state.can_be_undone:
         return NOTHING
     return (e.UndoStarted(because, reason, by=by),)
 
 
 def _undo_asked(state: SagaState, because: str) -> Events:
     is_child = state.started is not None and state.started.parent is not None
-    if state.phase is Phase.COMPLETED and is_child and state.graph.pivot is None:
+    if state.phase is COMPLETED and is_child and state.graph.pivot is None:
         return (e.UndoStarted(because, e.Reason.PARENT),)
     return _turn_back(state, because, e.Reason.PARENT)
 
 
 def _lost(state: SagaState, name: str) -> Events:
     branch = state.branches.get(name)
-    if state.phase is not Phase.UNDOING or branch is None or branch.status is not Status.RUNNING:
+    if state.phase is not UNDOING or branch is None or branch.status is not Status.RUNNING:
         return NOTHING
     if branch.child is not None:
         return NOTHING  # A child is in the journal: its answer cannot be lost.
@@ -320,7 +330,7 @@ def _lost(state: SagaState, name: str) -> Events:
 
 def _is_to_undo(state: SagaState, name: str, attempt: int) -> bool:
     branch = state.branches.get(name)
-    if state.phase is not Phase.UNDOING or branch is None or branch.status not in TO_UNDO:
+    if state.phase is not UNDOING or branch is None or branch.status not in TO_UNDO:
         return False
     step = state.step_of(name)
     if not step.is_undoable or _is_list(state, name) or not is_free(state, step.name):

@@ -11,14 +11,14 @@ from collections.abc import Iterable, Iterator
 
 from finality.core.saga import events as e
 from finality.core.saga.graph import Step
-from finality.core.saga.state import SETTLED, TO_UNDO, Branch, Phase, SagaState, Status
+from finality.core.saga.state import RUNNING, SETTLED, TO_UNDO, UNDOING, Branch, SagaState, Status
 
 OWED_MAX = 1_000  # Remembered for a graph; one with many parallel steps has more states than that.
 
 
 def outstanding(state: SagaState) -> tuple[e.SagaCommand, ...]:
     """Return what the world still owes *state*; it is empty once the saga has ended."""
-    if state.phase is Phase.RUNNING:
+    if state.phase is RUNNING:
         if state.parked is not None:
             return (e.AskPerson(state.parked),)
         is_between = len(state.branches) == len(state.graph.steps) - state.left
@@ -27,7 +27,7 @@ def outstanding(state: SagaState) -> tuple[e.SagaCommand, ...]:
         if is_between and not state.signals and not has_deadline:
             return _between(state)
         return tuple(_forward(state))
-    if state.phase is Phase.UNDOING:
+    if state.phase is UNDOING:
         return tuple(_backward(state)) if state.parked is None else (e.AskPerson(state.parked),)
     return ()
 

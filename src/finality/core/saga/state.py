@@ -20,6 +20,10 @@ class Phase(Enum):
     COMPENSATED = "compensated"
 
 
+# Python 3.11 takes ten times as long to find Phase.RUNNING as this name.
+NEW, RUNNING, UNDOING, COMPLETED, COMPENSATED = Phase
+
+
 class Status(Enum):
     """Where one branch is.
 
@@ -52,6 +56,9 @@ SETTLED = (Status.DONE, Status.SKIPPED)
 OPEN = (Status.WAITING, Status.READY, Status.RUNNING, Status.FAILED, Status.STUCK)
 TO_UNDO = (Status.DONE, Status.LOST, Status.UNDO_FAILED, Status.UNDO_STUCK)
 STUCK = (Status.STUCK, Status.UNDO_STUCK)
+NOT_ASKED = (Status.WAITING, Status.READY)
+HALTED = (Status.FAILED, Status.STUCK)
+DONE = Status.DONE
 
 
 class Branch(NamedTuple):
@@ -94,7 +101,7 @@ class SagaState(NamedTuple):
     @property
     def has_ended(self) -> bool:
         """Say whether nothing more will happen to it by itself."""
-        return self.phase is Phase.COMPLETED or self.phase is Phase.COMPENSATED
+        return self.phase is COMPLETED or self.phase is COMPENSATED
 
     @property
     def stuck(self) -> list[str]:
@@ -128,7 +135,7 @@ class SagaState(NamedTuple):
 
 def new_state(graph: Graph) -> SagaState:
     """Return the state of a saga that has not begun."""
-    return SagaState(graph, Phase.NEW, len(graph.steps), {}, {})
+    return SagaState(graph, NEW, len(graph.steps), {}, {})
 
 
 def evolve(state: SagaState, event: e.SagaEvent) -> SagaState:
@@ -137,17 +144,20 @@ def evolve(state: SagaState, event: e.SagaEvent) -> SagaState:
         case e.StepDone():
             return _done(state, event)
         case e.Completed():
-            return _moved(state, Phase.COMPLETED, state.left, state.branches)
+            return _moved(state, COMPLETED, state.left, state.branches)
         case e.Started():
-            return SagaState(state.graph, Phase.RUNNING, state.left, state.branches, state.signals, event)
+            return SagaState(state.graph, RUNNING, state.left, state.branches, state.signals, event)
         case e.StepRefused(step, attempt, because):
             return _changed(state, step, Status.REFUSED, attempts=attempt, because=because)
         case e.UndoStarted():
-            return _moved(state._replace(undo=event), Phase.UNDOING, state.left, _turned_back(state))
+            turned = _turned_back(state)
+            return SagaState(
+                state.graph, UNDOING, state.left, turned, state.signals, state.started, event, state.parked
+            )
         case e.CompensationDone(step, attempt):
             return _changed(state, step, Status.UNDONE, undo_attempts=attempt, because="")
         case e.Compensated():
-            return _moved(state, Phase.COMPENSATED, state.left, state.branches)
+            return _moved(state, COMPENSATED, state.left, state.branches)
         case e.StepStarted(step, attempt):
             return _changed(state, step, Status.RUNNING, attempts=attempt, not_before=0.0)
         case e.StepSkipped(step):
@@ -171,7 +181,7 @@ def evolve(state: SagaState, event: e.SagaEvent) -> SagaState:
                 not_before=retry_at or 0.0,
             )
         case e.BecameStuck(step, because):
-            status = Status.STUCK if state.phase is Phase.RUNNING else Status.UNDO_STUCK
+            status = Status.STUCK if state.phase is RUNNING else Status.UNDO_STUCK
             return _changed(state, step, status, because=because)
         case e.Parked(because):
             return state._replace(parked=because)
@@ -209,7 +219,7 @@ def _moved(state: SagaState, phase: Phase, left: int, branches: dict[str, Branch
 def _done(state: SagaState, done: e.StepDone) -> SagaState:
     before = state.branches.get(done.step)
     child = None if before is None else before.child
-    return _settled(state, done.step, Branch(Status.DONE, done.attempt, done.result, child=child))
+    return _settled(state, done.step, Branch(DONE, done.attempt, done.result, child=child))
 
 
 def _settled(state: SagaState, name: str, branch: Branch) -> SagaState:
@@ -253,9 +263,9 @@ def _turned_back(state: SagaState) -> dict[str, Branch]:
     """Return the branches as an undo finds them: nothing is attempted forward any more."""
     turned = {}
     for name, branch in state.branches.items():
-        if branch.status in (Status.WAITING, Status.READY):
+        if branch.status in NOT_ASKED:
             continue
-        if branch.status in (Status.FAILED, Status.STUCK):
+        if branch.status in HALTED:
             branch = branch._replace(status=_given_up(state, name))
         if branch.not_before != 0.0 or branch.forgiven:
             branch = branch._replace(not_before=0.0, forgiven=0)

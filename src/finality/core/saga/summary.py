@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from finality.core.saga import events as e
-from finality.core.saga.state import Phase, SagaState
+from finality.core.saga.state import COMPENSATED, COMPLETED, RUNNING, UNDOING, SagaState
 
 NEVER = float(1 << 52)  # Beyond any date; only a signal or a person wakes the saga.
 
@@ -28,30 +28,30 @@ class Summary:
     has_ended: bool = False
 
 
-RUNNING = Summary("running")
-COMPENSATING = Summary("compensating")
-COMPLETED = Summary("completed", has_ended=True)
-COMPENSATED = Summary("compensated", has_ended=True)
+RUNS = Summary("running")
+COMPENSATES = Summary("compensating")
+HAS_COMPLETED = Summary("completed", has_ended=True)
+HAS_COMPENSATED = Summary("compensated", has_ended=True)
 
 
 def summary_of(state: SagaState, commands: tuple[e.SagaCommand, ...]) -> Summary:
     """Return the summary of *state*, whose outstanding commands are *commands*."""
-    if state.phase is Phase.COMPLETED:
-        return COMPLETED
-    if state.phase is Phase.COMPENSATED:
-        return COMPENSATED
+    if state.phase is COMPLETED:
+        return HAS_COMPLETED
+    if state.phase is COMPENSATED:
+        return HAS_COMPENSATED
     first = commands[0] if commands else None
     if (type(first) is e.Run or type(first) is e.Compensate) and not first.not_before:
-        return RUNNING if state.phase is Phase.RUNNING else COMPENSATING
+        return RUNS if state.phase is RUNNING else COMPENSATES
     wakes = [_wake_at(command) for command in commands]
     if None in wakes:
-        return RUNNING if state.phase is Phase.RUNNING else COMPENSATING
+        return RUNS if state.phase is RUNNING else COMPENSATES
     wake_at = min((wake for wake in wakes if wake is not None), default=NEVER)
     if state.parked is not None:
         return Summary("parked", wake_at)
     if any(isinstance(command, e.AskPerson) for command in commands):
         return Summary("stuck", wake_at)
-    return Summary("compensating" if state.phase is Phase.UNDOING else "waiting", wake_at)
+    return Summary("compensating" if state.phase is UNDOING else "waiting", wake_at)
 
 
 def _wake_at(command: e.SagaCommand) -> float | None:
