@@ -52,6 +52,7 @@ class BareWriter:
         self._loop = asyncio.get_running_loop()
         self._connection = connect(path)
         migrate(self._connection, migrations(is_home=True))
+        self._sql = self._connection.cursor().execute  # As the product does.
         self._queue: SimpleQueue[Any] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -84,7 +85,7 @@ class BareWriter:
                 self._commit(batch)
 
     def _commit(self, batch: list[Any]) -> None:
-        sql = self._connection.execute
+        sql = self._sql
         answers = []
         now = time.time()
         sql("BEGIN IMMEDIATE")
