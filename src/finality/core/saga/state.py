@@ -150,10 +150,7 @@ def evolve(state: SagaState, event: e.SagaEvent) -> SagaState:
         case e.StepRefused(step, attempt, because):
             return _changed(state, step, Status.REFUSED, attempts=attempt, because=because)
         case e.UndoStarted():
-            turned = _turned_back(state)
-            return SagaState(
-                state.graph, UNDOING, state.left, turned, state.signals, state.started, event, state.parked
-            )
+            return _undoing(state, event)
         case e.CompensationDone(step, attempt):
             return _changed(state, step, Status.UNDONE, undo_attempts=attempt, because="")
         case e.Compensated():
@@ -213,6 +210,13 @@ def _moved(state: SagaState, phase: Phase, left: int, branches: dict[str, Branch
     # Spelled out: _replace() takes three times as long, and these are the most frequent changes.
     return SagaState(
         state.graph, phase, left, branches, state.signals, state.started, state.undo, state.parked
+    )
+
+
+def _undoing(state: SagaState, undo: e.UndoStarted) -> SagaState:
+    turned = _turned_back(state)
+    return SagaState(
+        state.graph, UNDOING, state.left, turned, state.signals, state.started, undo, state.parked
     )
 
 
