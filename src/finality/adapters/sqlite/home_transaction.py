@@ -227,7 +227,8 @@ class SqliteHomeTransaction(SqliteTransaction):
         """Take the node's transactions whose time has come in hand."""
         driver = self._names.node(self._connection, node)
         due = self._sql(QUERIES["due"], (driver, now, limit)).fetchall()
-        self._write("claim", (json.dumps([key for key, _ in due]),))
+        for key, _ in due:
+            self._write("set_wake", (None, key))
         return [(int(key), str(kind)) for key, kind in due]
 
     def take_over(
@@ -247,10 +248,10 @@ class SqliteHomeTransaction(SqliteTransaction):
         taken = 0
         for driver in (None, *(key for key in dead if key != own)):
             previous = self._names.node_id(self._connection, driver or 0)
-            [event] = self._encoded([TakenOver(node, previous)])
-            rows = self._sql(QUERIES["takeable"], (driver, known, accepted, limit - taken)).fetchall()
-            streams = json.dumps([key for (key,) in rows])
-            self._write("take", (own, streams))
-            self._write("record_taken", (*event, self.at, self._names.own, streams))
-            taken += len(rows)
+            event = self._encoded([TakenOver(node, previous)])
+            streams = self._sql(QUERIES["takeable"], (driver, known, accepted, limit - taken)).fetchall()
+            for key, version in streams:
+                self._write("take", (own, key))
+                self._insert(int(key), int(version), event)
+            taken += len(streams)
         return taken

@@ -89,10 +89,6 @@ UPDATE finality_stream SET driver = NULL, wake_at = 0, note = ? WHERE stream = ?
 SELECT s.stream, d.kind FROM finality_stream s JOIN finality_definition d USING (definition)
 WHERE s.open = 1 AND s.driver = ? AND s.wake_at <= ? ORDER BY s.wake_at LIMIT ?;
 
--- name: claim
--- Take the transactions of a list in hand.
-UPDATE finality_stream SET wake_at = NULL WHERE stream IN (SELECT value FROM json_each(?));
-
 -- name: dead_drivers
 -- Nodes whose lease has ended while they still have open transactions.
 SELECT node FROM finality_node
@@ -100,23 +96,18 @@ WHERE lease_until < ? AND EXISTS (SELECT 1 FROM finality_stream WHERE open = 1 A
 
 -- name: takeable
 -- Open transactions of one driver, or of none, whose definition is in a list, or in another and not noted.
-SELECT stream FROM finality_stream
+SELECT stream, version FROM finality_stream
 WHERE open = 1 AND driver IS ?
     AND (definition IN (SELECT value FROM json_each(?))
         OR note IS NULL AND definition IN (SELECT value FROM json_each(?)))
 LIMIT ?;
 
 -- name: take
--- Give the transactions of a list to a node, one version on.
+-- Give a transaction to a node, one version on.
 UPDATE finality_stream
 SET version = version + 1, driver = ?, note = NULL,
     wake_at = CASE WHEN status = 'compensating' THEN 0 ELSE ifnull(wake_at, 0) END
-WHERE stream IN (SELECT value FROM json_each(?));
-
--- name: record_taken
--- Keep one and the same event for each transaction of a list, at the version that it has got to.
-INSERT INTO finality_event (stream, version, type, data, at, node)
-SELECT stream, version, ?, ?, ?, ? FROM finality_stream WHERE stream IN (SELECT value FROM json_each(?));
+WHERE stream = ?;
 
 -- name: witness
 -- What an operation of a branch answered here.
