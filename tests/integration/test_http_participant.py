@@ -14,6 +14,7 @@ import finality.http
 from finality.adapters.http import service as http_service
 from finality.core.reservation import LAPSE_SECONDS
 from finality.core.two_phase import Decision
+from finality.http import application
 from finality.ports.participant import BranchId
 from tests.integration.http_kit import (
     Line,
@@ -172,6 +173,7 @@ def test_a_service_that_is_not_there_holds_nothing() -> None:
     play(main())
 
 
+@pytest.mark.slow
 def test_confirm_that_fails_there_is_asked_again() -> None:
     async def main() -> None:
         async with (
@@ -197,7 +199,9 @@ def test_confirm_that_fails_there_is_asked_again() -> None:
 # ── Expiry, and a service that dies ─────────────────────────────────────────────────────────
 
 
-def test_what_lapses_at_the_service_is_a_heuristic_outcome() -> None:
+@pytest.mark.slow
+def test_what_lapses_at_the_service_is_a_heuristic_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(application, "LAPSE_LOOK_SECONDS", 0.02)
     ours, theirs = MovedClock(), MovedClock()
 
     async def main() -> None:

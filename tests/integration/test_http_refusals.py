@@ -27,6 +27,7 @@ from tests.integration.reservation_kit import id_of
 T1 = id_of("t1", name="seats")
 
 
+@pytest.mark.slow
 def test_every_path_needs_the_token_and_says_what_is_wrong() -> None:
     one, two = f"/v1/branches/{T1}", f"/v1/branches/{id_of('t2', name='seats')}"
     ours = one.replace("seats", "reservations")

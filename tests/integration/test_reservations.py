@@ -215,6 +215,7 @@ def test_a_row_that_cannot_be_read_parks_only_itself(
         await here.hold(Hold("1"), "broken")
         await here.hold(Hold("2"), "foreign")
         await here.hold(Hold("3"), "good")
+        await here.there.finish(id_of("odd"), ABORT)
         database = apsw.Connection(str(tmp_path / "home.db"))
         database.execute(
             "UPDATE finality_witness SET answer = '{' "
@@ -224,6 +225,7 @@ def test_a_row_that_cannot_be_read_parks_only_itself(
             "UPDATE finality_witness SET answer = replace(answer, '\"Hold\"', '\"Gone\"') "
             "WHERE transaction_id LIKE '%:foreign' AND operation = 'hold'"
         )
+        database.execute("UPDATE finality_witness SET answer = 'odd' WHERE transaction_id LIKE '%:odd'")
         database.close()
         with caplog.at_level(logging.ERROR):
             assert await here.doubts() == ["broken", "foreign", "good"]
@@ -231,7 +233,11 @@ def test_a_row_that_cannot_be_read_parks_only_itself(
         assert await here.there.health() == [
             ("reservations", False, "3 held, 2 of them unknown to this node")
         ]
-        for lost, why in (("broken", "not a Standing"), ("foreign", "reservation Gone is not known")):
+        for lost, why in (
+            ("broken", "not a Standing"),
+            ("foreign", "reservation Gone is not known"),
+            ("odd", "is 'odd', then 'odd'"),
+        ):
             with pytest.raises(finality.Unavailable, match=why):
                 await here.there.finish(id_of(lost), COMMIT)
         assert await here.there.finish(id_of("good"), COMMIT) is COMMIT

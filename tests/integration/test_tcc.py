@@ -116,6 +116,7 @@ def test_seats_may_be_reserved_side_by_side(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_a_confirm_that_fails_is_asked_again_by_the_node(tmp_path: Path) -> None:
     async def main() -> None:
         async with opened(tmp_path) as node:

@@ -1,5 +1,5 @@
 """Finality over HTTP: what a service mounts so that transactions elsewhere can reserve in it."""
 
-from finality.http.participant import participant
+from finality.http.application import participant
 
 __all__ = ["participant"]

@@ -142,7 +142,10 @@ class Reservations:
         return (await self._look(branch)).reserved
 
     async def _look(self, branch: BranchId) -> Found:
-        return await self._asking.look(f"look at reservation {branch}", partial(found, branch=branch))
+        try:
+            return await self._asking.look(f"look at reservation {branch}", partial(found, branch=branch))
+        except DecodeError as error:
+            raise Unavailable(f"branch {branch} cannot be finished or asked: {error}") from error
 
     async def _end(self, branch: BranchId, ask: Ask) -> Decision:
         known = await self._look(branch)

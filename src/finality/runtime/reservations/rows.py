@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from finality.core.ids import Json, TransactionId
 from finality.core.reservation import NEVER_TRIED, Reserved, Stage
+from finality.ports.codec import DecodeError
 from finality.ports.participant import BranchId
 from finality.ports.store import HOLD, Hold, LocalTransaction
 
@@ -58,19 +59,26 @@ def branch_of(hold: Hold) -> BranchId | None:
 
 
 def recorded(tx: LocalTransaction, branch: BranchId) -> Reserved:
-    """Return what the store has recorded of a reservation."""
+    """Return what the store has recorded of a reservation.
+
+    Raises:
+        DecodeError: Its rows are none of ours.
+    """
     key = key_of(branch)
     first, last = tx.witness(*key, TRY), tx.witness(*key, FINISH)
-    if first is None:
-        return NEVER_TRIED
-    word, _, rest = first.partition(" ")
-    if word == Stage.REFUSED.value:
-        return Reserved(Stage.REFUSED, None, rest)
-    held = Json(rest) if word == "held" else None
-    if last is None:
-        return Reserved(Stage.TRIED, held)
-    word, _, because = last.partition(" ")
-    return Reserved(Stage(word), held, because)
+    match (first or "").partition(" "), (last or "").partition(" "):
+        case ("", _, _), ("", _, _):
+            return NEVER_TRIED
+        case (Stage.REFUSED.value, _, because), ("", _, _):
+            return Reserved(Stage.REFUSED, None, because)
+        case ("held", _, held), ("", _, _):
+            return Reserved(Stage.TRIED, Json(held))
+        case ("held", _, held), ((Stage.CONFIRMED.value | Stage.CANCELLED.value) as end, _, because):
+            return Reserved(Stage(end), Json(held), because)
+        case ("never", _, _), (Stage.CANCELLED.value, _, because):
+            return Reserved(Stage.CANCELLED, None, because)
+        case _:
+            raise DecodeError(f"the witness of branch {branch} is {first!r}, then {last!r}")
 
 
 def found(tx: LocalTransaction, branch: BranchId) -> Found:
