@@ -46,18 +46,18 @@ class Hold(finality.Reservation[str]):
     seat: str
 
     def try_(self, tx: finality.SyncTx) -> str:
-        state = tx.execute("SELECT state FROM seat WHERE id = ?", self.seat).scalar()
-        tx.execute("UPDATE seat SET state = 'held', holds = holds + 1 WHERE id = ?", self.seat)
+        state = tx.execute("SELECT state FROM seat WHERE id = $1", self.seat).scalar()
+        tx.execute("UPDATE seat SET state = 'held', holds = holds + 1 WHERE id = $1", self.seat)
         if state != "free":
             raise finality.Refused(f"seat {self.seat} is {state}")
         return f"ticket {self.seat}"
 
     def confirm(self, tx: finality.SyncTx, held: str) -> None:
-        tx.execute("UPDATE seat SET state = 'sold', ends = ends + 1 WHERE id = ?", held.split()[1])
+        tx.execute("UPDATE seat SET state = 'sold', ends = ends + 1 WHERE id = $1", held.split()[1])
         TROUBLE.here()
 
     def cancel(self, tx: finality.SyncTx, held: str) -> None:
-        tx.execute("UPDATE seat SET state = 'free', ends = ends + 1 WHERE id = ?", held.split()[1])
+        tx.execute("UPDATE seat SET state = 'free', ends = ends + 1 WHERE id = $1", held.split()[1])
         TROUBLE.here()
 
 
@@ -68,18 +68,18 @@ class AsyncHold(finality.Reservation[str]):
     seat: str
 
     async def try_(self, tx: finality.Tx) -> str:
-        state = (await tx.execute("SELECT state FROM seat WHERE id = ?", self.seat)).scalar()
-        await tx.execute("UPDATE seat SET state = 'held', holds = holds + 1 WHERE id = ?", self.seat)
+        state = (await tx.execute("SELECT state FROM seat WHERE id = $1", self.seat)).scalar()
+        await tx.execute("UPDATE seat SET state = 'held', holds = holds + 1 WHERE id = $1", self.seat)
         if state != "free":
             raise finality.Refused(f"seat {self.seat} is {state}")
         return f"ticket {self.seat}"
 
     async def confirm(self, tx: finality.Tx, held: str) -> None:
-        await tx.execute("UPDATE seat SET state = 'sold', ends = ends + 1 WHERE id = ?", held.split()[1])
+        await tx.execute("UPDATE seat SET state = 'sold', ends = ends + 1 WHERE id = $1", held.split()[1])
         TROUBLE.here()
 
     async def cancel(self, tx: finality.Tx, held: str) -> None:
-        await tx.execute("UPDATE seat SET state = 'free', ends = ends + 1 WHERE id = ?", held.split()[1])
+        await tx.execute("UPDATE seat SET state = 'free', ends = ends + 1 WHERE id = $1", held.split()[1])
         TROUBLE.here()
 
 
@@ -91,7 +91,8 @@ class ShortHold(Hold, expires=timedelta(seconds=30)):
 KINDS = {cls.__name__: code_of(cls) for cls in (Hold, AsyncHold, ShortHold)}
 SEATS = (
     "CREATE TABLE IF NOT EXISTS seat (id TEXT PRIMARY KEY, state TEXT, holds INTEGER, ends INTEGER)",
-    "INSERT OR IGNORE INTO seat VALUES ('1', 'free', 0, 0), ('2', 'free', 0, 0), ('3', 'free', 0, 0)",
+    "INSERT INTO seat VALUES ('1', 'free', 0, 0), ('2', 'free', 0, 0), ('3', 'free', 0, 0) "
+    "ON CONFLICT DO NOTHING",
 )
 
 
@@ -113,7 +114,7 @@ class Place:
 
     async def effects(self, seat: str) -> tuple[int, int]:
         """Return how often a seat was held, and how often that ended."""
-        [found] = await self.node.query("SELECT holds, ends FROM seat WHERE id = ?", seat)
+        [found] = await self.node.query("SELECT holds, ends FROM seat WHERE id = $1", seat)
         return found[0], found[1]
 
     async def hold(self, reservation: Any, transaction: str = "t1") -> ReservationBranch:

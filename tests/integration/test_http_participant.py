@@ -15,8 +15,10 @@ from finality.adapters.http import service as http_service
 from finality.core.reservation import LAPSE_SECONDS
 from finality.core.two_phase import Decision
 from finality.http import application
+from finality.node.opening import participant_at
 from finality.ports.participant import BranchId
 from tests.integration.http_kit import (
+    TOKEN,
     Line,
     app_of,
     booking,
@@ -196,6 +198,19 @@ def test_confirm_that_fails_there_is_asked_again() -> None:
     play(main())
 
 
+@pytest.mark.slow
+def test_a_command_line_names_it_by_its_url() -> None:
+    async def main() -> None:
+        async with seats_node("memory://") as there, served(app_of(there)) as url:
+            named: Any = participant_at("seats", url.replace("http://", f"http://:{TOKEN}@"))
+            async with booking(named) as node:
+                await hold(node, named)
+
+            assert await seats(there) == "sold free free"
+
+    play(main())
+
+
 # ── Expiry, and a service that dies ─────────────────────────────────────────────────────────
 
 
@@ -243,6 +258,7 @@ nothing: list[str] = []
 SERVICE = """
 import uvicorn
 from tests.integration.http_kit import (
+    TOKEN,
     Line,
     app_of,
     booking,

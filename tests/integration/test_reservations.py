@@ -28,11 +28,14 @@ from tests.integration.reservation_kit import (
 )
 
 COMMIT, ABORT = Decision.COMMIT, Decision.ABORT
+ON_POSTGRES = [pytest.mark.slow, pytest.mark.xdist_group("postgres")]
 T1 = id_of("t1")
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=ON_POSTGRES)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "postgres":
+        return str(request.getfixturevalue("finality_postgres").database())
     return "memory://" if request.param == "memory" else url_of(tmp_path)
 
 

@@ -31,6 +31,8 @@ SECRET_KEY_VARIABLE = "FINALITY_SECRET_KEY"  # noqa: S105 - the name of a variab
 FACTORIES = {
     "postgresql": "postgres",
     "postgres": "postgres",
+    "http": "service",
+    "https": "service",
 }
 SCHEMES = "sqlite:///shop.db, sqlite:////var/lib/shop.db, postgresql://host/shop or memory://"
 POSTGRES = ("postgresql://", "postgres://")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import msgspec
 
@@ -61,7 +61,7 @@ def service(
     Args:
         url: Where the service has its participant, ``https://seats.example/finality``.
         name: What decisions call it, the same on every node and for ever.
-        token: What it knows this node by; it is sent as a bearer token.
+        token: What it knows this node by; it is sent as a bearer token. By default the URL's password.
         timeout: For one call. A try or a confirm that takes longer is asked for again.
         allow_http: Send the token and the data in the clear to another machine, too.
 
@@ -72,13 +72,14 @@ def service(
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise DefinitionError(f"{url!r} is no URL of a service: write https://seats.example/finality")
-    if parts.username is not None:
-        raise DefinitionError(f"the URL of service {name!r} holds a password: give it as token=")
     if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
         raise DefinitionError(
             f"{url!r} is not encrypted: use https, or say allow_http=True if the network is your own"
         )
-    return Service(Connection(url, token, timeout.total_seconds()), name)
+    # A command line has nothing but the URL: https://:TOKEN@seats.example
+    token = token or unquote(parts.password or "") or None
+    plain = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return Service(Connection(plain, token, timeout.total_seconds()), name)
 
 
 def _is_loopback(host: str) -> bool:
