@@ -52,18 +52,6 @@ def no_pre_commit(patch: Patch) -> None:
     patch.setattr(coordinator, "_vote", vote)
 
 
-def back_and_in_charge(patch: Patch) -> None:
-    """A coordinator that comes back goes on as if it had not been away."""
-    real = coordinator.decide
-
-    def decide(
-        state: coordinator.CoordinatorState, signal: coordinator.CoordinatorSignal
-    ) -> tuple[coordinator.CoordinatorEvent, ...]:
-        return () if isinstance(signal, coordinator.ComeBack) else real(state, signal)
-
-    patch.setattr(coordinator, "decide", decide)
-
-
 def some_are_enough(patch: Patch) -> None:
     """Agents that were all away decide before the last of them is back."""
     real = agent._together
@@ -79,7 +67,6 @@ PLANTED: list[Callable[[Patch], None]] = [
     no_pre_commit,
     old_terms_are_obeyed,
     who_was_away_takes_part,
-    back_and_in_charge,
     some_are_enough,
 ]
 

@@ -182,8 +182,9 @@ class Rules:
 
     def back(self, world: World, place: int) -> Moves:
         kept = world.sites[place].kept
-        come_back = (agents if place else coordinators).ComeBack()
-        awake = self.told(place, Site(kept, kept), come_back)
+        awake = Site(kept, kept)
+        if place:
+            awake = self.told(place, awake, agents.ComeBack())
         nobody = ", as no agent is left that was never away"
         why = nobody if place and not self.has_survivor(world) else ""
         move = f"{self.name(place)} comes back{why}"

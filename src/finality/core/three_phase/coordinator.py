@@ -1,10 +1,9 @@
 """The coordinator's part of three-phase commit, until the first crash of its own.
 
-Read-only branches vote yes here and stay: an agent that has left could not say what it knows.
+Whoever has voted stays to the end: an agent that has left could not say what it knows.
 
-A coordinator that came back, or whose agents have taken charge themselves, decides nothing any
-more: it asks them. For that it keeps a record of them before it asks for the first pre-commit. One
-that crashed before has no record, and nobody has pre-committed: its agents abort.
+A coordinator whose agents have taken charge decides nothing any more: it asks them. One that has
+crashed knows nothing of what it had not ended, and need not: its agents end it.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class AgentAt(Enum):
     ABSENT = "absent"  # It is taken for dead, or was away.
 
 
-# ── Events: the first two are durable ───────────────────────────────────────────────────────
+# ── Events: only the outcome is durable ─────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ CoordinatorEvent = PreCommitting | Ended | Began | Moved | Deposed
 
 def is_durable(event: CoordinatorEvent) -> bool:
     """Say whether the journal keeps *event*."""
-    return isinstance(event, PreCommitting | Ended)
+    return isinstance(event, Ended)
 
 
 # ── Signals ─────────────────────────────────────────────────────────────────────────────────
@@ -115,12 +114,7 @@ class GiveUp:
     because: str
 
 
-@dataclass(frozen=True, slots=True)
-class ComeBack:
-    """The coordinator's process has started again."""
-
-
-CoordinatorSignal = Begin | Heard | Answered | Silence | GiveUp | ComeBack
+CoordinatorSignal = Begin | Heard | Answered | Silence | GiveUp
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +203,6 @@ def decide(state: CoordinatorState, signal: CoordinatorSignal) -> tuple[Coordina
             return _move(state, agent, AgentAt.ABSENT)
         case GiveUp(because):
             return () if state.is_precommitting else (Ended(Decision.ABORT, because),)
-        case ComeBack():
-            return (Deposed(),) if state.is_precommitting and not state.is_deposed else ()
         case _:
             assert_never(signal)
 
