@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from finality.patterns.countermeasures.version_file import Arrival
     from finality.patterns.options import Breaker, signal, timer
     from finality.patterns.outcome import COMPENSATED, COMPLETED, Handle, Outcome
+    from finality.patterns.protocol import THREE_PHASE, TWO_PHASE, CommitProtocol
     from finality.patterns.reservation import Reservation
     from finality.patterns.saga import Saga
     from finality.patterns.step import child, pivot, step
@@ -80,6 +81,7 @@ _HOMES = {
     "finality.patterns.countermeasures.version_file": "Arrival",
     "finality.patterns.options": "Breaker signal timer",
     "finality.patterns.outcome": "COMPENSATED COMPLETED Handle Outcome",
+    "finality.patterns.protocol": "THREE_PHASE TWO_PHASE CommitProtocol",
     "finality.patterns.reservation": "Reservation",
     "finality.patterns.saga": "Saga",
     "finality.patterns.step": "child pivot step",
@@ -100,11 +102,14 @@ __all__ = [
     "COMPENSATED",
     "COMPLETED",
     "FOREVER",
+    "THREE_PHASE",
+    "TWO_PHASE",
     "Arrival",
     "AsyncNode",
     "Attempt",
     "Breaker",
     "Changed",
+    "CommitProtocol",
     "Compensated",
     "CompensationFailed",
     "Conflict",

@@ -10,6 +10,7 @@ import asyncio
 import hmac
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable
+from datetime import timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -37,12 +38,14 @@ from finality.core.errors import (
 )
 from finality.core.ids import Json
 from finality.core.two_phase import Decision
+from finality.http.agency import Agency
 from finality.http.request import Failed, Receive, Request, Scope, Send
 from finality.node import AsyncNode
 from finality.patterns.reservation import Reservation, code_of
 from finality.ports.branch_names import check_branch
 from finality.ports.codec import Codec, DecodeError
 from finality.ports.participant import BranchId
+from finality.runtime.agents import SILENCE_SECONDS
 from finality.runtime.reservations.code import ReservationCode
 from finality.runtime.reservations.participant import RESERVATIONS, Reservations
 
@@ -64,6 +67,8 @@ def participant(
     reservations: Iterable[type[Reservation[Any]]],
     tokens: Collection[str],
     at: str | None = None,
+    agents_token: str | None = None,
+    silence: timedelta = timedelta(seconds=SILENCE_SECONDS),
 ) -> ParticipantApp:
     """Return an ASGI application that serves *reservations*.
 
@@ -71,29 +76,41 @@ def participant(
         node: The service's own; what is reserved is in its home store.
         tokens: A caller must have one of them. Several, so that one can be replaced at leisure.
         at: Reserve in another store of the node.
+        agents_token: Run an agent, so that branches may take part in three-phase commit; all agents
+            know each other by this one token. One process at a time may serve the store then.
+        silence: Who has not answered an agent for so long is taken for dead.
 
     Raises:
         DefinitionError: There is no token, one is too short, or a reservation cannot keep its promise.
     """
-    if not tokens or any(len(token) < TOKEN_CHARACTERS_MIN for token in tokens):
+    given = [*tokens, *([agents_token] if agents_token is not None else [])]
+    if not tokens or any(len(token) < TOKEN_CHARACTERS_MIN for token in given):
         raise DefinitionError(
             f"a service needs tokens of {TOKEN_CHARACTERS_MIN} characters or more, or anybody could reserve "
             "and cancel: make one with secrets.token_urlsafe()"
         )
     kinds = {code.kind: code for code in map(code_of, reservations)}
-    return ParticipantApp(node, kinds, [sha256(token.encode()).digest() for token in tokens], at)
+    digests = [sha256(token.encode()).digest() for token in tokens]
+    agency = None if agents_token is None else Agency(agents_token, silence.total_seconds())
+    return ParticipantApp(node, kinds, digests, at, agency)
 
 
 class ParticipantApp:
     """The application; ``participant`` makes it."""
 
     def __init__(
-        self, node: AsyncNode, kinds: dict[str, ReservationCode], digests: list[bytes], at: str | None
+        self,
+        node: AsyncNode,
+        kinds: dict[str, ReservationCode],
+        digests: list[bytes],
+        at: str | None,
+        agency: Agency | None,
     ) -> None:
         self._node = node
         self._kinds = kinds
         self._digests = digests
         self._at = at
+        self._agency = agency
         self._there: Reservations | None = None
         self._lapsing: asyncio.Task[None] | None = None
 
@@ -136,11 +153,15 @@ class ParticipantApp:
         if self._lapsing is not None:
             self._lapsing.cancel()
             await asyncio.gather(self._lapsing, return_exceptions=True)
+        if self._agency is not None:
+            await self._agency.close()
 
     async def _opened(self) -> tuple[Reservations, Codec]:
         context = await self._node.opened()
         if self._there is None:
-            self._there = Reservations(PROTOCOL, context, context.store(self._at), self._kinds)
+            there = self._there = Reservations(PROTOCOL, context, context.store(self._at), self._kinds)
+            if self._agency is not None:
+                await self._agency.open(there, context, context.store(self._at))
             if any(code.expires_seconds is not None for code in self._kinds.values()):
                 self._lapsing = asyncio.ensure_future(self._lapse(self._there))
         return self._there, context.codec
@@ -148,7 +169,7 @@ class ParticipantApp:
     async def _lapse(self, there: Reservations) -> None:
         while True:
             try:
-                await there.lapse()
+                await (there.lapse() if self._agency is None else there.lapse(self._agency.agents.runs))
             except Unavailable as error:
                 log.warning("what has expired could not be looked for: %s", error)
             await asyncio.sleep(LAPSE_LOOK_SECONDS)
@@ -171,7 +192,13 @@ class ParticipantApp:
             case "PUT", _:
                 return await self._try(there, codec, _branch(branch), await request.body())
             case "POST", "commit" | "abort":
-                return await _settled(there.finish, _branch(branch), Decision(what))
+                finish = there.finish if self._agency is None else self._agency.agents.finish
+                return await _settled(finish, _branch(branch), Decision(what))
+            case "POST", _ if self._agency is not None and what in self._agency.routes:
+                served: dict[str, Any] = await _reached(
+                    self._agency.serve(what, _branch(branch), await request.body())
+                )
+                return served
             case "GET", _:
                 return await self._status(there, _branch(branch))
         raise Failed(Problem.METHOD_NOT_ALLOWED, "a branch takes PUT, GET and POST …/commit or …/abort")
@@ -180,18 +207,25 @@ class ParticipantApp:
         scheme, _, token = request.header("authorization").partition(" ")
         digest = sha256(token.strip().encode("latin-1")).digest()
         # Every one is compared, so that the time it takes tells nothing.
-        found = [hmac.compare_digest(digest, known) for known in self._digests]
+        digests = self._digests
+        if self._agency is not None and request.path.endswith(self._agency.paths):
+            digests = [*digests, self._agency.digest]
+        found = [hmac.compare_digest(digest, known) for known in digests]
         if scheme.lower() != "bearer" or not any(found):
             raise Failed(Problem.UNAUTHENTICATED, "a bearer token is needed", www_authenticate="Bearer")
 
     def _self(self) -> dict[str, Any]:
-        return {"protocol": PROTOCOL, "version": VERSION, "reservations": sorted(self._kinds)}
+        agent = {} if self._agency is None else {"agent": True}
+        return {"protocol": PROTOCOL, "version": VERSION, "reservations": sorted(self._kinds), **agent}
 
     async def _list(self, there: Reservations, request: Request) -> dict[str, Any]:
         name = request.parameter("participant")
         if not name or name.partition("-")[0] == RESERVATIONS:
             raise Failed(Problem.BAD_REQUEST, "say whose branches: ?participant=NAME")
         doubts = [each for each in await _reached(there.holds()) if each.branch.participant == name]
+        if self._agency is not None:
+            # What has voted in three-phase commit is ended by its agents, and by no sweep.
+            doubts = [each for each in doubts if not self._agency.agents.runs(each.branch)]
         return {
             "branches": [
                 {

@@ -21,6 +21,7 @@ from finality.node.life import DRAIN_SECONDS, Life
 from finality.node.transactions import CONFLICT_RETRY
 from finality.node.views import unreadable
 from finality.patterns.outcome import Handle, Outcome
+from finality.patterns.protocol import TWO_PHASE, CommitProtocol
 from finality.patterns.saga import Saga, definition_of
 from finality.patterns.transaction import FunctionTurn, SyncTx, Transaction, TransactionScope
 from finality.ports.codec import DecodeError
@@ -253,7 +254,13 @@ class AsyncNode(Life):
 
     # ── Transactions ────────────────────────────────────────────────────────────────────────
 
-    def transaction(self, *, at: str | None = None, deadline: timedelta | None = None) -> TransactionScope:
+    def transaction(
+        self,
+        *,
+        at: str | None = None,
+        deadline: timedelta | None = None,
+        protocol: CommitProtocol = TWO_PHASE,
+    ) -> TransactionScope:
         """Open a transaction: ``async with node.transaction() as tx``.
 
         Committed and durable when the block ends; nothing of it remains when the block raises. Work
@@ -263,6 +270,7 @@ class AsyncNode(Life):
         Args:
             at: Work in another store than the home store, alone.
             deadline: How long it may take until it is decided; it is aborted then.
+            protocol: ``THREE_PHASE`` for services that run an agent, and nothing else.
 
         Raises:
             TransactionAborted: Nothing of it remains; run it again. Conflict, Refused and
@@ -270,7 +278,7 @@ class AsyncNode(Life):
             OutcomeUnknown: It may have happened; ``decision`` tells, by the id.
             HeuristicOutcome: A participant has not done what was decided.
         """
-        return self._block(at, deadline)
+        return self._block(at, deadline, protocol=protocol)
 
     def _block(
         self,
@@ -279,12 +287,13 @@ class AsyncNode(Life):
         born: float | None = None,
         *,
         is_interrupted: bool = True,
+        protocol: CommitProtocol = TWO_PHASE,
     ) -> TransactionScope:
         seconds = None if deadline is None else deadline.total_seconds()
 
         async def begin() -> Transaction:
             await self.opened()
-            return self._insides.transactions.begin(at, seconds, born)
+            return self._insides.transactions.begin(at, seconds, born, protocol)
 
         return TransactionScope(begin, seconds=seconds if is_interrupted else None)
 

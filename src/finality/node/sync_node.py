@@ -25,6 +25,7 @@ from finality.node.block import BlockTx
 from finality.node.health import Health
 from finality.node.opening import open_async
 from finality.patterns.outcome import Outcome
+from finality.patterns.protocol import TWO_PHASE, CommitProtocol
 from finality.patterns.reservation import Reservation
 from finality.patterns.saga import Saga
 from finality.patterns.transaction import SyncTx
@@ -278,7 +279,13 @@ class Node:
         return self._wait(self.asynchronous.query(sql, *parameters, at=at))
 
     @contextmanager
-    def transaction(self, *, at: str | None = None, deadline: timedelta | None = None) -> Iterator[BlockTx]:
+    def transaction(
+        self,
+        *,
+        at: str | None = None,
+        deadline: timedelta | None = None,
+        protocol: CommitProtocol = TWO_PHASE,
+    ) -> Iterator[BlockTx]:
         """Open a transaction: ``with node.transaction() as tx``. See ``AsyncNode.transaction``.
 
         Committed and durable when the block ends; nothing of it remains when the block raises, also
@@ -286,8 +293,9 @@ class Node:
 
         Args:
             deadline: How long it may take until it is decided. The block itself is not interrupted.
+            protocol: ``THREE_PHASE`` for services that run an agent, and nothing else.
         """
-        scope = self.asynchronous._block(at, deadline, is_interrupted=False)
+        scope = self.asynchronous._block(at, deadline, is_interrupted=False, protocol=protocol)
         tx = self._wait(scope.__aenter__())
         try:
             yield BlockTx(tx, self._wait)

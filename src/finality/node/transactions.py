@@ -12,11 +12,13 @@ from finality.core.errors import Conflict, InputMismatch, NotFound
 from finality.core.ids import TransactionId, uuid7
 from finality.core.sentences import ago
 from finality.core.two_phase import Decided, Decision, PutRight
+from finality.patterns.protocol import TWO_PHASE, CommitProtocol
 from finality.patterns.transaction import Transaction, TransactionScope
 from finality.ports.participant import BranchId
 from finality.runtime.commitment import Commitment, Commitments
 from finality.runtime.context import Context
 from finality.runtime.recovery import Doubt, Recovery
+from finality.runtime.three_phase import ThreePhaseCommitment
 
 T = TypeVar("T")
 
@@ -32,7 +34,13 @@ class Transactions:
         self._commitments = commitments
         self._recovery = recovery
 
-    def begin(self, at: str | None, seconds: float | None, born: float | None = None) -> Transaction:
+    def begin(
+        self,
+        at: str | None,
+        seconds: float | None,
+        born: float | None = None,
+        protocol: CommitProtocol = TWO_PHASE,
+    ) -> Transaction:
         """Return the ``tx`` of a block.
 
         Args:
@@ -41,7 +49,8 @@ class Transactions:
         environment, codec = self._context.environment, self._context.codec
         now = environment.now()
         id = TransactionId(uuid7(int((born or now) * 1000), environment.random_bits(74)))
-        commitment = Commitment(self._commitments, id, None if seconds is None else now + seconds)
+        kind = Commitment if protocol is TWO_PHASE else ThreePhaseCommitment
+        commitment = kind(self._commitments, id, None if seconds is None else now + seconds)
         return Transaction(self._context.store(at).scope(f"transaction {id}"), codec, commitment, at)
 
     async def run(

@@ -295,6 +295,11 @@ class Transaction(Tx):
         return cast(Participant[ReservingBranch], there)
 
     async def _call(self, work: Callable[[Any], T]) -> T:
+        if not self._commitment.takes_home_work:
+            raise DefinitionError(
+                f"transaction {self.id} cannot work in its home store: three-phase commit is ended by the "
+                "agents of its branches, which know nothing of that work; use two-phase commit"
+            )
         self._has_home_work = True
         return await super()._call(work)
 

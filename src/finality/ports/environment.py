@@ -15,6 +15,7 @@ COMPENSATION_BEFORE = "compensation.before"
 COMPENSATION_AFTER = "compensation.after"
 PREPARE_BEFORE = "prepare.before"
 PREPARE_AFTER = "prepare.after"
+PRE_COMMIT_AFTER = "pre_commit.after"
 FINISH_BEFORE = "finish.before"
 FINISH_AFTER = "finish.after"
 
@@ -27,6 +28,7 @@ CRASH_POINTS = (
     COMPENSATION_AFTER,
     PREPARE_BEFORE,
     PREPARE_AFTER,
+    PRE_COMMIT_AFTER,
     FINISH_BEFORE,
     FINISH_AFTER,
 )

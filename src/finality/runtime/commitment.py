@@ -96,7 +96,13 @@ class Commitments:
 
 
 class Commitment:
-    """Fulfils the block of one transaction."""
+    """Fulfils the block of one transaction.
+
+    Attributes:
+        takes_home_work: Its decision may be one commit with work in the home store.
+    """
+
+    takes_home_work = True
 
     def __init__(self, node: Commitments, id: TransactionId, deadline: float | None) -> None:
         self.id = id

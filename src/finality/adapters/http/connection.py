@@ -46,7 +46,7 @@ class Connection:
     """The connections to one service. Every call of the protocol may be repeated."""
 
     def __init__(self, url: str, token: str | None, seconds: float) -> None:
-        self._base = url.rstrip("/")
+        self.url = url.rstrip("/")
         self._headers = {"Accept": JSON}
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"
@@ -99,12 +99,12 @@ class Connection:
 
     async def _once(self, method: str, path: str, data: bytes | None) -> Reply:
         if self._session is None:
-            raise Unavailable(f"{self._base} is not called any more: the node is closed")
+            raise Unavailable(f"{self.url} is not called any more: the node is closed")
         headers = {} if data is None else {"Content-Type": JSON}
         try:
             async with self._session.request(
                 method,
-                URL(self._base + path, encoded=True),
+                URL(self.url + path, encoded=True),
                 data=data,
                 headers=headers,
                 allow_redirects=False,
@@ -112,22 +112,20 @@ class Connection:
                 content = await self._content(response)
                 return _reply(response.status, content)
         except aiohttp.ClientConnectorError as error:
-            raise NotSent(f"{self._base} cannot be reached: {error.os_error.strerror or error}") from error
+            raise NotSent(f"{self.url} cannot be reached: {error.os_error.strerror or error}") from error
         except aiohttp.ConnectionTimeoutError as error:
-            raise NotSent(
-                f"{self._base} cannot be reached: no connection in {CONNECT_SECONDS:g} s"
-            ) from error
+            raise NotSent(f"{self.url} cannot be reached: no connection in {CONNECT_SECONDS:g} s") from error
         except TimeoutError as error:
-            raise Lost(f"{self._base} has not answered within {self._seconds:g} seconds") from error
+            raise Lost(f"{self.url} has not answered within {self._seconds:g} seconds") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise Lost(f"the connection to {self._base} broke: {type(error).__name__}") from error
+            raise Lost(f"the connection to {self.url} broke: {type(error).__name__}") from error
 
     async def _content(self, response: aiohttp.ClientResponse) -> bytes:
         content = bytearray()
         async for chunk in response.content.iter_any():
             content += chunk
             if len(content) > RESPONSE_BYTES_MAX:
-                raise Lost(f"{self._base} has answered with more than {RESPONSE_BYTES_MAX:,} bytes")
+                raise Lost(f"{self.url} has answered with more than {RESPONSE_BYTES_MAX:,} bytes")
         return bytes(content)
 
 

@@ -6,6 +6,7 @@ its name, which also keeps out a try that is still on its way.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from ipaddress import ip_address
 from typing import Any
@@ -13,14 +14,17 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import msgspec
 
+from finality.adapters.http import agents
 from finality.adapters.http.connection import RETRY, Connection, Lost, NotSent, Reply
 from finality.adapters.http.words import (
     ABORT,
     BRANCHES,
     COMMIT,
     NOTHING_HELD,
+    PRE_COMMIT,
     PROTOCOL,
     ROOT,
+    STANDING,
     VERSION,
     Problem,
     path_of,
@@ -37,7 +41,9 @@ from finality.core.errors import (
     Unavailable,
 )
 from finality.core.reservation import Stage
-from finality.core.two_phase import Decision
+from finality.core.three_phase.standing import Report
+from finality.core.two_phase import Decision, Vote
+from finality.ports.agent import Address
 from finality.ports.branch_names import check_branch, check_name
 from finality.ports.environment import Environment
 from finality.ports.participant import BranchId, InDoubt
@@ -183,6 +189,29 @@ class Service:
             for branch, each in found
             if branch is not None and branch.participant == self.name
         ]
+
+    # ── Three-phase commit ──────────────────────────────────────────────────────────────────
+
+    async def agent_url(self) -> str | None:
+        """Return where other agents reach the service's; None if it runs none."""
+        has_agent = (await self.ask("GET", ROOT)).document.get("agent") is True
+        return self._connection.url if has_agent else None
+
+    async def vote(self, branch: BranchId, line: Sequence[Address]) -> Vote:
+        """Let the branch's agent vote."""
+        return await agents.vote(self._connection, str(branch), line)
+
+    async def pre_commit(self, branch: BranchId) -> Report:
+        """Ask the branch's agent to pre-commit."""
+        return await agents.coordinate(self._connection, str(branch), PRE_COMMIT)
+
+    async def standing(self, branch: BranchId) -> Report:
+        """Return where the branch's agent stands."""
+        return await agents.coordinate(self._connection, str(branch), STANDING)
+
+    async def conclude(self, branch: BranchId, decision: Decision) -> None:
+        """Tell the branch's agent the outcome."""
+        await agents.conclude(self._connection, str(branch), decision)
 
     async def health(self) -> list[tuple[str, bool, str]]:
         """Return whether the service is there."""

@@ -7,6 +7,11 @@
     GET   /v1/branches/{branch}           status
     GET   /v1/branches?participant=NAME   what waits for a decision
     GET   /v1                             what the service is
+
+    POST  /v1/branches/{branch}/vote        three-phase commit: {"line"}
+    POST  /v1/branches/{branch}/pre-commit  {"term", "by"}
+    POST  /v1/branches/{branch}/standing    {"term", "by"}
+    POST  /v1/branches/{branch}/conclude    {"did"}
 ```
 
 Source: docs/reference/http-participant.md; RFC 9457, Problem Details for HTTP APIs.
@@ -23,6 +28,7 @@ VERSION = 1
 ROOT = f"/v{VERSION}"
 BRANCHES = f"{ROOT}/branches"
 COMMIT, ABORT = "commit", "abort"
+VOTE, PRE_COMMIT, STANDING, CONCLUDE = "vote", "pre-commit", "standing", "conclude"
 
 JSON, PROBLEM = "application/json", "application/problem+json"
 PROBLEM_TYPE = "urn:finality:problem:"

@@ -12,7 +12,7 @@ What it takes to finish a hold is in its row, so any node that knows the class c
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -221,15 +221,18 @@ class Reservations:
             return None
         return standing
 
-    async def lapse(self) -> list[BranchId]:
+    async def lapse(self, spare: Callable[[BranchId], bool] = lambda branch: False) -> list[BranchId]:
         """Cancel by itself what has expired long ago; for a service, which cannot ask the home.
+
+        Args:
+            spare: Says which branches somebody else sees to.
 
         Returns:
             What has lapsed; whoever confirms it later hears that it was aborted.
         """
         lapsed = []
         for _, branch, standing in await self._standing():
-            if standing is None or not may_lapse(standing.expires_at, self.now()):
+            if standing is None or spare(branch) or not may_lapse(standing.expires_at, self.now()):
                 continue
             try:
                 did = await self._end(branch, Ask.LAPSE)
