@@ -21,7 +21,10 @@ MODULE_LINES_MAX = 400
 
 # Tests take their time from a clock of their own. A file that has to wait for the real one
 # is listed here with its reason.
-SLEEPERS: dict[str, str] = {}
+SLEEPERS: dict[str, str] = {
+    "tests/integration/atomicity/service.py": "it waits for a port to listen",
+    "tests/integration/atomicity/test_torture.py": "a process is paused for real",
+}
 
 # A test may leave the asserting to a helper whose name says that it does.
 ASSERTING_CALLS = re.compile(

@@ -31,6 +31,9 @@ SECRET_KEY_VARIABLE = "FINALITY_SECRET_KEY"  # noqa: S105 - the name of a variab
 FACTORIES = {
     "postgresql": "postgres",
     "postgres": "postgres",
+    "mariadb": "mariadb",
+    "mysql": "mariadb",
+    "sqlite": "sqlite",
     "http": "service",
     "https": "service",
 }

@@ -175,7 +175,9 @@ class MariaDbServer:
             )
 
     def _options(self) -> list[str]:
-        return [f"--{name}={value}" for name, value in self._settings.items()]
+        # A server that starts removes every temporary table in its folder, those of others, too.
+        own = {"tmpdir": str(self.folder), **self._settings}
+        return [f"--{name}={value}" for name, value in own.items()]
 
     def _started(self, port: int) -> bool:
         before = len(self.log())
