@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from finality.core.secret import Secret
     from finality.core.two_phase import Decision
     from finality.node import AsyncNode, Node, open, open_async
+    from finality.node.joining import AsyncJoined, Joined, join, join_async
     from finality.node.psycopg import psycopg
     from finality.node.sqlalchemy import sqlalchemy
     from finality.patterns.countermeasures.by_value import by_value
@@ -73,6 +74,7 @@ _HOMES = {
     "finality.core.secret": "Secret",
     "finality.core.two_phase": "Decision",
     "finality.node": "AsyncNode Node open open_async",
+    "finality.node.joining": "AsyncJoined Joined join join_async",
     "finality.node.psycopg": "psycopg",
     "finality.node.sqlalchemy": "sqlalchemy",
     "finality.patterns.countermeasures.by_value": "by_value",
@@ -105,6 +107,7 @@ __all__ = [
     "THREE_PHASE",
     "TWO_PHASE",
     "Arrival",
+    "AsyncJoined",
     "AsyncNode",
     "Attempt",
     "Breaker",
@@ -122,6 +125,7 @@ __all__ = [
     "Handle",
     "HeuristicOutcome",
     "InputMismatch",
+    "Joined",
     "LimitExceeded",
     "LockHolder",
     "Locked",
@@ -145,6 +149,8 @@ __all__ = [
     "VersionConflict",
     "by_value",
     "child",
+    "join",
+    "join_async",
     "mariadb",
     "new_secret_key",
     "open",

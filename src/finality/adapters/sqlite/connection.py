@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 import apsw
 
@@ -17,6 +18,10 @@ T = TypeVar("T")
 OPEN_SECONDS_MAX = 30.0  # Another process may be creating or migrating; a larger wait means that it hangs.
 OPEN_WAIT_SECONDS = 0.002
 READ_BUSY_MILLISECONDS = 5_000  # A reader waits only while the file recovers after a crash.
+
+
+# Kept here, for a connection that another thread uses cannot be asked.
+_files: WeakKeyDictionary[apsw.Connection, tuple[int, int]] = WeakKeyDictionary()
 
 
 def connect(path: Path | str, *, is_reader: bool = False) -> apsw.Connection:
@@ -32,6 +37,7 @@ def connect(path: Path | str, *, is_reader: bool = False) -> apsw.Connection:
         connection = apsw.Connection(str(path))
         connection.set_busy_timeout(READ_BUSY_MILLISECONDS)
         _use_write_ahead_log(connection, path)
+        _files[connection] = identity(path)  # Now there is a file.
         connection.execute("PRAGMA synchronous = FULL")
         # Without this, a build with STAT4 plans a statement anew at each binding: 24 µs a look-up, not 5.
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
@@ -78,6 +84,11 @@ def patiently(ask: Callable[[], T]) -> T:
                     "seconds; find the process that has the file open"
                 ) from error
             time.sleep(OPEN_WAIT_SECONDS)
+
+
+def is_open_here(path: str) -> bool:
+    """Say whether this process has the file open through apsw."""
+    return identity(path) in {_files.get(connection) for connection in apsw.connections()}
 
 
 def identity(path: Path | str) -> tuple[int, int]:
