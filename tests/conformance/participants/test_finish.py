@@ -198,6 +198,29 @@ def test_a_vote_goes_on_when_nobody_waits_for_it_any_more(world: World) -> None:
 
 @pytest.mark.slow
 @only("can_die")
+def test_a_branch_may_be_aborted_while_its_vote_is_under_way(world: World) -> None:
+    """So a coordinator does whose deadline has passed: the vote may still come to a yes at the server."""
+
+    async def story() -> None:
+        async with opened(world) as bank:
+            branch = await worked(world, bank, id_of("t1"), 1)
+            with world.hold_witnesses() as is_waiting:
+                vote = asyncio.create_task(branch.prepare())
+                await until(is_waiting)
+                vote.cancel()
+                await branch.abort()
+            await branch.abort()
+
+            assert await finished(bank, "t1", Decision.ABORT) is Decision.ABORT
+            await until(lambda: world.prepared() == [])
+            assert world.items() == []
+            await (await worked(world, bank, id_of("t2"), 1)).commit()
+
+    run(story())
+
+
+@pytest.mark.slow
+@only("can_die", "takes_statements")
 def test_branches_that_wait_for_it_do_not_keep_away_who_finishes_it(world: World) -> None:
     """All connections are taken by branches, one of which waits for what the one in doubt holds."""
 

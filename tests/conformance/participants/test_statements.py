@@ -33,7 +33,7 @@ def test_what_breaks_the_branch_is_refused_with_the_reason_and_harms_nothing(wor
     run(story())
 
 
-@only("can_die")
+@only("can_die", "takes_statements")
 def test_what_a_function_writes_is_not_taken_for_read_only(world: ServerWorld) -> None:
     async def story() -> None:
         async with opened(world) as bank:

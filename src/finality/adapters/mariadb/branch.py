@@ -57,7 +57,7 @@ class MariaDbBranch:
         self._has_written = False
         self._savepoints = 0
         self._failure: str | None = None
-        self._has_ended = False
+        self._is_ending = self._has_ended = False
 
     # ── Work ────────────────────────────────────────────────────────────────────────────────
 
@@ -127,11 +127,16 @@ class MariaDbBranch:
 
     async def abort(self) -> None:
         """Leave nothing of a branch that is not prepared."""
-        await unbroken(self._end())
+        if not self._is_ending:
+            await unbroken(self._end())
+        elif not self._has_ended:
+            # Nobody waits for its vote any more. It is cut, and the participant knows what it came to.
+            self._session.drop()
 
     async def _ending(self, work: Callable[[], Awaitable[Any]]) -> Any:
         try:
             self._check_open()
+            self._is_ending = True
             if self._failure is not None:
                 raise Refused(
                     f"{self._name} says no: a statement of branch {self.id} has failed: {self._failure}; "

@@ -50,7 +50,7 @@ class PostgresBranch:
         self._has_written = False
         self._savepoints = 0
         self._failure: str | None = None
-        self._has_ended = False
+        self._is_ending = self._has_ended = False
 
     # ── Work ────────────────────────────────────────────────────────────────────────────────
 
@@ -115,7 +115,7 @@ class PostgresBranch:
 
     async def _prepare(self) -> Vote:
         try:
-            await self._check_whole()
+            self._begin_end()
             if await self._has_only_read():
                 await self._vote("COMMIT", "COMMIT")
                 return Vote.READ_ONLY
@@ -126,8 +126,9 @@ class PostgresBranch:
         finally:
             await self._end()
 
-    async def _check_whole(self) -> None:
+    def _begin_end(self) -> None:
         self._check_open()
+        self._is_ending = True
         if self._failure is not None:
             raise Refused(
                 f"{self._name} says no: a statement of branch {self.id} has failed: {self._failure}; "
@@ -170,7 +171,7 @@ class PostgresBranch:
 
     async def _commit(self) -> None:
         try:
-            await self._check_whole()
+            self._begin_end()
             witness = "testify" if self._has_written else "testify_if_written"
             try:
                 tag = await answer(self._connection, f"{self._sql(witness, self.id)}; COMMIT")
@@ -194,7 +195,11 @@ class PostgresBranch:
 
     async def abort(self) -> None:
         """Leave nothing of a branch that is not prepared."""
-        await unbroken(self._end())
+        if not self._is_ending:
+            await unbroken(self._end())
+        elif not self._has_ended:
+            # Nobody waits for its vote any more. It is cut, and the participant knows what it came to.
+            self._connection.terminate()
 
     async def _end(self) -> None:
         if self._has_ended:
