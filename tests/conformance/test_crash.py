@@ -13,13 +13,16 @@ from pathlib import Path
 import apsw
 import pytest
 
+from finality.adapters.postgres.home import open_home as open_postgres
 from finality.adapters.sqlite.engine import SqliteEngine
 from finality.adapters.sqlite.store import SqliteHome
 from finality.core.ids import TransactionId
 from finality.ports.environment import COMMIT_AFTER, COMMIT_BEFORE
 from finality.ports.home import HomeTransaction
+from finality.testing import PostgresServer
 from tests.conformance.lives import Lives, acknowledge, serve
 from tests.conformance.worlds import (
+    POSTGRES,
     AnyHome,
     CountingEnvironment,
     World,
@@ -27,6 +30,7 @@ from tests.conformance.worlds import (
     codec,
     do,
     execute,
+    placed,
     prepare,
 )
 
@@ -36,7 +40,11 @@ GROUPS, GROUP = 2, 4  # What one life of the child writes; small, for it lives o
 async def live(path: str, dies_at: int, *, is_threaded: bool) -> None:
     """Write business rows, events, witnesses and outbox together; die at a crash point."""
     environment = CountingEnvironment(is_threaded=is_threaded)
-    home = SqliteHome(path, environment, codec())
+    home: AnyHome
+    if path.startswith("postgresql://"):
+        home = await open_postgres(path, environment, codec())
+    else:
+        home = SqliteHome(path, environment, codec())
     reached = 0
 
     def crash(point: str) -> None:
@@ -68,7 +76,7 @@ def opened(name: str) -> Callable[[HomeTransaction], None]:
     """Return work that writes a row, two events, a witness and an event for the outbox."""
 
     def work(tx: HomeTransaction) -> None:
-        tx.execute("INSERT INTO account VALUES (?, 1)", (name,))
+        tx.execute(placed(tx, "INSERT INTO account VALUES (?, 1)"), (name,))
         append_to(name, 1, 2)(tx)
         tx.testify(TransactionId(name), "b", "action", "1")
         tx.publish("accounts", name, "Opened", b"{}")
@@ -105,10 +113,15 @@ def check_left_behind(path: Path, acknowledged: list[str]) -> None:
     connection = apsw.Connection(str(path))
     assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     connection.close()
-    world = World("sqlite-inline", path.parent)
+    check_whole(World("sqlite-inline", path.parent), acknowledged)
+
+
+def check_whole(world: World, acknowledged: list[str]) -> None:
+    """See that everything acknowledged is there, and nothing half."""
+    tables = "pg_tables WHERE tablename" if world.kind == POSTGRES else "sqlite_schema WHERE name"
 
     async def look(home: AnyHome) -> None:
-        if not await home.query("SELECT 1 FROM sqlite_schema WHERE name = 'account'"):
+        if not await home.query(f"SELECT 1 FROM {tables} = 'account'"):
             assert acknowledged == []
             return
         rows = {name for (name,) in await home.query("SELECT name FROM account")}
@@ -124,6 +137,20 @@ def check_left_behind(path: Path, acknowledged: list[str]) -> None:
         await do(home, execute("INSERT INTO account VALUES ('afterwards', 1)"))
 
     world.run(look)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("postgres")
+def test_so_it_is_on_a_server(tmp_path: Path, finality_postgres: PostgresServer) -> None:
+    with Lives("tests.conformance.test_crash") as lives:
+        for dies_at in range(1, 100, 2):  # Each life costs a database, so every other death does.
+            url = finality_postgres.database()
+            code, acknowledged = lives.live(url, dies_at, 1, 0)
+            check_whole(World(POSTGRES, tmp_path, url), acknowledged)
+            if code == 0:
+                assert "closed" in acknowledged
+                return
+    raise AssertionError("it has never lived to its end")
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -27,6 +28,7 @@ from tests.tidy.rules import ROOT
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("postgres"), pytest.mark.timeout(120)]
 
 LEASE = timedelta(seconds=1)
+DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ async def insist(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
             await asyncio.sleep(0.05)
 
 
-def test_a_server_that_is_killed_in_the_middle_of_sagas_loses_and_doubles_nothing() -> None:
+@pytest.mark.parametrize("bin", [None, *DEBIAN], ids=str)
+def test_a_server_that_is_killed_in_the_middle_of_sagas_loses_and_doubles_nothing(bin: Path | None) -> None:
     async def main(server: PostgresServer) -> None:
         async with finality.open_async(server.database("home"), sagas=[Transfer], lease=LEASE) as node:
             await accounts(node)
@@ -98,7 +101,7 @@ def test_a_server_that_is_killed_in_the_middle_of_sagas_loses_and_doubles_nothin
             async with asyncio.timeout(60):
                 await check_transfers(node, 60)
 
-    with postgres() as server:
+    with postgres(bin=bin) as server:
         asyncio.run(main(server))
 
 
@@ -165,6 +168,7 @@ def test_a_session_that_is_terminated_is_replaced(finality_postgres: PostgresSer
 NODE = """
 import asyncio, sys, finality
 from datetime import timedelta
+from pathlib import Path
 from tests.integration.test_postgres_home import Transfer
 async def main():
     async with finality.open_async(sys.argv[1], sagas=[Transfer], lease=timedelta(seconds=1)) as node:
@@ -196,6 +200,28 @@ def test_another_node_finishes_what_a_killed_one_has_begun(finality_postgres: Po
                 await node.start(Transfer(n), id=f"t{n}")
             async with asyncio.timeout(60):
                 await check_transfers(node, 60)
+
+    asyncio.run(main())
+
+
+def test_nodes_are_replaced_one_after_another_and_nothing_is_lost(finality_postgres: PostgresServer) -> None:
+    """A rolling restart, while sagas are started all the time."""
+
+    async def main() -> None:
+        url = finality_postgres.database()
+        nodes = [finality.open_async(url, sagas=[Transfer], lease=LEASE) for _ in range(2)]
+        await accounts(nodes[0])
+        for n in range(40):
+            if n % 10 == 9:
+                closing = nodes.pop(0)
+                nodes.append(finality.open_async(url, sagas=[Transfer], lease=LEASE))
+                await asyncio.gather(closing.close(), nodes[0].start(Transfer(n), id=f"t{n}"))
+            else:
+                await nodes[n % 2].start(Transfer(n), id=f"t{n}")
+        async with asyncio.timeout(60):
+            await check_transfers(nodes[0], 40)
+        for node in nodes:
+            await node.close()
 
     asyncio.run(main())
 

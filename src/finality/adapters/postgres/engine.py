@@ -24,6 +24,8 @@ class PostgresEngine:
         self.transaction: Any = transaction
         self._line = line
         self._environment = environment
+        self._id = f"{environment.random_bits(128):032x}"
+        self._batch = 0
         self.keep_turn = transaction.keep_turn
 
     @property
@@ -48,11 +50,12 @@ class PostgresEngine:
         self.transaction.start()
 
     def commit(self) -> None:
-        """Send what is pending and commit; an answer that is lost is asked for."""
+        """Send what is pending, sign it and commit; an answer that is lost is asked for."""
         try:
-            xid = self.transaction.flush()
-            if xid is None and self.transaction.has_sent:
-                xid = self._line.fetch(QUERIES["own_xid"])[0][0]
+            self.transaction.flush()
+            if self.transaction.has_sent:
+                self._batch += 1
+                self._line.fetch(QUERIES["mark"], self._id, self._batch, self.transaction.at)
         except ERRORS as error:
             raise self._failed(error) from error
         try:
@@ -60,7 +63,7 @@ class PostgresEngine:
         except ERRORS as error:
             if state_of(error).startswith(SURELY_ABORTED):
                 raise self._failed(error) from error
-            self._resolve(xid, error)
+            self._resolve(error)
         else:
             if tag != "COMMIT":
                 raise CommitFailed(f"the server answered COMMIT with {tag}")
@@ -75,35 +78,35 @@ class PostgresEngine:
         failed.__cause__ = error
         return failed
 
-    def _resolve(self, xid: str | None, error: BaseException) -> None:
+    def _resolve(self, error: BaseException) -> None:
         """Ask what became of a commit whose answer was lost.
+
+        The signature says it, and not the transaction's number: a server that has crashed gives
+        numbers again that it gave before.
 
         Raises:
             Unavailable: It was aborted.
             OutcomeUnknown: Nobody knows.
         """
         self._line.cut()
-        if xid is None:  # It had written nothing.
+        if not self.transaction.has_sent:
             raise self._line.explain(error) from error
         give_up, pause = time.monotonic() + RESOLVE_SECONDS_MAX, RESOLVE_WAIT_SECONDS
         while time.monotonic() < give_up:
             try:
                 self._line.connect()
-                status = self._line.fetch(QUERIES["xid_status"], xid)[0][0]
+                # It waits while the server, which may not know yet that the line is cut, still commits.
+                last = self._line.fetch(QUERIES["last_mark"], self._id, self.transaction.at)[0][0]
             except (*ERRORS, Unavailable):
-                status = "in progress"
-            if status == "committed":
-                return
-            if status == "aborted":
+                time.sleep(pause * (1 + self._environment.chance()))
+                pause = min(2 * pause, 1.0)
+            else:
+                if last == self._batch:
+                    return
                 raise self._line.explain(error) from error
-            if status is None:
-                break
-            # The server may not have noticed yet that the line is cut, and still commit.
-            time.sleep(pause * (1 + self._environment.chance()))
-            pause = min(2 * pause, 1.0)
         raise OutcomeUnknown(
-            f"nobody knows whether it was committed: {said(error)}, and the server does not say what became "
-            f"of transaction {xid}; look at what it wrote"
+            f"nobody knows whether it was committed: {said(error)}, and the server cannot be asked; look at "
+            "what it wrote"
         ) from error
 
     def abort(self) -> None:

@@ -192,7 +192,7 @@ async def open_home(
 
 async def migrate_home(url: str, *, through_post: bool) -> list[str]:
     """Bring a database's schema to this version; return the names of the scripts that ran."""
-    connection = await Server(url, name_of(url), LOCK_SECONDS_MAX).connect()
+    connection = await Server(url, name_of(url), LOCK_SECONDS_MAX, "store").connect()
     try:
         return await migrate(connection, is_home=True, through_post=through_post)
     finally:

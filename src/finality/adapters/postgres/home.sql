@@ -6,7 +6,7 @@ SELECT part, version, half FROM finality_schema
 
 -- name: lock_schema
 -- One process at a time changes the schema; the number is of no other meaning.
-SELECT pg_advisory_xact_lock(7_021_960_119)
+SELECT pg_advisory_xact_lock(7021960119)
 
 -- name: make_schema
 -- Where the versions of the schema are kept.
@@ -38,14 +38,12 @@ FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::boolean[],
 WHERE s.stream = m.stream AND s.version = m.expected RETURNING s.stream
 
 -- name: insert_events
--- Keep events, in this order; says which transaction does.
-WITH kept AS (
-    INSERT INTO finality_event (stream, version, type, data, at, node)
-    SELECT e.stream, e.version, e.type, e.data, e.at, $6
-    FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bytea[], $5::float8[])
-        WITH ORDINALITY AS e (stream, version, type, data, at, place)
-    ORDER BY e.place
-) SELECT pg_current_xact_id()::text
+-- Keep events, in this order.
+INSERT INTO finality_event (stream, version, type, data, at, node)
+SELECT e.stream, e.version, e.type, e.data, e.at, $6
+FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bytea[], $5::float8[])
+    WITH ORDINALITY AS e (stream, version, type, data, at, place)
+ORDER BY e.place
 
 -- name: set_wakes
 -- Renew the times at which open transactions wake.
@@ -56,13 +54,19 @@ FROM unnest($1::bigint[], $2::float8[]) AS w (stream, wake_at) WHERE s.stream = 
 -- Release transactions' semantic locks.
 DELETE FROM finality_lock WHERE stream = ANY ($1::bigint[])
 
--- name: own_xid
--- Which transaction this is, if it has written.
-SELECT pg_current_xact_id_if_assigned()::text
+-- name: mark
+-- Sign a batch, in its own transaction.
+INSERT INTO finality_line (id, batch, at) VALUES ($1, $2, $3)
+ON CONFLICT (id) DO UPDATE SET batch = excluded.batch, at = excluded.at
 
--- name: xid_status
--- What became of a transaction: committed, aborted or in progress; null if it is too old to know.
-SELECT pg_xact_status($1::text::xid8)
+-- name: last_mark
+-- Which batch was the last to commit on a line; waits for one that is about to.
+INSERT INTO finality_line (id, batch, at) VALUES ($1, 0, $2)
+ON CONFLICT (id) DO UPDATE SET at = excluded.at RETURNING batch
+
+-- name: prune_lines
+-- Forget the lines of processes that are long gone.
+DELETE FROM finality_line WHERE at < $1
 
 -- name: lock_key
 -- Where a stream is; nobody else moves it until this transaction ends.

@@ -44,6 +44,7 @@ class PostgresHomeTransaction(PostgresTransaction):
         self._nodes: dict[NodeId, int] = {}
         self._definitions: dict[tuple[str, str], int] = {}
         self._node: NodeId | None = None
+        self._has_learned = False  # Short names, in this turn.
 
     # ── Turns ───────────────────────────────────────────────────────────────────────────────
 
@@ -61,13 +62,15 @@ class PostgresHomeTransaction(PostgresTransaction):
             self._kept.names |= self._own.names
             self._own = Pending()
         self._sent = None
+        self._has_learned = False
 
     def undo_turn(self) -> bool:
         """Undo what the turn wrote."""
         if self.is_stale or not super().undo_turn():
             return False
         self._own = Pending()
-        self.lose_all()
+        if self._has_learned:
+            self.lose_all()
         if self._sent is not None:  # It went with the savepoint, and is not this turn's to lose.
             self._sent.take_in(self._kept)
             self._kept, self._sent = self._sent, None
@@ -75,34 +78,33 @@ class PostgresHomeTransaction(PostgresTransaction):
 
     def lose_all(self) -> None:
         """Forget short names that may be those of rows that were undone."""
+        self._has_learned = False
         self._nodes.clear()
         self._definitions.clear()
 
-    def flush(self) -> str | None:
-        """Send what is pending; return which transaction this is, if that is known."""
-        xid = None
+    def flush(self) -> None:
+        """Send what is pending."""
         if self._kept:
             if self._is_guarded:
                 self._sent = Pending() if self._sent is None else self._sent
                 self._sent.take_in(self._kept)
-            xid = self._put(self._kept)
+            self._put(self._kept)
             self._kept.forget()
         if self._own:
             self._guard()
-            xid = self._put(self._own)
+            self._put(self._own)
             self._own.forget()
-        return xid
 
-    def _put(self, pending: Pending) -> str | None:
+    def _put(self, pending: Pending) -> None:
         try:
-            return self._put_all(pending)
+            self._put_all(pending)
         except Exception as error:
             if not state_of(error).startswith(RUN_AGAIN):
                 raise
             self.is_stale = True
             raise stale(said(error)) from None
 
-    def _put_all(self, pending: Pending) -> str | None:
+    def _put_all(self, pending: Pending) -> None:
         self.has_sent = True
         born = pending.born
         if born:
@@ -116,10 +118,9 @@ class PostgresHomeTransaction(PostgresTransaction):
             self._ask("set_wakes", [key for key, _ in wakes], [wake_at for _, wake_at in wakes])
         if pending.ended:
             self._ask("unlock_all", pending.ended)
-        if not pending.events:
-            return None
-        columns = [list(column) for column in zip(*pending.events, strict=True)]
-        return str(self._ask("insert_events", *columns, self._own_node)[0][0])
+        if pending.events:
+            columns = [list(column) for column in zip(*pending.events, strict=True)]
+            self._ask("insert_events", *columns, self._own_node)
 
     def _check_all(self, wanted: set[int], found: Sequence[Any], names: dict[int, str]) -> None:
         """See that the server has done all; otherwise have the turns run again, and look first."""
@@ -344,6 +345,7 @@ class PostgresHomeTransaction(PostgresTransaction):
             found = self._ask("node_key", id)
             assert found, f"node {id} has not joined"
             self._nodes[id] = int(found[0][0])
+            self._has_learned = True
         return self._nodes[id]
 
     def _definition(self, kind: str, version: str) -> int:
@@ -358,6 +360,7 @@ class PostgresHomeTransaction(PostgresTransaction):
         return [key for (kind, version), key in self._definitions.items() if f"{kind}@{version}" in drives]
 
     def _look_up_definitions(self) -> None:
+        self._has_learned = True
         self._definitions = {(kind, version): int(key) for key, kind, version in self._look("definitions")}
 
 

@@ -72,7 +72,7 @@ class Line:
 
     def explain(self, problem: BaseException) -> Unavailable:
         """Return that the server is out of reach."""
-        return unavailable(self._server.name, problem)
+        return unavailable(self._server.name, problem, self._server.kind)
 
     def meaning(self, problem: BaseException) -> BaseException:
         """Return *problem*, or what it means to the caller if the server or another is at fault."""

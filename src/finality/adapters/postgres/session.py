@@ -33,6 +33,7 @@ class Server:
     url: str
     name: str
     lock_seconds: float
+    kind: str = "participant"
 
     async def connect(self) -> Connection:
         """Open a session.
@@ -48,7 +49,7 @@ class Server:
         try:
             return await asyncpg.connect(self.url, timeout=CONNECT_SECONDS_MAX, server_settings=settings)
         except (*ERRORS, ValueError) as error:
-            raise unavailable(self.name, error) from error
+            raise unavailable(self.name, error, self.kind) from error
 
 
 def is_clean(connection: Connection) -> bool:
@@ -105,10 +106,10 @@ def said(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def unavailable(name: str, error: BaseException) -> Unavailable:
-    """Return that the participant is out of reach, and why."""
+def unavailable(name: str, error: BaseException, kind: str = "participant") -> Unavailable:
+    """Return that the participant, or what *kind* says, is out of reach, and why."""
     return Unavailable(
-        f"participant {name} is unavailable: {said(error)}; see that its server runs and can be reached"
+        f"{kind} {name} is unavailable: {said(error)}; see that its server runs and can be reached"
     )
 
 

@@ -19,7 +19,7 @@ from finality.adapters.postgres.line import Line
 from finality.adapters.postgres.schema import check, migrate
 from finality.adapters.postgres.session import ERRORS, Connection, Server, drop, is_clean, unavailable
 from finality.adapters.postgres.statement import refuse, statement_of
-from finality.adapters.postgres.transaction import PostgresTransaction
+from finality.adapters.postgres.transaction import QUERIES, PostgresTransaction
 from finality.adapters.scope import WriterScope
 from finality.core.errors import Unavailable
 from finality.ports.environment import Environment
@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 SETTINGS = named_statements("finality.adapters.postgres", "branch.sql")
 READERS_MAX = 8  # Statements that read at once; a server's connections are few.
+LINE_SECONDS_KEPT = 30 * 86_400.0  # A node that has written nothing for a month has nothing to ask.
 LOCK_SECONDS_MAX = 10.0  # A turn that waits longer for a row holds up all the others of its node.
 
 
@@ -41,7 +42,7 @@ class PostgresStore:
         self.name = name or name_of(url)
         self.url = url
         self._environment = environment
-        server = Server(url, self.name, LOCK_SECONDS_MAX)
+        server = Server(url, self.name, LOCK_SECONDS_MAX, "store")
         self._readers: Connections[Connection] = Connections(
             self.name, READERS_MAX, connect=server.connect, is_clean=is_clean, drop=drop
         )
@@ -60,17 +61,18 @@ class PostgresStore:
             must_exist: Change nothing: it is there, and as new as this code.
         """
         try:
-            await store._ask(
-                lambda connection: (
-                    check(connection, store.url, is_home=store._is_home)
-                    if must_exist
-                    else migrate(connection, is_home=store._is_home)
-                )
-            )
+            await store._ask(store._check if must_exist else store._prepare)
         except BaseException:
             await store.close()
             raise
         return store
+
+    async def _check(self, connection: Connection) -> None:
+        await check(connection, self.url, is_home=self._is_home)
+
+    async def _prepare(self, connection: Connection) -> None:
+        await migrate(connection, is_home=self._is_home)
+        await connection.execute(QUERIES["prune_lines"], self._environment.now() - LINE_SECONDS_KEPT)
 
     def _transaction(self, line: Line) -> PostgresTransaction:
         return PostgresTransaction(line, self._environment)
@@ -110,7 +112,7 @@ class PostgresStore:
                 if not connection.is_closed():
                     raise  # The statement's own.
                 if attempt == 2:
-                    raise unavailable(self.name, error) from error
+                    raise unavailable(self.name, error, "store") from error
                 self._readers.forget_idle()
             finally:
                 self._readers.give_back(connection)

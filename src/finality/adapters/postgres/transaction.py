@@ -58,9 +58,8 @@ class PostgresTransaction:
         self.has_sent = self.is_stale = self._is_guarded = False
         self._failed = None
 
-    def flush(self) -> str | None:
-        """Send what is pending; return which transaction this is, if that is known."""
-        return None
+    def flush(self) -> None:
+        """Send what is pending: nothing here, everything is sent at once."""
 
     def lose_all(self) -> None:
         """Hear that the whole transaction was aborted."""

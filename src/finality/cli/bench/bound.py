@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, Protocol
 
 from finality.adapters.sqlite.connection import connect
 from finality.adapters.sqlite.queries import QUERIES
@@ -110,9 +110,20 @@ def _answer(answers: list[tuple[asyncio.Future[int], int]]) -> None:
         future.set_result(stream)
 
 
-async def measure_bound(path: Path, variant: str, *, concurrency: int, seconds: float) -> Run:
+class Bare(Protocol):
+    """What writes records in groups, and nothing else."""
+
+    def write(self, item: tuple[Any, ...]) -> asyncio.Future[int]:
+        """Return what resolves, with the stream's key, once *item* is durable."""
+        ...
+
+    async def close(self) -> None:
+        """Stop."""
+        ...
+
+
+async def measure_bound(writer: Bare, variant: str, *, concurrency: int, seconds: float) -> Run:
     """Write the records of as many sagas as fit, *concurrency* at a time."""
-    writer = BareWriter(path)
     latencies: list[float] = []
     clock = time.perf_counter
     stop = clock() + seconds

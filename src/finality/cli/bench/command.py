@@ -20,7 +20,7 @@ def bench() -> None:
 
 
 @bench.command()
-@click.option("--store", help="sqlite:///FILE; by default a file in a temporary directory.")
+@click.option("--store", help="sqlite:///FILE or postgresql://…; by default a file in a temporary directory.")
 @click.option("--seconds", default=10.0, show_default=True, help="For each figure.")
 @click.option("--rounds", default=3, show_default=True, help="Product and bound in turn, so often.")
 @click.option("--concurrency", "concurrencies", type=int, multiple=True, help="Sagas in flight; repeatable.")
@@ -29,15 +29,17 @@ def saga(
     store: str | None, seconds: float, rounds: int, concurrencies: tuple[int, ...], is_json: bool
 ) -> None:
     """A three-step saga, done and compensated, against a bare group-commit writer."""
-    from finality.cli.bench.saga import run
+    from finality.cli.bench.saga import File, Server, run
 
     with tempfile.TemporaryDirectory(prefix="finality-bench-") as directory:
+        each, wanted, say = seconds / max(rounds, 1), concurrencies or CONCURRENCIES, _say(is_json)
+        if store and store.startswith("postgres"):
+            _print(asyncio.run(run(Server(store, Path(directory)), each, rounds, wanted, say)), is_json)
+            return
         path = Path(store.removeprefix("sqlite:///")) if store else Path(directory) / "bench.db"
         if path.exists():
             raise click.ClickException(f"{path} exists: a bench measures a store of its own; name a new file")
-        each = seconds / max(rounds, 1)
-        work = run(path, each, rounds, concurrencies or CONCURRENCIES, _say(is_json))
-        _print(asyncio.run(work), is_json)
+        _print(asyncio.run(run(File(path), each, rounds, wanted, say)), is_json)
 
 
 @bench.command()

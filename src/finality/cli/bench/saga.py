@@ -5,27 +5,77 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import finality
-from finality.cli.bench.bound import measure_bound
+from finality.cli.bench.bound import Bare, BareWriter, measure_bound
 from finality.cli.bench.machine import description
 from finality.cli.bench.workload import SAGAS, VARIANTS, Run, check, measure
 
 METHOD = (
     "each client starts a saga and waits for its outcome before it starts the next; every event is durable "
-    "(WAL, synchronous=FULL) before the saga goes on; product and bound take turns; medians over the rounds"
+    "(WAL, synchronous=FULL; PostgreSQL as it is set) before the saga goes on; product and bound take turns; "
+    "medians over the rounds"
 )
 
 
+class Place(Protocol):
+    """Where the sagas are kept, and a bare writer beside them."""
+
+    url: str
+    folder: Path
+
+    async def bare(self) -> Bare:
+        """Return a bare writer on an empty database of the same kind."""
+        ...
+
+    def remove_bare(self) -> None:
+        """Remove what the last bare writer has left."""
+        ...
+
+
+class File:
+    """A SQLite file."""
+
+    def __init__(self, path: Path) -> None:
+        self.url = f"sqlite:///{path}"
+        self.folder = path.parent
+        self._bare = path.with_name(f"{path.stem}-bound.db")
+
+    async def bare(self) -> Bare:
+        """Return a bare writer on a file beside it."""
+        return BareWriter(self._bare)
+
+    def remove_bare(self) -> None:
+        """Remove that file."""
+        remove(self._bare)
+
+
+class Server:
+    """A PostgreSQL database."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url = url
+        self.folder = folder
+
+    async def bare(self) -> Bare:
+        """Return a bare writer in a schema beside it."""
+        from finality.cli.bench.bound_postgres import BarePostgres
+
+        return await BarePostgres.open(self.url)
+
+    def remove_bare(self) -> None:
+        """It has removed its schema itself."""
+
+
 async def run(
-    path: Path, seconds: float, rounds: int, concurrencies: Sequence[int], say: Callable[[str], None]
+    place: Place, seconds: float, rounds: int, concurrencies: Sequence[int], say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Measure, *seconds* for each round of each figure, and check that every saga ended once."""
-    machine = description(path.parent)
+    machine = description(place.folder)
     counts = dict.fromkeys(VARIANTS, 0)
     results: list[dict[str, Any]] = []
-    async with finality.open_async(f"sqlite:///{path}", sagas=SAGAS.values()) as node:
+    async with finality.open_async(place.url, sagas=SAGAS.values()) as node:
         for concurrency in concurrencies:
             figures: dict[str, list[Run]] = {}
             for number in range(rounds):
@@ -34,10 +84,10 @@ async def run(
                     done = await measure(node, variant, concurrency=concurrency, seconds=seconds)
                     counts[variant] += done.count
                     figures.setdefault(variant, []).append(done)
-                    bare = path.with_name(f"{path.stem}-bound-{concurrency}-{number}-{variant}.db")
+                    bare = await place.bare()
                     bound = await measure_bound(bare, variant, concurrency=concurrency, seconds=seconds)
                     figures.setdefault(f"{variant} bound", []).append(bound)
-                    remove(bare)
+                    place.remove_bare()
             results.append({"concurrency": concurrency, **_summed_up(figures)})
         await check(node, counts)
     return {

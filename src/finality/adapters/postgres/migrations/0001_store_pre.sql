@@ -21,3 +21,9 @@ CREATE TABLE finality_outbox (       -- the layout that Debezium's outbox router
     at            float8 NOT NULL,   -- seconds since the Unix epoch
     xid           xid8 NOT NULL DEFAULT pg_current_xact_id()
 );
+
+CREATE TABLE finality_line (         -- how a node whose COMMIT was not answered learns what became of it
+    id    text PRIMARY KEY,          -- of the line on which one process writes
+    batch bigint NOT NULL,           -- the last one that has committed on it
+    at    float8 NOT NULL            -- seconds since the Unix epoch
+) WITH (fillfactor = 50);
