@@ -15,6 +15,7 @@ Source: Transaction Processing: Concepts and Techniques, J. Gray and A. Reuter, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -120,11 +121,17 @@ class StatementBranch(Branch, Protocol):
     """A branch in a database that takes statements: what ``tx.enlist(bank)`` returns."""
 
     async def execute(self, sql: str, *parameters: Any) -> Rows:
-        """Run one statement; return its rows.
+        """Run one statement; return its rows. One that fails makes the vote no, swallowed or not.
 
         Raises:
-            StatementRefused: It would end the branch, or cannot be prepared.
+            StatementRefused: It would end the branch, or cannot be prepared; it had no effect.
+            Refused: It breaks a constraint. Conflict: somebody else was first.
+            Unavailable: The database is out of reach.
         """
+        ...
+
+    def savepoint(self) -> AbstractAsyncContextManager[None]:
+        """Return a block: if it raises, what it did is undone, and nothing else of the branch."""
         ...
 
 
