@@ -48,6 +48,7 @@ class PostgresTransaction:
         self._line = line
         self._environment = environment
         self._is_guarded = False
+        self._is_held = False  # The savepoint of a turn that was kept: it goes with the next message.
         self._failed: BaseException | None = None
 
     # ── How the engine begins and ends a turn ───────────────────────────────────────────────
@@ -55,7 +56,7 @@ class PostgresTransaction:
     def start(self) -> None:
         """Begin the transaction that the turns share."""
         self.at = self._environment.now()
-        self.has_sent = self.is_stale = self._is_guarded = False
+        self.has_sent = self.is_stale = self._is_guarded = self._is_held = False
         self._failed = None
 
     def flush(self) -> None:
@@ -68,25 +69,25 @@ class PostgresTransaction:
         """Keep what the turn wrote."""
         if self._failed is not None:
             raise self._lost() from self._failed
-        if self._is_guarded:
-            self._line.tell("RELEASE SAVEPOINT finality_turn")
-            self._is_guarded = False
+        self._is_held = self._is_held or self._is_guarded
+        self._is_guarded = False
 
     def undo_turn(self) -> bool:
         """Undo what the turn wrote; False when that takes aborting the whole transaction."""
-        if not self._line.is_open:
+        is_lost = self._failed is not None and not self._is_guarded
+        if is_lost or not self._line.is_open:
             return False
         if self._is_guarded:
-            self._line.tell("ROLLBACK TO SAVEPOINT finality_turn")
-            self._line.tell("RELEASE SAVEPOINT finality_turn")
+            self._line.tell("ROLLBACK TO SAVEPOINT finality_turn; RELEASE SAVEPOINT finality_turn")
             self._is_guarded = False
         self._failed = None
         return True
 
     def _guard(self) -> None:
         if not self._is_guarded:
-            self._line.tell("SAVEPOINT finality_turn")
-            self._is_guarded = True
+            release = "RELEASE SAVEPOINT finality_turn; " if self._is_held else ""
+            self._line.tell(f"{release}SAVEPOINT finality_turn")
+            self._is_guarded, self._is_held = True, False
 
     def _send(self, query: str, *parameters: Any) -> Sequence[Any]:
         """Run a statement of ours that writes, so that it can be undone with the turn."""
@@ -97,7 +98,11 @@ class PostgresTransaction:
     def _ask(self, query: str, *parameters: Any) -> Sequence[Any]:
         if self._failed is not None:
             raise self._lost()
-        return self._line.fetch(QUERIES[query], *parameters)
+        try:
+            return self._line.fetch(QUERIES[query], *parameters)
+        except ERRORS as error:
+            self._failed = error
+            raise
 
     # ── The port ────────────────────────────────────────────────────────────────────────────
 
