@@ -38,10 +38,7 @@ class Stage:
         """Open a node that sweeps only when it is told to."""
         node = finality.open_async(self.url, participants=[self.bank, self.shop], environment=self.clock)
         async with node:
-            insides = insides_of(node)
-            for loop in insides._loops:
-                if loop.get_coro().__qualname__ == "Recovery.run":  # type: ignore[union-attr]  # they are coroutines
-                    loop.cancel()
+            insides_of(node).recovery.is_stopped = True
             yield node
 
     @property

@@ -60,7 +60,10 @@ class Recovery:
 
     Attributes:
         finished: How many branches it has finished.
+        is_stopped: Whether the loop ends, so that a test or a bench sweeps by itself.
         unreachable: The participants that the last sweep could not ask, and why.
+        grace_seconds: How long a coordinator has to decide what it has prepared.
+        sweep_seconds: How long apart sweeps are, about.
     """
 
     def __init__(
@@ -71,16 +74,17 @@ class Recovery:
         sweep_seconds: float = SWEEP_SECONDS,
     ) -> None:
         self.finished = 0
+        self.is_stopped = False
         self.unreachable: dict[str, str] = {}
         self._commitments = commitments
-        self._grace_seconds = grace_seconds
-        self._sweep_seconds = sweep_seconds
+        self.grace_seconds = grace_seconds
+        self.sweep_seconds = sweep_seconds
         self._seen: dict[BranchId, float] = {}
         self._at_once = asyncio.Semaphore(AT_ONCE_MAX)
 
     async def run(self) -> None:
-        """Sweep until cancelled; no trouble ends it, since locks would be held for ever."""
-        while True:
+        """Sweep until cancelled or stopped; no trouble ends it, since locks would be held for ever."""
+        while not self.is_stopped:
             try:
                 await self.sweep()
             except FinalityError as error:
@@ -89,13 +93,13 @@ class Recovery:
                 log.exception("branches in doubt could not be swept, it is tried again")
             # Several nodes should not all ask at the same moment.
             chance = self._commitments.environment.chance()
-            await asyncio.sleep(self._sweep_seconds * (0.5 + chance))
+            await asyncio.sleep(self.sweep_seconds * (0.5 + chance))
 
     async def sweep(self) -> None:
         """Look once, and finish what can be finished now."""
         await self._finish_decided()
         doubts = await self.doubts()
-        left_at = self._commitments.environment.now() - self._grace_seconds
+        left_at = self._commitments.environment.now() - self.grace_seconds
         ripe = [doubt for doubt in doubts if not doubt.is_foreign and left_at >= doubt.undecided_since]
         await self._each(ripe, lambda doubt: self._end(doubt.found.branch))
 

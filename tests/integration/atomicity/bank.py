@@ -189,7 +189,7 @@ async def act(order: dict[str, Any]) -> None:
     dice = random.Random(order["seed"])
     async with finality.open_async(order["home"], participants=banks, environment=environment) as node:
         recovery = node._insides.recovery
-        recovery._grace_seconds, recovery._sweep_seconds = order["grace"], SWEEP_SECONDS
+        recovery.grace_seconds, recovery.sweep_seconds = order["grace"], SWEEP_SECONDS
         if order["is_recovering"]:
             environment.is_armed = True
             await recover(node, 30.0)

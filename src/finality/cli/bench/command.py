@@ -83,6 +83,20 @@ def two_phase(seconds: float, rounds: int, concurrencies: tuple[int, ...], is_js
         _print(asyncio.run(work), is_json)
 
 
+@bench.command("in-doubt")
+@click.option("--branches", default=10_000, show_default=True, help="Prepared, and left behind.")
+@click.option("--json", "is_json", is_flag=True, help="Print one object.")
+def in_doubt(branches: int, is_json: bool) -> None:
+    """Branches that a node has left in doubt, until another has finished them all.
+
+    It starts a server of its own: pip install finality[postgres,testing].
+    """
+    from finality.cli.bench.in_doubt import run
+
+    with tempfile.TemporaryDirectory(prefix="finality-bench-") as directory:
+        _print(asyncio.run(run(Path(directory), branches, _say(is_json))), is_json)
+
+
 def _say(is_json: bool) -> Any:
     def say(line: str) -> None:
         click.echo(line, err=True)
