@@ -19,8 +19,8 @@ from finality.testing import PostgresServer, postgres
 AT_ONCE = 50
 METHOD = (
     "so many branches of an INSERT are prepared on one PostgreSQL server, fsync on, and left behind: half of "
-    "them with a decision to commit, half with none. Then a node is opened, without grace, and timed until none "
-    "is left"
+    "them with a decision to commit, half with none. Then a node is opened that waits for nobody, and timed "
+    "until none is left"
 )
 
 
