@@ -285,10 +285,10 @@ def test_scopes_and_turns_starve_neither(world: World) -> None:
     world.run(main)
 
 
-def test_the_write_turn_of_another_store_is_waited_for(world: World) -> None:
+def test_the_write_turn_of_another_store_is_waited_for(embedded: World) -> None:
     async def main(home: AnyHome) -> None:
         await table(home)
-        other = world.home()
+        other = embedded.home()
         scope = other.scope("the other's")
         await scope.call(insert(1))
         waiting = asyncio.ensure_future(do(home, insert(2)))
@@ -305,7 +305,7 @@ def test_the_write_turn_of_another_store_is_waited_for(world: World) -> None:
 
         assert await items(home) == [1, 2, 3]
 
-    world.run(main)
+    embedded.run(main)
 
 
 def test_a_write_turn_that_never_comes_is_unavailable(

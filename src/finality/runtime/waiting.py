@@ -60,6 +60,7 @@ class Waiting:
             for future in self._futures.pop(id):
                 if not future.done():
                     future.set_exception(error)
+                    future.exception()  # Whoever asked may look elsewhere just now, and never come back.
 
     @property
     def is_empty(self) -> bool:
