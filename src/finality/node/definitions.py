@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection
 
 from finality.adapters.msgspec.graph import graph_from_json, graph_to_json
@@ -11,32 +10,20 @@ from finality.core.ids import Json
 from finality.core.saga import Graph
 from finality.patterns.saga import Saga, children_of, definition_of
 from finality.ports.home import Home, HomeTransaction
+from finality.runtime.asked import Asked
 from finality.runtime.definition import Definition
 
 
-class DefineTurn:
+class DefineTurn(Asked[None]):
     """Keeps the shape of a definition, so that any node can explain its sagas."""
 
     def __init__(self, graph: Graph) -> None:
-        self.name = f"definition of {graph.saga}"
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        super().__init__(f"definition of {graph.saga}", answer=None)
         self._graph = graph
 
     def run(self, tx: HomeTransaction) -> None:
         """Keep it."""
         tx.define(self._graph.saga, self._graph.version, graph_to_json(self._graph))
-
-    def forget(self) -> None:
-        """Nothing in memory has changed."""
-
-    def settle(self, error: BaseException | None) -> None:
-        """Answer the caller."""
-        if self.done.done():
-            return
-        if error is None:
-            self.done.set_result(None)
-        else:
-            self.done.set_exception(error)
 
 
 class Definitions:

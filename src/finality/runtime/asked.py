@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 
-class Asked(Generic[T]):
+class Asked(ABC, Generic[T]):
     """Fulfils ``ports.store.Turn`` but for ``run``, which sets ``answer``.
 
     Attributes:
@@ -22,9 +23,9 @@ class Asked(Generic[T]):
         self.done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._first_answer = answer
 
+    @abstractmethod
     def run(self, tx: Any) -> None:
         """Find the answer."""
-        raise NotImplementedError
 
     def forget(self) -> None:
         """Find it anew."""
@@ -38,3 +39,4 @@ class Asked(Generic[T]):
             self.done.set_result(self.answer)
         else:
             self.done.set_exception(error)
+            self.done.exception()  # Whoever ends a scope with this turn hears it from the scope.

@@ -305,9 +305,6 @@ class Commitment:
             await scope.commit(turn)
         except OutcomeUnknown:
             log.warning("the home store lost its answer to the decision of transaction %s", self.id)
-        except BaseException:
-            turn.done.cancel()  # Nobody will ask it any more.
-            raise
         return await decisions.answer(turn)
 
     async def _give_up(self, error: Exception) -> None:

@@ -17,6 +17,7 @@ from dataclasses import replace
 from finality.core.errors import FinalityError
 from finality.core.ids import NodeId
 from finality.ports.home import HomeTransaction, NodeRow
+from finality.runtime.asked import Asked
 from finality.runtime.context import Context
 
 log = logging.getLogger("finality.leases")
@@ -69,31 +70,17 @@ class LeaseTurn:
             self.done.set_exception(error)
 
 
-class LetGoTurn:
+class LetGoTurn(Asked[None]):
     """Hands the sagas over in which nothing is under way."""
 
-    name = "hand-over of sagas"
-
     def __init__(self, node: NodeId, keep: Collection[int]) -> None:
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        super().__init__("hand-over of sagas", answer=None)
         self._node = node
         self._keep = keep
 
     def run(self, tx: HomeTransaction) -> None:
         """Let go."""
         tx.let_go(self._node, keep=self._keep)
-
-    def forget(self) -> None:
-        """Nothing in memory has changed."""
-
-    def settle(self, error: BaseException | None) -> None:
-        """Answer the caller."""
-        if self.done.done():
-            return
-        if error is None:
-            self.done.set_result(None)
-        else:
-            self.done.set_exception(error)
 
 
 class Leases:
