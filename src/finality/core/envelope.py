@@ -1,0 +1,133 @@
+"""An envelope: an event on its way, with the attributes of CloudEvents 1.0 and what ties it to a transaction.
+
+```
+   outbox row ──▶ Envelope ──attributes──▶ headers of a broker's event ──▶ Envelope ──▶ reaction
+                      └───────data───────▶ its body, as it is ────────────────┘
+```
+
+This is the *binary* mode of CloudEvents: data stays what the user's own codec made of it, and the
+attributes travel beside it, each broker's binding with its own prefix (``ce-``, ``ce_``, ``cloudEvents:``).
+
+Source: CloudEvents 1.0.2, with its extensions *partitioning* and *distributed tracing*; correlation
+and causation ids as in Enterprise Integration Patterns, G. Hohpe and B. Woolf, 2003.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+SPECVERSION = "1.0"
+JSON_TYPE = "application/json"
+
+
+class BadEnvelope(ValueError):
+    """What came is no event that CloudEvents 1.0 allows; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """An event with its address.
+
+    Attributes:
+        id: With *source* it names the event for ever: the inbox knows it again by both.
+        source: Who says so, a URI reference: the store that it was published in.
+        type: The event's type name.
+        topic: Where it goes; no attribute of CloudEvents, the broker carries it.
+        key: Events of one key keep their order; empty: no order is wanted.
+        time: When it was published, in seconds since the Unix epoch.
+        data: The event itself, encoded.
+        traceparent: The span that published it, as W3C Trace Context writes it.
+        correlation_id: The conversation that it is part of, such as one run of a choreography.
+        causation_id: The event or transaction that it followed from.
+        extensions: Further attributes, names of lower-case letters and digits.
+    """
+
+    id: str
+    source: str
+    type: str
+    topic: str
+    data: bytes
+    key: str = ""
+    time: float = 0.0
+    content_type: str = JSON_TYPE
+    traceparent: str | None = None
+    correlation_id: str | None = None
+    causation_id: str | None = None
+    extensions: Mapping[str, str] = field(default_factory=dict)
+
+
+# Our fields that are optional attributes, by the names that CloudEvents gives or allows.
+OPTIONAL = {
+    "partitionkey": "key",
+    "datacontenttype": "content_type",
+    "traceparent": "traceparent",
+    "correlationid": "correlation_id",
+    "causationid": "causation_id",
+}
+RESERVED = frozenset({"specversion", "id", "source", "type", "time", "data", *OPTIONAL})
+
+
+def attributes_of(envelope: Envelope) -> dict[str, str]:
+    """Return the attributes as CloudEvents names and writes them; none is empty."""
+    attributes = {
+        "specversion": SPECVERSION,
+        "id": envelope.id,
+        "source": envelope.source,
+        "type": envelope.type,
+        "time": written_time(envelope.time),
+    }
+    for name, ours in OPTIONAL.items():
+        value = getattr(envelope, ours)
+        if value:
+            attributes[name] = value
+    attributes.update(envelope.extensions)
+    return attributes
+
+
+def envelope_of(attributes: Mapping[str, str], data: bytes, *, topic: str) -> Envelope:
+    """Return the envelope that *attributes* and *data* stand for.
+
+    Raises:
+        BadEnvelope: A required attribute is missing, or one is not what CloudEvents allows.
+    """
+    missing = [name for name in ("id", "source", "specversion", "type") if not attributes.get(name)]
+    if missing:
+        raise BadEnvelope(f"it has no {' and no '.join(missing)}, which CloudEvents requires")
+    if attributes["specversion"] != SPECVERSION:
+        raise BadEnvelope(
+            f"it is of CloudEvents {attributes['specversion']}, and {SPECVERSION} is understood"
+        )
+    known: dict[str, Any] = {ours: attributes[name] for name, ours in OPTIONAL.items() if name in attributes}
+    return Envelope(
+        id=attributes["id"],
+        source=attributes["source"],
+        type=attributes["type"],
+        topic=topic,
+        data=data,
+        time=read_time(attributes["time"]) if attributes.get("time") else 0.0,
+        extensions={name: value for name, value in attributes.items() if name not in RESERVED},
+        **known,
+    )
+
+
+def written_time(seconds: float) -> str:
+    """Return a time as RFC 3339 writes it, in UTC, to the microsecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+def read_time(text: str) -> float:
+    """Return the seconds since the Unix epoch that *text* means.
+
+    Raises:
+        BadEnvelope: It is no time as RFC 3339 writes it.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadEnvelope(f"its time is {text!r}, which is none of RFC 3339") from None
+    if moment.tzinfo is None:
+        raise BadEnvelope(f"its time is {text!r}, which says no zone")
+    return moment.timestamp()
