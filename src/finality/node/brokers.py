@@ -1,0 +1,47 @@
+"""From a URL to a broker; what an adapter needs is imported when its broker is first asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from finality.core.errors import DefinitionError, Unavailable
+from finality.ports.broker import Broker
+
+# Scheme → (the adapter, whose module `broker` has a function `broker(url)`, and the extra that it needs).
+ADAPTERS = {
+    "amqp": ("rabbitmq", "rabbitmq"),
+    "amqps": ("rabbitmq", "rabbitmq"),
+    "kafka": ("kafka", "kafka"),
+    "memory": ("memory", ""),
+    "nats": ("nats", "nats"),
+    "redis": ("redis", "redis"),
+    "rediss": ("redis", "redis"),
+    "sqlite": ("sqlite", ""),
+    "tls": ("nats", "nats"),
+    "valkey": ("redis", "redis"),
+}
+SCHEMES = "nats://host, kafka://host:9092, amqp://host, redis://host, sqlite:///events.db or memory://"
+
+
+def broker_at(url: str) -> Broker:
+    """Return the broker at *url*; it connects when it is opened.
+
+    Raises:
+        DefinitionError: The URL names no broker.
+        Unavailable: The extra that it needs is not installed.
+    """
+    scheme = url.partition("://")[0]
+    if "://" not in url or scheme not in ADAPTERS:
+        raise DefinitionError(f"{url!r} names no broker: write {SCHEMES}")
+    adapter, extra = ADAPTERS[scheme]
+    try:
+        module = import_module(f"finality.adapters.{adapter}.broker")
+    except ModuleNotFoundError as error:
+        if not extra or (error.name or "").startswith("finality"):
+            raise
+        raise Unavailable(
+            f"the broker at {scheme}:// needs the package {error.name}, which is not installed: "
+            f"pip install finality[{extra}]"
+        ) from error
+    broker: Broker = module.broker(url)
+    return broker
