@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from finality.testing.environment import SimulatedEnvironment
     from finality.testing.loop import SimulatedLoop
     from finality.testing.mariadb_server import MariaDbServer, mariadb
+    from finality.testing.nats_server import NatsCluster, nats
     from finality.testing.participant import SimulatedBranch, SimulatedParticipant
     from finality.testing.postgres_server import PostgresServer, postgres
     from finality.testing.proxy import Proxy
     from finality.testing.server_process import ServerFailed
     from finality.testing.service import NoAnswer, ServiceFaults, SimulatedService
+    from finality.testing.valkey_server import ValkeyServer, valkey
     from finality.testing.walk import Counterexample, Walked, walk
     from finality.testing.world import Died, SimulatedNode, World
 
@@ -30,11 +32,13 @@ _HOMES = {
     "finality.testing.environment": "SimulatedEnvironment",
     "finality.testing.loop": "SimulatedLoop",
     "finality.testing.mariadb_server": "MariaDbServer mariadb",
+    "finality.testing.nats_server": "NatsCluster nats",
     "finality.testing.participant": "SimulatedBranch SimulatedParticipant",
     "finality.testing.postgres_server": "PostgresServer postgres",
     "finality.testing.proxy": "Proxy",
     "finality.testing.server_process": "ServerFailed",
     "finality.testing.service": "NoAnswer ServiceFaults SimulatedService",
+    "finality.testing.valkey_server": "ValkeyServer valkey",
     "finality.testing.walk": "Counterexample Walked walk",
     "finality.testing.world": "Died SimulatedNode World",
 }
@@ -47,6 +51,7 @@ __all__ = [
     "CrashReport",
     "Died",
     "MariaDbServer",
+    "NatsCluster",
     "NoAnswer",
     "PostgresServer",
     "Proxy",
@@ -60,11 +65,14 @@ __all__ = [
     "SimulatedNode",
     "SimulatedParticipant",
     "SimulatedService",
+    "ValkeyServer",
     "Walked",
     "World",
     "crash_everywhere",
     "mariadb",
+    "nats",
     "postgres",
+    "valkey",
     "walk",
 ]
 

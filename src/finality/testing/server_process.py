@@ -25,9 +25,14 @@ class ServerFailed(Exception):
 
 def run_unprivileged(command: Sequence[Path | str], log: Any) -> subprocess.Popen[bytes]:
     """Start a program, as ``nobody`` when we are root: servers refuse to be root."""
-    who: dict[str, Any] = {}
-    if is_root():
-        who = {"user": UNPRIVILEGED, "group": pwd.getpwnam(UNPRIVILEGED).pw_gid, "extra_groups": []}
+    if not is_root():
+        return run(command, log)
+    group = pwd.getpwnam(UNPRIVILEGED).pw_gid
+    return run(command, log, user=UNPRIVILEGED, group=group, extra_groups=[])
+
+
+def run(command: Sequence[Path | str], log: Any, **who: Any) -> subprocess.Popen[bytes]:
+    """Start a program, in a folder that everybody may see."""
     # Nobody may be allowed to see where the test runs, and a server insists on its own folder.
     return subprocess.Popen(  # noqa: S603  # the program is the installation's own
         command, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log,
