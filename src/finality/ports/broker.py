@@ -19,7 +19,7 @@ Every promise here is proved by one suite for all adapters, in ``tests/conforman
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from finality.core.envelope import Envelope
@@ -29,6 +29,9 @@ from finality.ports.environment import Environment
 PARTITIONS = 8  # Of a new topic: as many nodes may share one group's work.
 PUBLISH_EVENTS_MAX = 500  # A batch of a relay: about 1 MiB of usual events.
 TAKE_EVENTS_MAX = 100  # Events of one subscription that are delivered and not yet acknowledged, per take.
+PARKED_PARTITIONS = 1  # Of a topic of events that were put aside: a person reads them, in one order.
+PARKED_BECAUSE = "parkedbecause"  # The attribute of a parked event that says why.
+PARKED_BECAUSE_CHARACTERS_MAX = 1_000  # A sentence and a cause, not a traceback: it travels in a header.
 
 
 class Rejected(FinalityError):
@@ -79,6 +82,8 @@ class Subscription(Protocol):
 
     async def take(self, limit: int = TAKE_EVENTS_MAX) -> list[Delivery]:
         """Wait until there is something, and return it, in order within each partition; cancel it freely.
+
+        Once the subscription is closed it returns nothing, also if it was waiting.
 
         What was taken and is neither acknowledged nor put back is delivered again, at the latest
         when the subscription is closed or its process has died.
@@ -190,3 +195,10 @@ class Broker(Protocol):
 def parked_topic(topic: str, group: str) -> str:
     """Return the topic on which a broker keeps what a group has put aside."""
     return f"{topic}.parked.{group}"
+
+
+def parked(envelope: Envelope, group: str, because: str) -> Envelope:
+    """Return *envelope* as it is put aside: with all that it was, and on one line why."""
+    reason = " ".join(because.split())[:PARKED_BECAUSE_CHARACTERS_MAX]
+    extensions = {**envelope.extensions, PARKED_BECAUSE: reason}
+    return replace(envelope, topic=parked_topic(envelope.topic, group), extensions=extensions)

@@ -1,0 +1,104 @@
+"""A broker that is gone with its process: for tests, simulations, and homes in memory.
+
+```
+   MemoryBroker ─┐                   ┌─ topic ── partition ── events
+   MemoryBroker ─┴──▶ MemoryTopics ──┤                └─ progress of each group
+                        (one a name) └─ topic …
+```
+
+Whoever subscribes to a partition takes it over from whoever had it: what that one has not
+acknowledged is delivered again, at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Sequence
+
+from finality.adapters.memory.subscription import MemorySubscription
+from finality.adapters.memory.topics import EVENT_BYTES_MAX, MemoryTopics
+from finality.core.envelope import Envelope
+from finality.core.errors import DefinitionError, FinalityError, Unavailable
+from finality.ports.broker import PARTITIONS, PUBLISH_EVENTS_MAX, Capabilities, Delivery, Rejected
+from finality.ports.environment import Environment
+from finality.ports.topic_names import check_group, check_topic
+
+CAPABILITIES = Capabilities(
+    drops_repeats=True, replays=True, counts_deliveries=True, delays=True, event_bytes_max=EVENT_BYTES_MAX
+)
+
+
+class MemoryBroker:
+    """Fulfils ``ports.broker.Broker``.
+
+    Args:
+        topics: What it shares with others; a name finds the topics of this process that have it.
+    """
+
+    def __init__(self, topics: str | MemoryTopics = "") -> None:
+        self.topics = MemoryTopics.named(topics) if isinstance(topics, str) else topics
+        self.name = f"memory://{self.topics.name}"
+        self.capabilities = CAPABILITIES
+        self._subscriptions: list[MemorySubscription] = []
+
+    async def open(self, environment: Environment) -> None:
+        """Do nothing: what is in memory is there."""
+
+    async def declare(self, topic: str, *, partitions: int = PARTITIONS) -> int:
+        """Make sure that the topic is there; return how many partitions it has."""
+        with self.topics.lock:
+            return len(self.topics.declare(check_topic(topic), partitions).partitions)
+
+    async def publish(self, events: Sequence[Envelope]) -> list[FinalityError | None]:
+        """Store events; they are there as long as the process is."""
+        assert len(events) <= PUBLISH_EVENTS_MAX, f"{len(events)} events are more than a batch"
+        outcomes: list[FinalityError | None] = []
+        failed: set[tuple[str, str]] = set()  # Behind them nothing of their key is stored.
+        with self.topics.lock:
+            for event in events:
+                outcome = self._stored(event, failed)
+                if outcome is not None and event.key:
+                    failed.add((event.topic, event.key))
+                outcomes.append(outcome)
+        return outcomes
+
+    def _stored(self, event: Envelope, failed: set[tuple[str, str]]) -> FinalityError | None:
+        if (event.topic, event.key) in failed:
+            return Unavailable(
+                f"event {event.id} is behind one of its key that was not stored: publish it again"
+            )
+        try:
+            check_topic(event.topic)
+        except DefinitionError as problem:
+            return Rejected(f"event {event.id} was rejected: {problem}")
+        return self.topics.publish(event)
+
+    async def subscribe(self, topic: str, group: str, partitions: Collection[int]) -> MemorySubscription:
+        """Begin to read some partitions for a group; whoever read them before gets no more of them."""
+        subscription = MemorySubscription(self.topics, topic, check_group(group), partitions)
+        self._subscriptions = [each for each in self._subscriptions if not each.is_closed]
+        self._subscriptions.append(subscription)
+        return subscription
+
+    async def replay(self, topic: str, partition: int, *, after: str = "") -> AsyncIterator[Delivery]:
+        """Yield what a partition holds behind a position."""
+        with self.topics.lock:
+            events = self.topics.topic(topic).partitions[partition].after(int(after or 0))
+        for position, event in events:
+            yield Delivery(event, partition, str(position), attempt=0)
+
+    async def lag(self, topic: str, group: str) -> int:
+        """Return how many events the group has not acknowledged yet."""
+        with self.topics.lock:
+            return sum(each.lag(group) for each in self.topics.topic(topic).partitions)
+
+    async def health(self) -> list[tuple[str, bool, str]]:
+        """Say that nothing here outlives the process."""
+        finding = (
+            f"{self.name} forgets every event with its process: name a broker on disk, as sqlite:///events.db"
+        )
+        return [("durable", False, finding)]
+
+    async def close(self) -> None:
+        """Close its subscriptions; the events stay for others of this name."""
+        for subscription in self._subscriptions:
+            await subscription.close()

@@ -1,0 +1,117 @@
+"""Consumers and brokers die at any time: nothing is lost, and whoever waits hears of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from finality.core.errors import FinalityError, Unavailable
+from finality.ports.broker import Subscription
+from tests.conformance.brokers.kinds import only
+from tests.conformance.brokers.worlds import (
+    ALL,
+    GROUP,
+    PATIENCE_SECONDS,
+    World,
+    bodies,
+    events,
+    opened,
+    patiently,
+    publish,
+    publish_patiently,
+    run,
+    take,
+    topic_on,
+)
+from tests.tidy.rules import ROOT
+
+
+def killed_consumer(world: World, topic: str, takes: int, acks: int) -> list[bytes]:
+    """Let a consumer live and die; return what it has acknowledged."""
+    arguments = [world.code(), topic, str(takes), str(acks)]
+    consumer = subprocess.run(
+        [sys.executable, "-m", "tests.conformance.brokers.consumer", *arguments],
+        cwd=ROOT, stdout=subprocess.PIPE, timeout=2 * PATIENCE_SECONDS, check=False,
+    )  # fmt: skip
+    assert consumer.returncode == -signal.SIGKILL
+    return consumer.stdout.splitlines()
+
+
+@only("is_shared")
+@pytest.mark.slow
+def test_a_consumer_that_is_killed_leaves_to_others_what_it_has_not_acknowledged(world: World) -> None:
+    async def story() -> None:
+        async with topic_on(world) as (broker, topic):
+            published = events(topic, 6)
+            await publish(broker, *published)
+            done = await asyncio.to_thread(killed_consumer, world, topic, 4, 2)
+            assert done == [each.data for each in published[:2]]
+            again = await take(await broker.subscribe(topic, GROUP, ALL), 4)
+
+            assert bodies(again) == [each.data for each in published[2:]]
+            if broker.capabilities.counts_deliveries:
+                assert [each.attempt for each in again] == [2, 2, 1, 1]
+
+    run(story())
+
+
+@only("can_die")
+@pytest.mark.slow
+def test_a_broker_that_is_killed_loses_nothing_that_it_acknowledged(world: World) -> None:
+    """While it is away whoever asks hears so; when it is back the same connection goes on."""
+
+    async def story() -> None:
+        async with topic_on(world) as (broker, topic), opened(world) as reader:
+            published = events(topic, 40, "a", "b", "c")
+            await publish(broker, *published[:20])
+            subscription = await reader.subscribe(topic, GROUP, ALL)
+            await subscription.ack(await take(subscription, 5))
+            world.kill()
+            try:
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    outcomes = await broker.publish(published[20:])
+                assert {type(each) for each in outcomes} == {Unavailable}
+                with pytest.raises(Unavailable):
+                    async with asyncio.timeout(PATIENCE_SECONDS):
+                        await broker.lag(topic, GROUP)
+            finally:
+                await asyncio.to_thread(world.start)
+            await publish_patiently(broker, published[20:])
+            found = await _everything(subscription, {each.id for each in published})
+
+            assert found >= {each.id for each in published[5:]}
+
+    run(story())
+
+
+async def _everything(subscription: Subscription, ids: set[str]) -> set[str]:
+    """Return the ids that come until all of them have, or nothing more does."""
+    found: set[str] = set()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while len(found) < len(ids) - 5:
+                taken = await patiently(subscription.take, Unavailable)
+                found |= {each.envelope.id for each in taken}
+                with contextlib.suppress(FinalityError):  # It may not have heard; the inbox would know.
+                    await subscription.ack(taken)
+    return found
+
+
+@only("can_die")
+@pytest.mark.slow
+def test_a_broker_that_is_away_is_unavailable(world: World) -> None:
+    async def story() -> None:
+        world.kill()
+        try:
+            with pytest.raises(Unavailable):
+                async with asyncio.timeout(PATIENCE_SECONDS), opened(world):
+                    pass
+        finally:
+            await asyncio.to_thread(world.start)
+
+    run(story())
