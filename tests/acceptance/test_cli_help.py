@@ -16,6 +16,8 @@ pytestmark = pytest.mark.slow
 COMMANDS = (
     (),
     ("demo",),
+    ("compare",),
+    ("compare", "withdraw"),
     ("run",),
     ("transaction",),
     *(("transaction", verb) for verb in ("list", "show", "explain", "retry", "cancel", "signal")),

@@ -23,6 +23,10 @@ COMPLETE_VARIABLE = "_FINALITY_COMPLETE"  # Set by the completion script.
 
 COMMANDS = {
     "demo": ("finality.cli.demo.command:demo", "Move money, kill nodes, and check the books."),
+    "compare": (
+        "finality.cli.compare.command:compare",
+        "Run one story in every pattern, side by side.",
+    ),
     "run": ("finality.cli.run.command:run", "Run a durable saga for each line of a file."),
     "transaction": (
         "finality.cli.transaction:transaction",

@@ -1,0 +1,109 @@
+"""``finality compare``: the commands."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+
+from finality.cli.compare.comparison import Comparison, steps_of
+from finality.cli.compare.comparison import compare as compare_ways
+from finality.cli.compare.drill import Survived
+from finality.cli.compare.ways import WAYS
+from finality.cli.group import Group
+from finality.cli.options import json_option
+from finality.cli.output import is_coloured, say_json
+
+EMBEDDED = "embedded"
+SETTINGS = {"fsync": "on"}
+
+
+@click.group(cls=Group)
+def compare() -> None:
+    """Run one story in every pattern, side by side, and measure what they differ in."""
+
+
+@compare.command()
+@click.option(
+    "--count", type=click.IntRange(min=1), default=50, show_default=True, help="Withdrawals that are timed."
+)
+@click.option(
+    "--way", "names", multiple=True, type=click.Choice([way.name for way in WAYS]),
+    help="Only this way; repeat it.",
+)  # fmt: skip
+@click.option(
+    "--postgres",
+    metavar="[URL]",
+    is_flag=False,
+    flag_value=EMBEDDED,
+    help="Use PostgreSQL: this server, or without a URL one that is started here.",
+)
+@json_option
+def withdraw(count: int, names: tuple[str, ...], postgres: str | None, as_json: bool) -> None:
+    """Withdraw $100 from an account and pay it to a card, in every way there is.
+
+    Each runs for real: withdrawals are timed and their calls and commits counted, a payment is refused,
+    and a coordinator is killed with kill -9 where it hurts most. It needs no server and leaves nothing
+    behind.
+    """
+    ways = [way for way in WAYS if not names or way.name in names]
+    logging.getLogger("finality").addHandler(logging.NullHandler())  # What recovery says is in the tables.
+    with (
+        tempfile.TemporaryDirectory(prefix="finality-compare-") as folder,
+        _server(postgres) as url,
+        _progress(steps_of(ways, count)) as step,
+    ):
+        try:
+            compared = asyncio.run(compare_ways(ways, Path(folder), url, count, step))
+        except Survived as error:
+            raise click.ClickException(str(error)) from error
+    if as_json:
+        say_json(compared.as_json())
+    else:
+        _show(compared)
+
+
+@contextlib.contextmanager
+def _server(postgres: str | None) -> Iterator[str | None]:
+    if postgres != EMBEDDED:
+        yield postgres
+        return
+    from finality.testing import postgres as server_of_our_own
+
+    try:
+        server = server_of_our_own(settings=SETTINGS)
+    except ModuleNotFoundError as error:
+        raise click.ClickException(str(error)) from error
+    with server:
+        yield server.url
+
+
+@contextlib.contextmanager
+def _progress(steps: int) -> Iterator[Callable[[str], None]]:
+    """Show how far it is, on the standard error and only to a person."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    if not sys.stderr.isatty():
+        yield lambda what: None
+        return
+    console = Console(stderr=True, no_color=not is_coloured(sys.stderr))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("opening", total=steps)
+        yield lambda what: progress.update(task, advance=1, description=what)
+
+
+def _show(compared: Comparison) -> None:
+    from rich.console import Console
+
+    from finality.cli.compare.view import COLUMNS, show
+
+    width = None if sys.stdout.isatty() else COLUMNS
+    show(Console(width=width, no_color=not is_coloured(sys.stdout)), compared)

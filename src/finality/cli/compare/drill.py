@@ -1,0 +1,181 @@
+"""The coordinator of one way is killed with kill -9, another node goes on, and somebody looks meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+import finality
+from finality.adapters.system.environment import SystemEnvironment
+from finality.cli.compare.place import Place
+from finality.cli.compare.reader import Reader
+from finality.cli.compare.tally import Tally
+from finality.cli.compare.victim import READY
+from finality.cli.compare.way import PATIENCE, SILENCE, Services, Way
+from finality.cli.compare.withdrawal import Books, Order
+
+VICTIM, NEXT = "interrupted", "next"
+DECIDE = timedelta(seconds=2)  # The deadline of a withdrawal that may be left undecided.
+READY_SECONDS_MAX = 60.0
+STAND_SECONDS_MAX = 60.0
+LOOK_SECONDS = 0.01
+
+
+class Survived(Exception):
+    """The coordinator did not die where it should have, or nobody has ended what it left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drill:
+    """What became of a withdrawal whose coordinator was killed.
+
+    Attributes:
+        stood_ms: From the death until nothing of it was open any more.
+        is_done: The money was withdrawn in the end; otherwise it is as if nothing had been.
+        apart_ms: For how long a reader saw money that was nowhere, or twice.
+        held_ms: For how long a reader saw money set aside.
+        next_ms: How long the next withdrawal from the account took, asked for right after the death.
+    """
+
+    when: str
+    stood_ms: float
+    is_done: bool
+    reads: int
+    apart_ms: float
+    held_ms: float
+    next_ms: float
+    before: Books
+    after: Books
+
+
+async def drill(way: Way, place: Place) -> Drill:
+    """Kill a coordinator, and time how it ends."""
+    reader = Reader(way, place)
+    async with way.services(place, Tally()) as services:
+        async with way.node(place, services, SystemEnvironment(), lease=SILENCE) as other:
+            await other.opened()
+            other._insides.recovery.grace_seconds = SILENCE.total_seconds()
+            before = await reader.books()
+            async with _victim(way, place, services) as victim:
+                stood, next_ms = await _stood(way, other, reader, victim)
+        paid = dict(await place.execute(way.provider, "SELECT id, state FROM payment"))
+    after = await reader.books()
+    assert after.total == before.total, f"{way.name}: there were {before}, and there are {after}"
+    assert paid[NEXT] == "paid", f"{way.name}: the next withdrawal has returned and is {paid[NEXT]}"
+    return Drill(
+        when=way.worst.says,
+        stood_ms=round(stood * 1e3, 1),
+        is_done=paid.get(VICTIM) == "paid",
+        reads=reader.reads,
+        apart_ms=round(reader.apart_seconds * 1e3, 1),
+        held_ms=round(reader.held_seconds * 1e3, 1),
+        next_ms=round(next_ms, 1),
+        before=before,
+        after=after,
+    )
+
+
+async def _stood(
+    way: Way, other: finality.AsyncNode, reader: Reader, victim: asyncio.subprocess.Process
+) -> tuple[float, float]:
+    """Kill it; return for how long its withdrawal stood, and the milliseconds of the next one."""
+    async with reader.looking():
+        total = (await reader.books()).total
+        died = await _killed(victim)
+        is_whole = (await reader.books()).total == total
+        following = asyncio.ensure_future(_withdraw_next(way, other))
+        if is_whole:
+            reader.excuse(following)
+        try:
+            settled = await _until_settled(other, reader)
+        except BaseException:
+            following.cancel()
+            raise
+    return settled - died, await following
+
+
+@contextlib.asynccontextmanager
+async def _victim(way: Way, place: Place, services: Services) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a coordinator in a process that is gone when the block ends."""
+    asked = {
+        "name": way.name,
+        "spec": place.spec,
+        "services": dict(services),
+        "order": VICTIM,
+        "seconds": DECIDE.total_seconds(),
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "finality.cli.compare.victim", json.dumps(asked),
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is for us alone.
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None, "it was asked for"
+        async with asyncio.timeout(READY_SECONDS_MAX):
+            if (await process.stdout.readline()).decode().strip() != READY:
+                raise await _survived(process)
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+        await process.communicate()
+
+
+async def _killed(victim: asyncio.subprocess.Process) -> float:
+    """Let it withdraw; return when it was dead.
+
+    Raises:
+        Survived: It did not die as it should have.
+    """
+    assert victim.stdin is not None, "it was asked for"
+    victim.stdin.write(b"\n")
+    status = await victim.wait()
+    died = time.perf_counter()
+    if status != -signal.SIGKILL:
+        raise await _survived(victim)
+    return died
+
+
+async def _survived(victim: asyncio.subprocess.Process) -> Survived:
+    """Return why it has ended by itself."""
+    _, said = await victim.communicate()
+    return Survived(
+        f"the coordinator ended with status {victim.returncode} and was to be killed: "
+        f"{said.decode(errors='replace').strip()[-1_000:]}"
+    )
+
+
+async def _withdraw_next(way: Way, node: finality.AsyncNode) -> float:
+    """Withdraw from the same account; a customer asks again after a conflict."""
+    begun = time.perf_counter()
+    while True:
+        try:
+            await way.withdraw(node, Order(NEXT), deadline=PATIENCE)
+        except finality.Conflict:
+            continue
+        return (time.perf_counter() - begun) * 1e3
+
+
+async def _until_settled(node: finality.AsyncNode, reader: Reader) -> float:
+    """Wait until nothing of the dead one's withdrawal is open; return since when.
+
+    Raises:
+        Survived: It stands, and stands.
+    """
+    give_up = time.perf_counter() + STAND_SECONDS_MAX
+    while (now := time.perf_counter()) < give_up:
+        books = await reader.books()
+        is_held = books.held or books.authorized
+        is_open = any(head.id == VICTIM for head in await node.transactions(is_open=True))
+        if not is_held and not is_open and not await node.in_doubt():
+            return now
+        await asyncio.sleep(LOOK_SECONDS)
+    raise Survived(f"nobody has ended what the coordinator left in {STAND_SECONDS_MAX:.0f} seconds")

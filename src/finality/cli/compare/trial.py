@@ -1,0 +1,158 @@
+"""One way on trial: withdrawals that nobody disturbs, and one whose payment is refused."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import finality
+from finality.cli.compare.place import WITNESSES, Place
+from finality.cli.compare.reader import Reader
+from finality.cli.compare.tally import Tally
+from finality.cli.compare.way import PATIENCE, Services, Way
+from finality.cli.compare.withdrawal import ACCOUNT, ACCOUNTS, CENTS, EXPIRED, PAYMENTS, Books, Order
+
+LEASE = PATIENCE  # Of a node that is not killed: its renewals would be counted.
+WARM = 3  # Withdrawals that open connections and plan statements.
+WATCHED = 20  # Withdrawals that somebody looks at, which slows them down.
+START_CENTS = 1_000_000_00
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What a withdrawal takes; the counts are means."""
+
+    count: int
+    p50_ms: float
+    p99_ms: float
+    calls: float
+    calls_by_name: dict[str, float]
+    durable_writes: float
+    journal_events: float
+    witness_rows: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What somebody has seen who looked meanwhile."""
+
+    reads: int
+    apart: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """How a withdrawal ended whose payment was refused.
+
+    Attributes:
+        heard: The error that the customer's program got.
+        is_whole: Account and payments were as if it had never been.
+    """
+
+    heard: str
+    because: str
+    ms: float
+    is_whole: bool
+    before: Books
+    after: Books
+    sight: Sight
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """All of it."""
+
+    costs: Costs
+    sight: Sight
+    refusal: Refusal
+
+
+async def found(way: Way, place: Place) -> None:
+    """Make the databases of a way, with one account in them."""
+    for name in dict.fromkeys(("home", way.bank, way.provider)):
+        await place.make(name)
+    await place.execute(way.bank, ACCOUNTS)
+    await place.execute(way.bank, f"INSERT INTO account VALUES ('{ACCOUNT}', {START_CENTS}, 0)")  # noqa: S608 - our own constants
+    await place.execute(way.provider, PAYMENTS)
+
+
+async def try_out(way: Way, place: Place, count: int, done: Callable[[], None]) -> Trial:
+    """Run a way *count* times and more; *done* is called after each withdrawal."""
+    tally, reader = Tally(), Reader(way, place)
+    async with way.services(place, tally) as services:
+        node = _node(way, place, services, tally)
+        async with node:
+            await tally.watch(node, place.silent)
+            for number in range(WARM):
+                await way.withdraw(node, Order(f"warm-{number}"), deadline=PATIENCE)
+            costs = await _costs(way, place, node, tally, count, done)
+            async with reader.looking():
+                for number in range(WATCHED):
+                    await way.withdraw(node, Order(f"watched-{number}"), deadline=PATIENCE)
+                    done()
+                await tally.settled()
+            sight = Sight(reader.reads, reader.apart)
+            refusal = await _refusal(way, node, tally, reader)
+            done()
+    paid = (WARM + count + WATCHED) * CENTS
+    books = await reader.books()
+    assert books == Books(START_CENTS - paid, 0, paid), f"{way.name}: {paid} cents were paid, but {books}"
+    return Trial(costs, sight, refusal)
+
+
+def _node(way: Way, place: Place, services: Services, tally: Tally) -> finality.AsyncNode:
+    return way.node(place, services, tally.environment(), lease=LEASE)
+
+
+async def _costs(
+    way: Way, place: Place, node: finality.AsyncNode, tally: Tally, count: int, done: Callable[[], None]
+) -> Costs:
+    await tally.settled()
+    events, rows = await _rows(way, place)
+    tally.calls.clear()
+    writes, latencies, clock = tally.writes, [], time.perf_counter
+    for number in range(count):
+        begun = clock()
+        await way.withdraw(node, Order(f"order-{number}"), deadline=PATIENCE)
+        latencies.append((clock() - begun) * 1e3)
+        done()
+    await tally.settled()
+    events_after, rows_after = await _rows(way, place)
+    latencies.sort()
+    return Costs(
+        count=count,
+        p50_ms=round(latencies[count // 2], 2),
+        p99_ms=round(latencies[min(int(count * 0.99), count - 1)], 2),
+        calls=round(tally.calls.total() / count, 1),
+        calls_by_name={name: round(calls / count, 2) for name, calls in sorted(tally.calls.items())},
+        durable_writes=round((tally.writes - writes) / count, 1),
+        journal_events=round((events_after - events) / count, 1),
+        witness_rows=round((rows_after - rows) / count, 1),
+    )
+
+
+async def _rows(way: Way, place: Place) -> tuple[int, int]:
+    """Return how many events the journal has, and how many witnesses all databases."""
+    counts = dict.fromkeys(("finality_event", *WITNESSES), 0)
+    for name in dict.fromkeys(("home", way.bank, way.provider)):
+        for table in counts.keys() & await place.tables(name):
+            [(count,)] = await place.execute(name, f"SELECT count(*) FROM {table}")  # noqa: S608 - our own names
+            counts[table] += count
+    return counts["finality_event"], sum(counts[table] for table in WITNESSES)
+
+
+async def _refusal(way: Way, node: finality.AsyncNode, tally: Tally, reader: Reader) -> Refusal:
+    before, begun = await reader.books(), time.perf_counter()
+    async with reader.looking():
+        try:
+            await way.withdraw(node, Order("refused", card=EXPIRED), deadline=PATIENCE)
+        except finality.TransactionAborted as aborted:
+            ms = (time.perf_counter() - begun) * 1e3
+            heard, because = type(aborted).__name__, getattr(aborted, "because", str(aborted))
+        else:
+            raise AssertionError(f"{way.name}: an expired card was paid")
+        await tally.settled()
+    after = await reader.books()
+    sight = Sight(reader.reads, reader.apart)
+    return Refusal(heard, because, round(ms, 1), before == after, before, after, sight)

@@ -1,0 +1,39 @@
+"""Two-phase commit: bank and provider are two databases that vote."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import finality
+from finality.cli.compare.place import Place
+from finality.cli.compare.way import Death, Services, Way
+from finality.cli.compare.withdrawal import Order, pay, take
+from finality.ports.environment import PREPARE_AFTER, Environment
+
+
+class TwoPhase(Way):
+    """Takes databases that can prepare."""
+
+    name = "two-phase"
+    title = "two-phase commit"
+    finished = "with the decision, in the coordinator's journal"
+    isolation = "by locks: who wants to change it waits; a plain read may come between the two commits"
+    worst = Death(PREPARE_AFTER, 2, "both voted yes, nothing decided")
+
+    def node(
+        self, place: Place, services: Services, environment: Environment, *, lease: timedelta
+    ) -> finality.AsyncNode:
+        """Return a node with two participants."""
+        participants = [place.participant(name) for name in ("bank", "provider")]
+        return finality.open_async(
+            place.url("home"), participants=participants, environment=environment, lease=lease
+        )
+
+    async def withdraw(self, node: finality.AsyncNode, order: Order, *, deadline: timedelta) -> None:
+        """Take at the one and pay at the other; both commit, or neither."""
+        there: dict[str, Any] = {each.name: each for each in node.settings.participants}
+        async with node.transaction(deadline=deadline) as tx:
+            at_bank, at_provider = await tx.enlist(there["bank"]), await tx.enlist(there["provider"])
+            await take(at_bank.execute, order)
+            await pay(at_provider.execute, order)

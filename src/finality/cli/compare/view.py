@@ -1,0 +1,111 @@
+"""A comparison for people: four tables with a way a row, readable at a hundred columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from finality.cli.compare.comparison import Compared, Comparison
+from finality.cli.compare.trial import Sight
+from finality.cli.compare.way import SILENCE
+from finality.cli.compare.withdrawal import Books
+
+COLUMNS = 100  # Where nobody knows how wide it is.
+MS_SHORT = 20  # Above it nobody wants to know tenths.
+
+
+def show(console: Console, comparison: Comparison) -> None:
+    """Print a comparison."""
+    ways = comparison.ways
+    for table in (_nature(ways), _costs(ways, comparison.stores), _refusals(ways), _deaths(ways)):
+        console.print(table)
+    for line in _notes(comparison):
+        console.print(line, style="dim", highlight=False)
+
+
+def _table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="right" if column in right else "left", no_wrap=place == 0)
+    return table
+
+
+def _nature(ways: list[Compared]) -> Table:
+    table = _table("What it is", "", "where it is finished", "what others see before that", "seen apart")
+    for each in ways:
+        way = each.way
+        table.add_row(way.title, way.finished, way.isolation, _sight(each.trial.sight))
+    return table
+
+
+def _costs(ways: list[Compared], stores: str) -> Table:
+    numbers = ("p50 ms", "p99 ms", "calls", "durable writes", "journal events", "witness rows")
+    count = ways[0].trial.costs.count if ways else 0
+    title = f"What it costs: $100 withdrawn {count} times, one after the other, on {stores}"
+    table = _table(title, "", *numbers, right=numbers)
+    for each in ways:
+        costs = each.trial.costs
+        counts = (costs.calls, costs.durable_writes, costs.journal_events, costs.witness_rows)
+        latencies = (f"{costs.p50_ms:.1f}", f"{costs.p99_ms:.1f}")
+        table.add_row(each.way.name, *latencies, *(f"{number:g}" for number in counts))
+    return table
+
+
+def _refusals(ways: list[Compared]) -> Table:
+    columns = ("", "the program hears", "after", "account and payments", "seen apart")
+    table = _table("When the payment fails", *columns, right=("after",))
+    for each in ways:
+        refusal = each.trial.refusal
+        books = Text("as before", "green")
+        if not refusal.is_whole:
+            books = Text(f"{_dollars(refusal.before)} → {_dollars(refusal.after)}", "red")
+        heard = f"{refusal.heard}: {refusal.because}"
+        table.add_row(each.way.name, heard, _ms(refusal.ms), books, _sight(refusal.sight))
+    return table
+
+
+def _deaths(ways: list[Compared]) -> Table:
+    columns = ("", "when", "open for", "wrong balance", "set aside", "next took", "in the end")
+    table = _table(
+        "When the coordinator dies (kill -9 where it hurts most)", *columns, right=(*columns[2:6],)
+    )
+    for each in ways:
+        drill = each.drill
+        table.add_row(
+            each.way.name,
+            drill.when,
+            _ms(drill.stood_ms),
+            Text(_ms(drill.apart_ms), "yellow") if drill.apart_ms else Text("never", "green"),
+            _ms(drill.held_ms) if drill.held_ms else "-",
+            _ms(drill.next_ms),
+            "withdrawn" if drill.is_done else "undone",
+        )
+    return table
+
+
+def _notes(comparison: Comparison) -> Iterator[str]:
+    yield "seen apart: reads that found money nowhere, or on the account and paid as well"
+    yield "calls: what the coordinator asks of bank and provider; durable writes: flushed commits, of all"
+    yield "open for: from the death until nothing of it was undecided or held; another node runs all the time"
+    yield "next took: the same account's next withdrawal, asked for at the moment of the death"
+    yield f"who is silent for {SILENCE.total_seconds():g} s is taken for dead"
+    for name, extra in comparison.left_out.items():
+        yield f"{name} was left out: pip install 'finality[{extra}]'"
+
+
+def _sight(sight: Sight) -> Text:
+    if not sight.apart:
+        return Text(f"never in {sight.reads} reads", "green")
+    return Text(f"{sight.apart / sight.reads:.0%} of {sight.reads} reads", "yellow")
+
+
+def _ms(ms: float) -> str:
+    return f"{ms:.1f} ms" if ms < MS_SHORT else f"{ms / 1e3:.2f} s" if ms >= 1_000 else f"{ms:.0f} ms"
+
+
+def _dollars(books: Books) -> str:
+    return f"${books.cents // 100:,} and ${books.paid // 100:,}"

@@ -1,0 +1,150 @@
+"""The domain, once for all ways: accounts at a bank, payments by a provider, the rules of a withdrawal.
+
+Every rule works with whatever runs a statement: the ``execute`` of a transaction, of a branch or of a
+step. The ways differ in which rules they call, where, and in what order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import finality
+
+ACCOUNT = "ada"
+CENTS = 100_00
+EXPIRED = "an expired card"
+
+Execute = Callable[..., Awaitable[Any]]
+
+ACCOUNTS = (
+    "CREATE TABLE account (id VARCHAR(32) PRIMARY KEY NOT NULL, cents BIGINT NOT NULL, held BIGINT NOT NULL)"
+)
+PAYMENTS = (
+    "CREATE TABLE payment (id VARCHAR(64) PRIMARY KEY NOT NULL, cents BIGINT NOT NULL, "
+    "state VARCHAR(8) NOT NULL)"
+)
+LOOK_AT_ACCOUNT = f"SELECT cents, held FROM account WHERE id = '{ACCOUNT}'"  # noqa: S608 - our own constant
+LOOK_AT_PAYMENTS = (
+    "SELECT CAST(coalesce(sum(CASE state WHEN 'paid' THEN cents END), 0) AS BIGINT) AS paid, "
+    "CAST(coalesce(sum(CASE state WHEN 'held' THEN cents END), 0) AS BIGINT) AS authorized FROM payment"
+)
+
+
+@dataclass(frozen=True)
+class Order:
+    """Somebody wants money from an account, on a card."""
+
+    id: str
+    card: str = "a good card"
+    account: str = ACCOUNT
+    cents: int = CENTS
+
+
+# ── At once: take, and pay ──────────────────────────────────────────────────────────────────
+
+
+async def take(execute: Execute, order: Order) -> None:
+    """Take the money from the account.
+
+    Raises:
+        Refused: It has too little.
+    """
+    rows = await execute(
+        "UPDATE account SET cents = cents - $1 WHERE id = $2 AND cents >= $1 RETURNING cents",
+        order.cents, order.account,
+    )  # fmt: skip
+    if not rows:
+        raise finality.Refused(f"{order.account} has too little on the account")
+
+
+async def give_back(execute: Execute, order: Order) -> None:
+    """Put it back on the account."""
+    await execute("UPDATE account SET cents = cents + $1 WHERE id = $2", order.cents, order.account)
+
+
+async def pay(execute: Execute, order: Order) -> None:
+    """Pay the card.
+
+    Raises:
+        Refused: The provider does not.
+    """
+    await _pay(execute, order, "paid")
+
+
+async def _pay(execute: Execute, order: Order, state: str) -> None:
+    if order.card == EXPIRED:
+        raise finality.Refused("the card has expired")
+    await execute("INSERT INTO payment VALUES ($1, $2, $3)", order.id, order.cents, state)
+
+
+# ── Held first, taken or given back later ───────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class MoneyHold(finality.Reservation[None]):
+    """The money, set aside on the account."""
+
+    order: Order
+
+    async def try_(self, tx: finality.Tx) -> None:
+        """Set it aside."""
+        await take(tx.execute, self.order)
+        await self._hold(tx, self.order.cents)
+
+    async def confirm(self, tx: finality.Tx, held: None) -> None:
+        """It has gone."""
+        await self._hold(tx, -self.order.cents)
+
+    async def cancel(self, tx: finality.Tx, held: None) -> None:
+        """Put it back."""
+        await self._hold(tx, -self.order.cents)
+        await give_back(tx.execute, self.order)
+
+    async def _hold(self, tx: finality.Tx, cents: int) -> None:
+        await tx.execute("UPDATE account SET held = held + $1 WHERE id = $2", cents, self.order.account)
+
+
+@dataclass(frozen=True)
+class PaymentHold(finality.Reservation[None]):
+    """The payment, authorized by the provider."""
+
+    order: Order
+
+    async def try_(self, tx: finality.Tx) -> None:
+        """Authorize it."""
+        await _pay(tx.execute, self.order, "held")
+
+    async def confirm(self, tx: finality.Tx, held: None) -> None:
+        """Pay."""
+        await tx.execute("UPDATE payment SET state = 'paid' WHERE id = $1", self.order.id)
+
+    async def cancel(self, tx: finality.Tx, held: None) -> None:
+        """Forget it."""
+        await tx.execute("DELETE FROM payment WHERE id = $1", self.order.id)
+
+
+# ── What a reader sees ──────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What somebody reads who asks the bank and the provider at one moment.
+
+    Attributes:
+        cents: What the account has to spend.
+        held: What is set aside on it.
+        paid: What the provider has paid.
+        authorized: What it will pay, or not.
+    """
+
+    cents: int
+    held: int
+    paid: int
+    authorized: int = 0
+
+    @property
+    def total(self) -> int:
+        """Return all the money, which nobody makes and nobody loses."""
+        return self.cents + self.held + self.paid
