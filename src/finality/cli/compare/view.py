@@ -24,7 +24,7 @@ def show(console: Console, comparison: Comparison) -> None:
     for table in (_nature(ways), _costs(ways, comparison.stores), _refusals(ways), _deaths(ways)):
         console.print(table)
     for line in _notes(comparison):
-        console.print(line, style="dim", highlight=False)
+        console.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
 def _table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
