@@ -18,6 +18,7 @@ from finality.adapters.sqlite.engine import SqliteEngine
 from finality.adapters.sqlite.store import SqliteHome
 from finality.core.ids import TransactionId
 from finality.ports.environment import COMMIT_AFTER, COMMIT_BEFORE
+from finality.ports.events import Published
 from finality.ports.home import HomeTransaction
 from finality.testing import PostgresServer
 from tests.conformance.lives import Lives, acknowledge, serve
@@ -79,7 +80,7 @@ def opened(name: str) -> Callable[[HomeTransaction], None]:
         tx.execute(placed(tx, "INSERT INTO account VALUES (?, 1)"), (name,))
         append_to(name, 1, 2)(tx)
         tx.testify(TransactionId(name), "b", "action", "1")
-        tx.publish("accounts", name, "Opened", b"{}")
+        tx.publish(Published("accounts", name, "Opened", b"{}"))
 
     return work
 

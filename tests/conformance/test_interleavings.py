@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 
 from finality.core.errors import VersionConflict
 from finality.core.ids import StreamName, TransactionId, Version
+from finality.ports.events import Published
 from finality.ports.home import HomeTransaction
 from tests.conformance.worlds import MEMORY, SQLITE_INLINE, AnyHome, Do, Noted, World, crash, execute
 
@@ -63,7 +64,7 @@ class Step:
                 if tx.witness(TransactionId("t"), self.name, "action") is None:
                     tx.testify(TransactionId("t"), self.name, "action", str(self.number))
             case "publish":
-                tx.publish(self.name, "k", "t", b"")
+                tx.publish(Published(self.name, "k", "t", b""))
             case "undo":
                 tx.undo()
             case _:

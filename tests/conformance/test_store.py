@@ -14,6 +14,7 @@ import pytest
 from finality.adapters import batch
 from finality.core.errors import TransactionAborted
 from finality.core.ids import TransactionId
+from finality.ports.events import Published
 from finality.ports.home import HomeTransaction
 from finality.ports.store import HOLD, Hold
 from tests.conformance.tables import ABORTING, CONSTRAINT, FAILING, insert, items, table
@@ -46,7 +47,7 @@ def test_a_turn_that_fails_leaves_nothing_and_hurts_no_neighbour(world: World) -
             insert(2)(tx)
             append_to("a", 1)(tx)
             tx.testify(T1, "b", "action", "x")
-            tx.publish("topic", "key", "type", b"{}")
+            tx.publish(Published("topic", "key", "type", b"{}"))
             raise ValueError("no")
 
         outcomes = await do_all(home, insert(1), fail, insert(3), insert(1), insert(4))
@@ -353,11 +354,11 @@ def test_a_witness_and_an_event_for_the_outbox_go_with_their_turn(world: World) 
 
         def work(tx: HomeTransaction) -> None:
             tx.testify(T1, "flight", "action", "1")
-            tx.publish("orders", "o1", "OrderPlaced", b'{"id":1}')
+            tx.publish(Published("orders", "o1", "OrderPlaced", b'{"id":1}'))
 
         def undone(tx: HomeTransaction) -> None:
             tx.testify(T1, "room", "action", "1")
-            tx.publish("orders", "o2", "OrderPlaced", b"{}")
+            tx.publish(Published("orders", "o2", "OrderPlaced", b"{}"))
             tx.undo()
 
         await do_all(home, work, undone)

@@ -101,7 +101,8 @@ class World:
     async def outbox(self, home: AnyHome) -> list[tuple[Any, ...]]:
         """Return (topic, key, type, payload) of everything in the outbox, oldest first."""
         if isinstance(home, MemoryHome):
-            return [row[1:5] for row in home.database.outbox]
+            rows = [row for rows in home.database.outbox.values() for row in rows]
+            return [row[2:6] for row in sorted(rows)]
         return await home.query("SELECT aggregatetype, aggregateid, type, payload FROM finality_outbox")
 
     def run(self, main: Callable[[AnyHome], Coroutine[Any, Any, T]]) -> T:

@@ -87,13 +87,14 @@ def test_an_old_schema_is_brought_forward_script_by_script(
 def test_a_migration_that_fails_leaves_the_old_schema(tmp_path: Path) -> None:
     connection = connect(tmp_path / "home.db")
     migrate(connection, migrations(is_home=True))
+    before = version_of(connection, "store"), version_of(connection, "home")
     newer = migrations(is_home=True)
     newer["store"][99] = "CREATE TABLE news (a);"
     newer["home"][99] = "CREATE TABLE news (a);"
     with pytest.raises(apsw.SQLError, match="already exists"):
         migrate(connection, newer)
 
-    assert (version_of(connection, "store"), version_of(connection, "home")) == (3, 1)
+    assert (version_of(connection, "store"), version_of(connection, "home")) == before
     assert not connection.table_exists("main", "news")
     connection.close()
 
@@ -158,6 +159,6 @@ def test_processes_that_create_one_store_at_once_all_succeed(tmp_path: Path) -> 
         connection = apsw.Connection(str(tmp_path / f"{number}.db"))
         assert connection.execute("SELECT count(*) FROM finality_event").fetchall() == [(4,)]
         assert connection.execute("SELECT part, version FROM finality_schema").fetchall() == [
-            ("store", 3), ("home", 1),
+            (part, max(scripts)) for part, scripts in migrations(is_home=True).items()
         ]  # fmt: skip
         connection.close()

@@ -21,6 +21,7 @@ from finality.patterns.countermeasures.sql import Where
 from finality.patterns.countermeasures.version_file import SyncVersionFile, VersionFile
 from finality.patterns.reservation import Held, Reservation, code_of
 from finality.ports.codec import Codec
+from finality.ports.events import Published
 from finality.ports.participant import Branch, Participant, ReservingBranch
 from finality.ports.store import LocalTransaction, Rows, Scope
 from finality.runtime.commitment import Commitment
@@ -53,7 +54,7 @@ class SyncTx:
             key: Events of one key keep their order.
         """
         payload = self._codec.encode(event).encode()
-        self._local.publish(topic, key, type(event).__name__, payload)
+        self._local.publish(Published(topic, key, type(event).__name__, payload))
 
     # ── Countermeasures: what stands in for isolation ───────────────────────────────────────
 
@@ -150,7 +151,8 @@ class Tx:
     async def publish(self, topic: str, event: Any, *, key: str = "") -> None:
         """Put *event* into the outbox, in this very commit; events of one *key* keep their order."""
         payload = self._codec.encode(event).encode()
-        await self._call(lambda local: local.publish(topic, key, type(event).__name__, payload))
+        published = Published(topic, key, type(event).__name__, payload)
+        await self._call(lambda local: local.publish(published))
 
     # ── Countermeasures: what stands in for isolation ───────────────────────────────────────
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from finality.core.errors import FinalityError
 from finality.core.ids import TransactionId
+from finality.ports.events import EventReads, EventTransaction
 
 T = TypeVar("T")
 
@@ -54,7 +55,7 @@ class Hold(NamedTuple):
     at: float
 
 
-class LocalTransaction(Protocol):
+class LocalTransaction(EventTransaction, Protocol):
     """What a turn can do. Nothing of it remains if the turn fails."""
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
@@ -83,10 +84,6 @@ class LocalTransaction(Protocol):
 
     def holds(self) -> list[Hold]:
         """Return every testimony of the operation ``HOLD``, oldest first: what waits for a decision."""
-        ...
-
-    def publish(self, topic: str, key: str, type_name: str, payload: bytes) -> None:
-        """Put an event into the outbox, in this very commit."""
         ...
 
 
@@ -140,7 +137,7 @@ class Scope(Protocol):
         ...
 
 
-class Store(Protocol):
+class Store(EventReads, Protocol):
     """A database of the user's, with our witness and outbox beside the user's tables."""
 
     name: str

@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 from finality.adapters.memory.sql import Sql
 from finality.adapters.memory.table import Table, UndoLog, undo
 from finality.core.ids import NodeId, StreamName
+from finality.ports.events import SHARES, OutboxEvent, Parked, Progress, Published
 from finality.ports.home import Head, NodeRow
 
 
@@ -24,17 +25,6 @@ class Event(NamedTuple):
     data: bytes
     at: float
     by: NodeId
-
-
-class Published(NamedTuple):
-    """A row of the outbox, in the columns that every store has."""
-
-    id: str
-    aggregatetype: str
-    aggregateid: str
-    type: str
-    payload: bytes
-    at: float
 
 
 class MemoryDatabase:
@@ -60,9 +50,14 @@ class MemoryDatabase:
         self.open: dict[int, None] = {}
         self.events: list[Event] = []
         self.streams: dict[int, list[Event]] = {}
-        self.outbox: list[Published] = []
+        self.outbox: dict[int, list[OutboxEvent]] = {share: [] for share in range(SHARES)}
         self.new_events: list[Event] = []
-        self.new_outbox: list[Published] = []
+        self.new_outbox: list[tuple[int, OutboxEvent]] = []
+        self.pruned: Table[int, bool] = Table(self.log)
+        self.delayed: Table[int, tuple[float, Published]] = Table(self.log)
+        self.readers: Table[tuple[str, int], Progress] = Table(self.log)
+        self.parked: Table[int, Parked] = Table(self.log)
+        self.last_number = 0  # The same for positions of the outbox and for what is delayed or parked.
         self.last_key = 0  # May run ahead of what is committed: keys have gaps, as in any database.
 
     @classmethod
@@ -79,6 +74,7 @@ class MemoryDatabase:
     def _tables(self) -> tuple[Table[object, object], ...]:
         return (  # type: ignore[return-value]  # each has its own types, and all commit alike
             self.keys, self.versions, self.heads, self.definitions, self.nodes, self.witness, self.locks,
+            self.pruned, self.delayed, self.readers, self.parked,
         )  # fmt: skip
 
     def open_keys(self) -> list[int]:
@@ -101,9 +97,22 @@ class MemoryDatabase:
             for event in self.new_events:
                 self.streams.setdefault(event.key, []).append(event)
             self.events += self.new_events
-            self.outbox += self.new_outbox
+            for share, row in self.new_outbox:
+                self.outbox[share].append(row)
+            if self.pruned.committed:
+                self._prune()
             self.commits += 1
         self._begin_anew()
+
+    def _prune(self) -> None:
+        for share, rows in self.outbox.items():
+            self.outbox[share] = [row for row in rows if row.position not in self.pruned.committed]
+        self.pruned.committed.clear()
+
+    def next_number(self) -> int:
+        """Return a number greater than every one before it."""
+        self.last_number += 1
+        return self.last_number
 
     def drop(self) -> None:
         """Leave nothing of what the transaction has changed."""

@@ -12,7 +12,10 @@ from typing import Any
 from finality.ports.store import Rows, StatementRefused
 
 OURS = "finality_"
-TABLES = ("definition", "event", "lock", "node", "outbox", "schema", "stream", "witness")
+TABLES = (
+    "definition", "delayed", "event", "lock", "node", "outbox", "parked", "reader", "schema", "stream",
+    "witness",
+)  # fmt: skip
 READS = frozenset(
     {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 )

@@ -11,6 +11,7 @@ from finality.adapters.fork import keep_out_of_children
 from finality.adapters.group_commit import Writer
 from finality.adapters.memory.database import MemoryDatabase
 from finality.adapters.memory.engine import MemoryEngine
+from finality.adapters.memory.events import MemoryEventReads
 from finality.adapters.memory.home_transaction import MemoryHomeTransaction, recorded_of
 from finality.adapters.memory.transaction import MemoryTransaction
 from finality.adapters.scope import WriterScope
@@ -33,7 +34,7 @@ from finality.ports.journal import PAGE_EVENTS_MAX, Page
 from finality.ports.store import Rows
 
 
-class MemoryStore:
+class MemoryStore(MemoryEventReads):
     """Fulfils ``ports.store.Store``, except that nothing is durable: it is gone with its process.
 
     Stores with the same *database* share it, as several processes share a file.

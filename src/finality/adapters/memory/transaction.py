@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from finality.adapters.memory import sql
-from finality.adapters.memory.database import MemoryDatabase, Published
+from finality.adapters.memory.database import MemoryDatabase
+from finality.adapters.memory.events import MemoryEventTransaction
 from finality.core.errors import TransactionAborted
 from finality.core.ids import TransactionId
 from finality.ports.environment import Environment
@@ -19,7 +20,7 @@ class TurnLost(TransactionAborted):
     code = "turn_lost"
 
 
-class MemoryTransaction:
+class MemoryTransaction(MemoryEventTransaction):
     """Fulfils ``ports.store.LocalTransaction``."""
 
     def __init__(self, database: MemoryDatabase, environment: Environment) -> None:
@@ -115,9 +116,3 @@ class MemoryTransaction:
             if operation == HOLD
         ]
         return sorted(held, key=lambda hold: hold.at)
-
-    def publish(self, topic: str, key: str, type_name: str, payload: bytes) -> None:
-        """Put an event into the outbox."""
-        self._check()
-        id = f"{self._environment.random_bits(128):032x}"
-        self._database.new_outbox.append(Published(id, topic, key, type_name, payload, self.at))

@@ -16,7 +16,8 @@ in the difference. What is not committed is in nobody's way.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from finality.core.errors import NotFound
 from finality.core.ids import START, Cursor
@@ -37,6 +38,12 @@ class Place:
     seen: str = ""
     shown: str = ""
     position: int = 0
+
+    def behind(self, positions: Sequence[int], limit: int) -> Cursor:
+        """Return the cursor behind a page of these positions, of *limit* at most."""
+        if len(positions) == limit:
+            return Cursor(str(replace(self, position=positions[-1])))
+        return Cursor(str(Place(self.cluster, seen=self.shown)))
 
     def __str__(self) -> str:
         return f"{self.cluster}/{self.seen}/{self.shown}/{self.position}"

@@ -7,8 +7,9 @@ from typing import Any
 
 from finality.adapters.engine import CommitFailed
 from finality.adapters.postgres.line import Line
+from finality.adapters.postgres.queries import QUERIES
 from finality.adapters.postgres.session import ERRORS, said, state_of
-from finality.adapters.postgres.transaction import QUERIES, RUN_AGAIN, PostgresTransaction, stale
+from finality.adapters.postgres.transaction import RUN_AGAIN, PostgresTransaction, stale
 from finality.core.errors import OutcomeUnknown, Unavailable
 from finality.ports.environment import Environment
 

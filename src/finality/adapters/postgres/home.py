@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from finality.adapters.append import Append
 from finality.adapters.follow import follow
-from finality.adapters.postgres.cursor import Place, place_of
+from finality.adapters.postgres.cursor import Place
 from finality.adapters.postgres.home_transaction import PostgresHomeTransaction
 from finality.adapters.postgres.line import Line
+from finality.adapters.postgres.queries import QUERIES
 from finality.adapters.postgres.rows import head_of, node_of, recorded_of
 from finality.adapters.postgres.schema import migrate
-from finality.adapters.postgres.session import Connection, Server
+from finality.adapters.postgres.session import Server
 from finality.adapters.postgres.store import LOCK_SECONDS_MAX, PostgresStore, name_of
-from finality.adapters.postgres.transaction import QUERIES, PostgresTransaction
+from finality.adapters.postgres.transaction import PostgresTransaction
 from finality.core.errors import NotFound
 from finality.core.ids import (
     START,
@@ -45,18 +45,10 @@ class PostgresHome(PostgresStore):
     def __init__(self, url: str, environment: Environment, codec: Codec, *, name: str | None = None) -> None:
         self._codec = codec
         self._seen = ""
-        self._cluster = ""
         super().__init__(url, environment, name=name)
 
     def _transaction(self, line: Line) -> PostgresTransaction:
         return PostgresHomeTransaction(line, self._environment, self._codec)
-
-    async def _rows(self, sql: str, *parameters: Any) -> Sequence[Any]:
-        async def fetch(connection: Connection) -> Sequence[Any]:
-            rows: Sequence[Any] = await connection.fetch(sql, *parameters)
-            return rows
-
-        return await self._ask(fetch)
 
     # ── The journal ─────────────────────────────────────────────────────────────────────────
 
@@ -76,17 +68,13 @@ class PostgresHome(PostgresStore):
 
     async def page(self, *, after: Cursor = START, limit: int = PAGE_EVENTS_MAX) -> Page:
         """Return events of all streams behind *after*; what a snapshot shows and an earlier one did not."""
-        place = place_of(after, await self._cluster_id())
-        if not place.shown:
-            place = replace(place, shown=await self._snapshot())
+        place = await self._placed(after)
         where = (place.shown, place.position, limit)
         if place.seen:
             events = await self._recorded("page_by_snapshot", *where, place.seen)
         else:
             events = await self._recorded("page_by_position", *where)
-        if len(events) == limit:
-            return Page(events, Cursor(str(replace(place, position=events[-1].position))))
-        return Page(events, Cursor(str(Place(place.cluster, seen=place.shown))))
+        return Page(events, place.behind([event.position for event in events], limit))
 
     async def newest(self, *, before: Position | None = None, limit: int = PAGE_EVENTS_MAX) -> Page:
         """Return the last events before a position."""
@@ -104,14 +92,6 @@ class PostgresHome(PostgresStore):
 
     async def _recorded(self, query: str, *parameters: Any) -> list[Recorded]:
         return [recorded_of(row, self._codec) for row in await self._rows(QUERIES[query], *parameters)]
-
-    async def _snapshot(self) -> str:
-        return str((await self._rows(QUERIES["snapshot"]))[0][0])
-
-    async def _cluster_id(self) -> str:
-        if not self._cluster:
-            self._cluster = str((await self._rows(QUERIES["cluster"]))[0][0])
-        return self._cluster
 
     # ── Heads and nodes ─────────────────────────────────────────────────────────────────────
 

@@ -182,7 +182,124 @@ SELECT transaction_id, branch, answer, at FROM finality_witness WHERE operation 
 
 -- name: publish
 -- Put an event into the outbox.
-INSERT INTO finality_outbox (id, aggregatetype, aggregateid, type, payload, at) VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO finality_outbox (id, aggregatetype, aggregateid, type, payload, headers, at, share)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+
+-- name: outbox_by_position
+-- The events of a share behind a position that a snapshot shows.
+SELECT position, id, aggregatetype, aggregateid, type, payload, headers, at FROM finality_outbox
+WHERE share = $4 AND position > $2 AND pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
+ORDER BY position LIMIT $3
+
+-- name: outbox_by_snapshot
+-- The events of a share that one snapshot shows and an earlier one did not, behind a position.
+SELECT position, id, aggregatetype, aggregateid, type, payload, headers, at FROM finality_outbox
+WHERE share = $4 AND xid >= pg_snapshot_xmin($5::text::pg_snapshot)
+    AND xid < pg_snapshot_xmax($1::text::pg_snapshot)
+    AND NOT pg_visible_in_snapshot(xid, $5::text::pg_snapshot)
+    AND pg_visible_in_snapshot(xid, $1::text::pg_snapshot) AND position > $2
+ORDER BY position LIMIT $3
+
+-- name: outbox_since
+-- The position before the first event that was published at a time or later, or of the last one.
+SELECT coalesce((SELECT min(position) - 1 FROM finality_outbox WHERE at >= $1),
+                (SELECT max(position) FROM finality_outbox), 0)
+
+-- name: prune_outbox
+-- Forget some events of a share that a snapshot has shown, or up to a position, published before a time.
+DELETE FROM finality_outbox WHERE position IN (
+    SELECT position FROM finality_outbox WHERE share = $1 AND at < $2
+        AND ($3 <> '' AND pg_visible_in_snapshot(xid, nullif($3, '')::pg_snapshot) OR $3 = '' AND position <= $4)
+    ORDER BY position LIMIT $5
+) RETURNING position
+
+-- name: delay
+-- Keep an event until it is due.
+INSERT INTO finality_delayed (topic, key, type, data, headers, due_at) VALUES ($1, $2, $3, $4, $5, $6)
+
+-- name: due_events
+-- Delayed events whose time has come, earliest first; nobody else releases them meanwhile.
+SELECT delayed, topic, key, type, data, headers FROM finality_delayed WHERE due_at <= $1
+ORDER BY due_at, delayed LIMIT $2 FOR UPDATE SKIP LOCKED
+
+-- name: released
+-- A delayed event is in the outbox now.
+DELETE FROM finality_delayed WHERE delayed = $1
+
+-- name: next_release
+-- When the next delayed event is due.
+SELECT min(due_at) FROM finality_delayed
+
+-- name: claim
+-- Take or renew the lease of a share, unless another node holds it.
+INSERT INTO finality_reader AS r (reader, share, epoch, cursor, node, lease_until, updated_at)
+VALUES ($1, $2, 1, '', $3, $4, $5)
+ON CONFLICT (reader, share) DO UPDATE SET
+    epoch = r.epoch + (r.node IS DISTINCT FROM excluded.node)::int, node = excluded.node,
+    lease_until = excluded.lease_until
+WHERE r.node IS NULL OR r.node = excluded.node OR r.lease_until <= $5
+RETURNING reader, share, epoch, cursor, node, lease_until, updated_at
+
+-- name: advance_reader
+-- Move a share's cursor, unless it has another holder now.
+UPDATE finality_reader SET cursor = $1, updated_at = $2 WHERE reader = $3 AND share = $4 AND epoch = $5
+RETURNING epoch
+
+-- name: give_back
+-- End the lease of a share.
+UPDATE finality_reader SET node = NULL, lease_until = 0 WHERE reader = $1 AND share = $2 AND epoch = $3
+
+-- name: rewind
+-- Set a share's cursor, and fence off who reads it.
+INSERT INTO finality_reader AS r (reader, share, epoch, cursor, node, lease_until, updated_at)
+VALUES ($1, $2, 1, $3, NULL, 0, $4)
+ON CONFLICT (reader, share) DO UPDATE SET
+    epoch = r.epoch + 1, cursor = excluded.cursor, node = NULL, lease_until = 0, updated_at = excluded.updated_at
+
+-- name: progress
+-- How far a reader, or every one, has come.
+SELECT reader, share, epoch, cursor, node, lease_until, updated_at FROM finality_reader
+WHERE $1::text IS NULL OR reader = $1 ORDER BY reader, share
+
+-- name: park
+-- Put an event aside.
+INSERT INTO finality_parked (reader, topic, key, id, attributes, data, because, attempts, parked_at, retry_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+
+-- name: parked_key
+-- The first parked events of a key.
+SELECT place, reader, topic, key, id, attributes, data, because, attempts, parked_at, retry_at
+FROM finality_parked WHERE reader = $1 AND topic = $2 AND key = $3 ORDER BY place LIMIT $4
+
+-- name: parked_at
+-- A parked event; nobody else takes it out meanwhile.
+SELECT place, reader, topic, key, id, attributes, data, because, attempts, parked_at, retry_at
+FROM finality_parked WHERE place = $1 FOR UPDATE
+
+-- name: parked_events
+-- Parked events behind a place, of a reader and a topic if they are given.
+SELECT place, reader, topic, key, id, attributes, data, because, attempts, parked_at, retry_at
+FROM finality_parked
+WHERE ($1::text IS NULL OR reader = $1) AND ($2::text IS NULL OR topic = $2) AND place > $3
+ORDER BY place LIMIT $4
+
+-- name: repark
+-- Say anew why an event is parked.
+UPDATE finality_parked SET because = $1, attempts = $2, retry_at = $3 WHERE place = $4
+
+-- name: unpark
+-- Take an event out.
+DELETE FROM finality_parked WHERE place = $1
+
+-- name: next_retry
+-- When the next parked event of a reader is tried again.
+SELECT min(retry_at) FROM finality_parked WHERE reader = $1 AND retry_at IS NOT NULL
+
+-- name: forget_witnesses
+-- Forget some testimonies of an operation that are older than a time.
+DELETE FROM finality_witness WHERE (transaction_id, branch, operation) IN (
+    SELECT transaction_id, branch, operation FROM finality_witness WHERE operation = $1 AND at < $2 LIMIT $3
+) RETURNING 1
 
 -- name: lock
 -- Take a semantic lock, unless it is taken.

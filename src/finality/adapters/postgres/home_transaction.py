@@ -12,9 +12,10 @@ from typing import Any
 
 from finality.adapters.postgres.line import Line
 from finality.adapters.postgres.pending import Birthed, Event, Moved, Pending
+from finality.adapters.postgres.queries import QUERIES
 from finality.adapters.postgres.rows import head_of, recorded_of
 from finality.adapters.postgres.session import said, state_of
-from finality.adapters.postgres.transaction import QUERIES, RUN_AGAIN, PostgresTransaction, stale
+from finality.adapters.postgres.transaction import RUN_AGAIN, PostgresTransaction, stale
 from finality.core.errors import LimitExceeded, NotFound, VersionConflict
 from finality.core.ids import NodeId, StreamName, Version, transaction_stream
 from finality.core.protocol import Recorded

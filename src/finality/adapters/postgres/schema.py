@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import resources
 
+from finality.adapters.postgres.queries import QUERIES
 from finality.adapters.postgres.session import Connection
-from finality.adapters.postgres.transaction import QUERIES
 from finality.core.errors import NotFound, SchemaMismatch
 
 STORE, HOME = "store", "home"

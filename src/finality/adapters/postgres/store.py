@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -13,15 +14,19 @@ from finality.adapters.connections import Connections
 from finality.adapters.fork import keep_out_of_children
 from finality.adapters.group_commit import Writer
 from finality.adapters.named_statements import named_statements
+from finality.adapters.postgres.cursor import Place, place_of
 from finality.adapters.postgres.engine import PostgresEngine
+from finality.adapters.postgres.events import PostgresEventReads
 from finality.adapters.postgres.health import findings
 from finality.adapters.postgres.line import Line
+from finality.adapters.postgres.queries import QUERIES
 from finality.adapters.postgres.schema import check, migrate
 from finality.adapters.postgres.session import ERRORS, Connection, Server, drop, is_clean, unavailable
 from finality.adapters.postgres.statement import refuse, statement_of
-from finality.adapters.postgres.transaction import QUERIES, PostgresTransaction
+from finality.adapters.postgres.transaction import PostgresTransaction
 from finality.adapters.scope import WriterScope
 from finality.core.errors import Unavailable
+from finality.core.ids import Cursor
 from finality.ports.environment import Environment
 from finality.ports.store import Rows
 
@@ -33,7 +38,7 @@ LINE_SECONDS_KEPT = 30 * 86_400.0  # A node that has written nothing for a month
 LOCK_SECONDS_MAX = 10.0  # A turn that waits longer for a row holds up all the others of its node.
 
 
-class PostgresStore:
+class PostgresStore(PostgresEventReads):
     """Fulfils ``ports.store.Store``. Any number of processes may open the same database."""
 
     _is_home = False
@@ -47,6 +52,7 @@ class PostgresStore:
             self.name, READERS_MAX, connect=server.connect, is_clean=is_clean, drop=drop
         )
         self._gone: str | None = None
+        self._cluster = ""
         self._line = Line(server)
         engine = PostgresEngine(self._line, self._transaction(self._line), environment)
         self._writer = Writer(engine, self.name, environment)
@@ -117,6 +123,28 @@ class PostgresStore:
             finally:
                 self._readers.give_back(connection)
         raise AssertionError("the second attempt has returned or raised")
+
+    async def _rows(self, sql: str, *parameters: Any) -> Sequence[Any]:
+        async def fetch(connection: Connection) -> Sequence[Any]:
+            rows: Sequence[Any] = await connection.fetch(sql, *parameters)
+            return rows
+
+        return await self._ask(fetch)
+
+    # ── Where a follower is ─────────────────────────────────────────────────────────────────
+
+    async def _placed(self, after: Cursor) -> Place:
+        """Return where *after* is, in the snapshot that it is read by: the one begun, or a new one."""
+        place = place_of(after, await self._cluster_id())
+        return place if place.shown else replace(place, shown=await self._snapshot())
+
+    async def _snapshot(self) -> str:
+        return str((await self._rows(QUERIES["snapshot"]))[0][0])
+
+    async def _cluster_id(self) -> str:
+        if not self._cluster:
+            self._cluster = str((await self._rows(QUERIES["cluster"]))[0][0])
+        return self._cluster
 
     async def close(self) -> None:
         """Settle what was submitted, then let go of the database."""

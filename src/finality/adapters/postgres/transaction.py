@@ -6,17 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from finality.adapters.engine import Stale
-from finality.adapters.named_statements import named_statements
+from finality.adapters.postgres.events import PostgresEventTransaction
 from finality.adapters.postgres.line import Line
+from finality.adapters.postgres.queries import QUERIES
 from finality.adapters.postgres.session import ERRORS
 from finality.adapters.postgres.statement import refuse, statement_of
 from finality.core.errors import Conflict, TransactionAborted
 from finality.core.ids import TransactionId
 from finality.ports.environment import Environment
 from finality.ports.store import Hold, Rows
-
-QUERIES = named_statements("finality.adapters.postgres", "home.sql")
-
 
 RUN_AGAIN = ("40001", "40P01", "55P03")  # Another transaction was in the way, of whichever turn.
 
@@ -34,7 +32,7 @@ class TurnLost(TransactionAborted):
     code = "turn_lost"
 
 
-class PostgresTransaction:
+class PostgresTransaction(PostgresEventTransaction):
     """Fulfils ``ports.store.LocalTransaction`` on the writer's line.
 
     A savepoint is opened at the first thing that may have to be undone on the server, so that a
@@ -148,8 +146,3 @@ class PostgresTransaction:
     def holds(self) -> list[Hold]:
         """Return what waits for a decision."""
         return [Hold(*row) for row in self._ask("holds")]
-
-    def publish(self, topic: str, key: str, type_name: str, payload: bytes) -> None:
-        """Put an event into the outbox."""
-        id = f"{self._environment.random_bits(128):032x}"
-        self._send("publish", id, topic, key, type_name, payload, self.at)

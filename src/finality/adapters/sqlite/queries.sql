@@ -127,7 +127,110 @@ SELECT transaction_id, branch, answer, at FROM finality_witness WHERE operation 
 
 -- name: publish
 -- Put an event into the outbox.
-INSERT INTO finality_outbox (id, aggregatetype, aggregateid, type, payload, at) VALUES (?, ?, ?, ?, ?, ?);
+INSERT INTO finality_outbox (id, aggregatetype, aggregateid, type, payload, headers, at, share)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: outbox
+-- The events of a share behind a position.
+SELECT position, id, aggregatetype, aggregateid, type, payload, headers, at FROM finality_outbox
+WHERE share = ? AND position > ? ORDER BY position LIMIT ?;
+
+-- name: outbox_since
+-- The position before the first event that was published at a time or later, or of the last one.
+SELECT coalesce((SELECT min(position) - 1 FROM finality_outbox WHERE at >= ?),
+                (SELECT max(position) FROM finality_outbox), 0);
+
+-- name: prune_outbox
+-- Forget some events of a share up to a position, published before a time.
+DELETE FROM finality_outbox WHERE position IN (
+    SELECT position FROM finality_outbox WHERE share = ? AND position <= ? AND at < ? ORDER BY position LIMIT ?
+) RETURNING position;
+
+-- name: delay
+-- Keep an event until it is due.
+INSERT INTO finality_delayed (topic, key, type, data, headers, due_at) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: due_events
+-- Delayed events whose time has come, earliest first.
+SELECT delayed, topic, key, type, data, headers FROM finality_delayed WHERE due_at <= ?
+ORDER BY due_at, delayed LIMIT ?;
+
+-- name: released
+-- A delayed event is in the outbox now.
+DELETE FROM finality_delayed WHERE delayed = ?;
+
+-- name: next_release
+-- When the next delayed event is due.
+SELECT min(due_at) FROM finality_delayed;
+
+-- name: claim
+-- Take or renew the lease of a share, unless another node holds it.
+INSERT INTO finality_reader AS r (reader, share, epoch, cursor, node, lease_until, updated_at)
+VALUES (?1, ?2, 1, '', ?3, ?4, ?5)
+ON CONFLICT (reader, share) DO UPDATE SET
+    epoch = r.epoch + (r.node IS NOT excluded.node), node = excluded.node, lease_until = excluded.lease_until
+WHERE r.node IS NULL OR r.node = excluded.node OR r.lease_until <= ?5
+RETURNING reader, share, epoch, cursor, node, lease_until, updated_at;
+
+-- name: advance_reader
+-- Move a share's cursor, unless it has another holder now.
+UPDATE finality_reader SET cursor = ?, updated_at = ? WHERE reader = ? AND share = ? AND epoch = ?
+RETURNING epoch;
+
+-- name: give_back
+-- End the lease of a share.
+UPDATE finality_reader SET node = NULL, lease_until = 0 WHERE reader = ? AND share = ? AND epoch = ?;
+
+-- name: rewind
+-- Set a share's cursor, and fence off who reads it.
+INSERT INTO finality_reader AS r (reader, share, epoch, cursor, node, lease_until, updated_at)
+VALUES (?1, ?2, 1, ?3, NULL, 0, ?4)
+ON CONFLICT (reader, share) DO UPDATE SET
+    epoch = r.epoch + 1, cursor = excluded.cursor, node = NULL, lease_until = 0, updated_at = excluded.updated_at;
+
+-- name: progress
+-- How far a reader, or every one, has come.
+SELECT reader, share, epoch, cursor, node, lease_until, updated_at FROM finality_reader
+WHERE ?1 IS NULL OR reader = ?1 ORDER BY reader, share;
+
+-- name: park
+-- Put an event aside.
+INSERT INTO finality_parked (reader, topic, key, id, attributes, data, because, attempts, parked_at, retry_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: parked_key
+-- The first parked events of a key.
+SELECT place, reader, topic, key, id, attributes, data, because, attempts, parked_at, retry_at
+FROM finality_parked WHERE reader = ? AND topic = ? AND key = ? ORDER BY place LIMIT ?;
+
+-- name: parked_at
+-- A parked event.
+SELECT place, reader, topic, key, id, attributes, data, because, attempts, parked_at, retry_at
+FROM finality_parked WHERE place = ?;
+
+-- name: parked_events
+-- Parked events behind a place, of a reader and a topic if they are given.
+SELECT place, reader, topic, key, id, attributes, data, because, attempts, parked_at, retry_at
+FROM finality_parked WHERE (?1 IS NULL OR reader = ?1) AND (?2 IS NULL OR topic = ?2) AND place > ?3
+ORDER BY place LIMIT ?4;
+
+-- name: repark
+-- Say anew why an event is parked.
+UPDATE finality_parked SET because = ?, attempts = ?, retry_at = ? WHERE place = ?;
+
+-- name: unpark
+-- Take an event out.
+DELETE FROM finality_parked WHERE place = ?;
+
+-- name: next_retry
+-- When the next parked event of a reader is tried again.
+SELECT min(retry_at) FROM finality_parked WHERE reader = ? AND retry_at IS NOT NULL;
+
+-- name: forget_witnesses
+-- Forget some testimonies of an operation that are older than a time.
+DELETE FROM finality_witness WHERE (transaction_id, branch, operation) IN (
+    SELECT transaction_id, branch, operation FROM finality_witness WHERE operation = ? AND at < ? LIMIT ?
+) RETURNING 1;
 
 -- name: lock
 -- Take a semantic lock, unless it is taken.

@@ -15,6 +15,7 @@ from finality.adapters.group_commit import Writer
 from finality.adapters.scope import WriterScope
 from finality.adapters.sqlite.connection import OUT_OF_REACH, connect, explain, health_of
 from finality.adapters.sqlite.engine import SqliteEngine
+from finality.adapters.sqlite.events import SqliteEventReads
 from finality.adapters.sqlite.guard import Guard
 from finality.adapters.sqlite.home_transaction import SqliteHomeTransaction
 from finality.adapters.sqlite.queries import QUERIES
@@ -52,7 +53,7 @@ class Gone:
         raise Unavailable(self._why)
 
 
-class SqliteStore:
+class SqliteStore(SqliteEventReads):
     """Fulfils ``ports.store.Store``. Several processes may open the same file."""
 
     _is_home = False

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import apsw
 
 from finality.adapters.sqlite.connection import READ_BUSY_MILLISECONDS
+from finality.adapters.sqlite.events import SqliteEventTransaction
 from finality.adapters.sqlite.guard import Guard
 from finality.adapters.sqlite.keep_out import check_kept_out
 from finality.adapters.sqlite.queries import QUERIES
@@ -23,7 +24,7 @@ class TurnLost(TransactionAborted):
     code = "turn_lost"
 
 
-class SqliteTransaction:
+class SqliteTransaction(SqliteEventTransaction):
     """Fulfils ``ports.store.LocalTransaction`` on the writer's connection.
 
     A savepoint is opened at the first thing that may have to be undone, so that a turn which
@@ -142,12 +143,6 @@ class SqliteTransaction:
     def holds(self) -> list[Hold]:
         """Return what waits for a decision."""
         return [Hold(*row) for row in self._sql(QUERIES["holds"]).fetchall()]
-
-    def publish(self, topic: str, key: str, type_name: str, payload: bytes) -> None:
-        """Put an event into the outbox."""
-        self._guard()
-        id = f"{self._environment.random_bits(128):032x}"
-        self._sql(QUERIES["publish"], (id, topic, key, type_name, payload, self.at))
 
     def _row(self, name: str, parameters: tuple[Any, ...]) -> tuple[Any, ...] | None:
         rows: list[tuple[Any, ...]] = self._sql(QUERIES[name], parameters).fetchall()

@@ -11,8 +11,8 @@ from typing import Any
 
 import asyncpg
 
+from finality.adapters.postgres.queries import QUERIES
 from finality.adapters.postgres.schema import migrate
-from finality.adapters.postgres.transaction import QUERIES
 from finality.cli.bench.bound import BATCH_MAX
 
 CONNECTIONS = 2
