@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+import finality.testing
+from finality.testing import NatsCluster
 from tests.conformance.brokers.kinds import KINDS, params
 from tests.conformance.brokers.worlds import World
 
@@ -15,3 +17,9 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
     world = KINDS[request.param].make(request)
     yield world
     world.close()
+
+
+@pytest.fixture(scope="session")
+def nats_server() -> Iterator[NatsCluster]:
+    with finality.testing.nats() as server:
+        yield server
