@@ -45,6 +45,7 @@ class Batches:
         broken: Why nothing can be written any more, once that is so.
         turn_errors: What is a turn's own failure; anything else is the writer's.
         slowest: The turn that held the store longest, and for how many seconds.
+        on_publish: Called on the event loop after each commit that has put an event into the outbox.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Batches:
         # A thread survives what a turn raises; in line it is somebody's Ctrl-C, or a planted crash.
         self.turn_errors: type[BaseException] = BaseException if environment.is_threaded else Exception
         self.slowest: tuple[str, float] = ("", 0.0)
+        self.on_publish: Callable[[], None] | None = None
         self._engine = engine
         self._name = name
         self._reach = environment.reach
@@ -205,6 +207,11 @@ class Batches:
             self.abort()
             raise OutcomeUnknown(f"{self.broken}, which reads what is durable") from problem
         self._reach(COMMIT_AFTER)
+        transaction = self._engine.transaction
+        if transaction.has_published:
+            transaction.has_published = False
+            if self.on_publish is not None:
+                self._tell(self.on_publish)
 
     def abort(self) -> None:
         """Leave nothing of the transaction that is open, if one is."""

@@ -18,12 +18,14 @@ from finality.core.two_phase import Decision
 from finality.node.health import Health, health_of
 from finality.node.insides import Settings
 from finality.node.life import DRAIN_SECONDS, Life
+from finality.node.outbox import Outbox
 from finality.node.transactions import CONFLICT_RETRY
 from finality.node.views import unreadable
 from finality.patterns.outcome import Handle, Outcome
 from finality.patterns.protocol import TWO_PHASE, CommitProtocol
 from finality.patterns.saga import Saga, definition_of
-from finality.patterns.transaction import FunctionTurn, SyncTx, Transaction, TransactionScope
+from finality.patterns.scope import TransactionScope
+from finality.patterns.transaction import FunctionTurn, SyncTx, Transaction
 from finality.ports.codec import DecodeError
 from finality.ports.home import Head, Home, NodeRow
 from finality.runtime.definition import Definition
@@ -241,6 +243,11 @@ class AsyncNode(Life):
         """Return how this node and its stores are, for a health page or an alarm."""
         await self.opened()
         return await health_of(self._context, self._views, in_flight=len(self._coordinator.drives))
+
+    async def outbox(self, *, at: str | None = None) -> Outbox:
+        """Return the outbox of a store, to look at it and to send again what is in it."""
+        context = await self.opened()
+        return Outbox(context, context.store(at))
 
     @property
     def journal(self) -> Home:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import timedelta
 from typing import Any
 
 from finality.patterns.countermeasures.commutative_update import Number
@@ -31,9 +32,17 @@ class BlockTx:
         rows: Rows = self._wait(self._tx.execute(sql, *parameters))
         return rows
 
-    def publish(self, topic: str, event: Any, *, key: str = "") -> None:
-        """Put *event* into the outbox, in this very commit."""
-        self._wait(self._tx.publish(topic, event, key=key))
+    def publish(
+        self,
+        topic: str,
+        event: Any,
+        *,
+        key: str = "",
+        delay: timedelta | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Put *event* into the outbox, in this very commit. See ``SyncTx.publish``."""
+        self._wait(self._tx.publish(topic, event, key=key, delay=delay, headers=headers))
 
     def enlist(self, participant: Participant[Branch], *, is_new: bool = False) -> BlockBranch:
         """Let a participant take part; return its branch. See ``Transaction.enlist``."""

@@ -18,8 +18,10 @@ from finality.core.secret import redact, secret_values
 from finality.node.definitions import Definitions
 from finality.node.transactions import Transactions
 from finality.node.views import Views
+from finality.patterns.outbox import Origin
 from finality.patterns.reservation import Reservation, code_of
 from finality.patterns.transaction import SyncTx, Tx
+from finality.ports.broker import Broker
 from finality.ports.codec import Codec
 from finality.ports.environment import Environment
 from finality.ports.home import Home, NodeRow
@@ -30,12 +32,16 @@ from finality.runtime.context import Context
 from finality.runtime.coordinator import Coordinator
 from finality.runtime.decisions import Decisions
 from finality.runtime.leases import Leases
+from finality.runtime.link import Link
+from finality.runtime.reader import Reader
 from finality.runtime.recovery import Recovery
+from finality.runtime.relay import Relay
 from finality.runtime.reservations.participant import Reservations, participant_name
 from finality.runtime.timers import Timers
 
 log = logging.getLogger("finality.node")
 
+WATCH_SECONDS = 0.25  # How soon another process's event in a store that is not the home is relayed.
 LET_GO_SECONDS = 5.0  # For the last turn and for each store; a step that holds the turn may never end.
 
 
@@ -48,6 +54,8 @@ class Settings:
     sagas: tuple[type[Any], ...]
     participants: tuple[Participant[Branch], ...]
     reservations: tuple[type[Reservation[Any]], ...]
+    broker: Broker | None
+    outbox_kept_seconds: float
     in_flight_max: int
     lease_seconds: float
     is_observer: bool
@@ -66,9 +74,7 @@ class Insides:
         self.coordinator = Coordinator(
             context, in_flight_max=settings.in_flight_max, is_observer=settings.is_observer
         )
-        self.timers = Timers(
-            context, self.coordinator.admit, self.coordinator.look, is_observer=settings.is_observer
-        )
+        self.timers = Timers(context, self.coordinator.admit, self._look, is_observer=settings.is_observer)
         self.coordinator.kick = self.timers.kick
         self.coordinator.sleeps = self.timers.sleeps
         now = context.environment.now()
@@ -83,13 +89,31 @@ class Insides:
         self.commitments = Commitments(self.participants, self.decisions, context.environment)
         self.recovery = Recovery(self.commitments)
         self.transactions = Transactions(context, self.commitments, self.recovery)
+        self.link = None if settings.broker is None else Link(settings.broker, context.environment)
+        self.relays: list[Relay] = [] if settings.is_observer else self._relays()
+        self.readers: list[Reader] = [relay.reader for relay in self.relays]
         self._loops: list[asyncio.Task[None]] = []
+
+    def _relays(self) -> list[Relay]:
+        if self.link is None:
+            return []
+        return [
+            Relay(
+                self.context,
+                store,
+                self.link,
+                retention_seconds=self.settings.outbox_kept_seconds,
+                lease_seconds=self.settings.lease_seconds,
+            )
+            for store in (self.context.home, *self.context.stores.values())
+        ]
 
     async def start_loops(self) -> None:
         """Join the other nodes and begin to drive sagas."""
         for saga in self.settings.sagas:
             await self.definitions.register(saga)
         self.definitions.changed = self.leases.drives_changed
+        self.leases.advertised = {reader.advertised for reader in self.readers}
         if not self.settings.is_observer:
             await self.leases.renew()
             self._loops.append(asyncio.ensure_future(self.leases.run()))
@@ -98,6 +122,31 @@ class Insides:
                 await self.decisions.identity()
                 self._loops.append(asyncio.ensure_future(self.recovery.run()))
         self._loops.append(asyncio.ensure_future(self.timers.run()))
+        for reader in self.readers:
+            reader.store.on_publish(reader.kick)
+            self._loops.append(asyncio.ensure_future(reader.run()))
+        if self.relays:
+            self._loops += [asyncio.ensure_future(self._watch(each)) for each in self.context.stores.values()]
+
+    async def _look(self) -> None:
+        """Hear that somebody has committed in the home store."""
+        self._kick(self.context.home)
+        await self.coordinator.look()
+
+    def _kick(self, store: Store) -> None:
+        for reader in self.readers:
+            if reader.store is store:
+                reader.kick()
+
+    async def _watch(self, store: Store) -> None:
+        """Look until cancelled whether somebody else has committed in another store."""
+        while True:
+            try:
+                if await store.changed():
+                    self._kick(store)
+            except FinalityError as error:
+                log.debug("store %s could not be looked at: %s", store.name, error)
+            await asyncio.sleep(WATCH_SECONDS)
 
     async def explanation(self, id: str) -> Explanation:
         """Explain a transaction, also one that participants hold in doubt and nobody has decided.
@@ -122,6 +171,7 @@ class Insides:
                 loop.cancel()
             await asyncio.gather(*self._loops, return_exceptions=True)
             await asyncio.wait_for(self.commitments.drain(), LET_GO_SECONDS)
+            await asyncio.wait_for(asyncio.gather(*(each.close() for each in self.readers)), LET_GO_SECONDS)
             if not self.settings.is_observer:
                 await asyncio.wait_for(self.leases.leave(), LET_GO_SECONDS)
         except (FinalityError, TimeoutError) as error:
@@ -131,6 +181,8 @@ class Insides:
             self.coordinator.waiting.close()
             for participant in self.settings.participants:
                 await _close(participant)
+            if self.link is not None:
+                await _close(self.link)
             for store in (*self.context.stores.values(), self.context.home):
                 await _close(store)
 
@@ -156,8 +208,8 @@ async def open_insides(settings: Settings, codec: Codec, environment: Environmen
             codec=codec,
             environment=environment,
             definitions=definitions.known,
-            turn_tx=lambda local, key: SyncTx(local, codec, key),
-            scope_tx=lambda scope, key, begin: Tx(scope, codec, key, begin),
+            turn_tx=lambda local, id, key: SyncTx(local, codec, key, Origin(id, id)),
+            scope_tx=lambda scope, id, key, begin: Tx(scope, codec, key, begin, Origin(id, id)),
             redact=redact,
             secrets_of=secret_values,
             definition_of=definitions.of,
@@ -188,7 +240,7 @@ async def _connect(participant: Participant[Branch], environment: Environment) -
         log.warning("participant %s is tried again when it is needed: %s", participant.name, error)
 
 
-async def _close(store: Store | Participant[Branch]) -> None:
+async def _close(store: Store | Participant[Branch] | Link) -> None:
     try:
         await asyncio.wait_for(store.close(), LET_GO_SECONDS)
     except TimeoutError:

@@ -9,15 +9,22 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from finality.adapters.msgspec.codec import JsonCodec
 from finality.core.errors import DefinitionError
+from finality.core.placement import partition_of
+from finality.patterns.outbox import published
+from finality.ports.events import SHARES, Published
 
 PUBLISH = (
-    "INSERT INTO finality_outbox (id, aggregatetype, aggregateid, type, payload, at) "
-    "VALUES ({}, {}, {}, {}, {}, {})"
+    "INSERT INTO finality_outbox (id, aggregatetype, aggregateid, type, payload, headers, at, share) "
+    "VALUES ({}, {}, {}, {}, {}, {}, {}, {})"
+)
+DELAY = (
+    "INSERT INTO finality_delayed (topic, key, type, data, headers, due_at) VALUES ({}, {}, {}, {}, {}, {})"
 )
 TESTIFY = (
     "INSERT INTO finality_witness (transaction_id, branch, operation, answer, at) "
@@ -42,9 +49,18 @@ class Joined:
         self._execute = execute
         self._style = style
 
-    def publish(self, topic: str, event: Any, *, key: str = "") -> None:
-        """Put *event* into the outbox, in the transaction's commit; events of one *key* keep their order."""
-        self._execute(*published(self._style, topic, event, key))
+    def publish(
+        self,
+        topic: str,
+        event: Any,
+        *,
+        key: str = "",
+        delay: timedelta | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Put *event* into the outbox, in the transaction's commit. See ``SyncTx.publish``."""
+        row = published(_codec, topic, event, key=key, headers=headers)
+        self._execute(*inserted(self._style, row, delay))
 
     def is_first(self, id: str, operation: str) -> bool:
         """Leave a witness that *operation* ran for *id*; False when there is one: it ran before.
@@ -61,9 +77,18 @@ class AsyncJoined:
         self._execute = execute
         self._style = style
 
-    async def publish(self, topic: str, event: Any, *, key: str = "") -> None:
-        """Put *event* into the outbox, in the transaction's commit; events of one *key* keep their order."""
-        await self._execute(*published(self._style, topic, event, key))
+    async def publish(
+        self,
+        topic: str,
+        event: Any,
+        *,
+        key: str = "",
+        delay: timedelta | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Put *event* into the outbox, in the transaction's commit. See ``SyncTx.publish``."""
+        row = published(_codec, topic, event, key=key, headers=headers)
+        await self._execute(*inserted(self._style, row, delay))
 
     async def is_first(self, id: str, operation: str) -> bool:
         """Leave a witness that *operation* ran for *id*; False when there is one: it ran before."""
@@ -198,10 +223,15 @@ def cannot_join(session: Any) -> DefinitionError:
     )
 
 
-def published(style: str, topic: str, event: Any, key: str) -> tuple[str, tuple[Any, ...]]:
-    """Return the statement and the values that put *event* into the outbox."""
-    payload = _codec.encode(event).encode()
-    values = (os.urandom(16).hex(), topic, key, type(event).__name__, payload, time.time())
+def inserted(style: str, event: Published, delay: timedelta | None) -> tuple[str, tuple[Any, ...]]:
+    """Return the statement and the values that put *event* into the outbox, or keep it until it is due."""
+    now = time.time()
+    values: tuple[Any, ...]
+    if delay is not None:
+        values = (*event, now + delay.total_seconds())
+        return filled(DELAY, style, len(values)), values
+    share = partition_of(f"{event.topic}/{event.key}", SHARES)
+    values = (os.urandom(16).hex(), *event, now, share)
     return filled(PUBLISH, style, len(values)), values
 
 

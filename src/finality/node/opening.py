@@ -15,8 +15,10 @@ from finality.adapters.msgspec.seal import secret_keys_of
 from finality.adapters.system.environment import SystemEnvironment
 from finality.core.errors import DefinitionError, NotFound, Unavailable
 from finality.node.async_node import AsyncNode, Settings
+from finality.node.brokers import broker_at
 from finality.patterns.reservation import Reservation
 from finality.ports.branch_names import check_name
+from finality.ports.broker import Broker
 from finality.ports.codec import Codec
 from finality.ports.environment import Environment
 from finality.ports.home import Home
@@ -25,6 +27,7 @@ from finality.ports.store import Store
 from finality.runtime.commitment import HOME
 from finality.runtime.coordinator import IN_FLIGHT_MAX
 from finality.runtime.leases import LEASE_SECONDS
+from finality.runtime.relay import OUTBOX_KEPT_SECONDS
 from finality.runtime.reservations.participant import RESERVATIONS
 
 SECRET_KEY_VARIABLE = "FINALITY_SECRET_KEY"  # noqa: S105 - the name of a variable, not what is in it
@@ -48,6 +51,8 @@ def open_async(
     stores: Mapping[str, str] | None = None,
     participants: Iterable[Participant[Branch]] = (),
     reservations: Iterable[type[Reservation[Any]]] = (),
+    broker: str | Broker | None = None,
+    outbox_kept: timedelta = timedelta(seconds=OUTBOX_KEPT_SECONDS),
     secret_key: str | None = None,
     in_flight_max: int = IN_FLIGHT_MAX,
     lease: timedelta = timedelta(seconds=LEASE_SECONDS),
@@ -66,6 +71,11 @@ def open_async(
         participants: The databases and services that transactions may enlist; name all of them, so
             that this node finishes what a node before it has left in doubt.
         reservations: The kinds that transactions may reserve; name all of them, for the same reason.
+        broker: Where events are published to and come from: ``nats://host``, ``kafka://host:9092``,
+            ``amqp://host``, ``redis://host``, ``sqlite:///events.db``. Without one they stay in the
+            outbox.
+        outbox_kept: How long events stay in the outbox, so that they can be sent again if the broker
+            loses them.
         secret_key: What seals ``Secret`` fields; by default the variable FINALITY_SECRET_KEY.
         in_flight_max: Sagas with something to do at once; the others wait on disk.
         lease: How long after its last sign of life a node's sagas are taken over.
@@ -94,6 +104,8 @@ def open_async(
         sagas=tuple(sagas),
         participants=named(participants),
         reservations=tuple(reservations),
+        broker=broker_at(broker) if isinstance(broker, str) else broker,
+        outbox_kept_seconds=outbox_kept.total_seconds(),
         in_flight_max=in_flight_max,
         lease_seconds=lease.total_seconds(),
         is_observer=is_observer,

@@ -29,12 +29,14 @@ from finality.patterns.protocol import TWO_PHASE, CommitProtocol
 from finality.patterns.reservation import Reservation
 from finality.patterns.saga import Saga
 from finality.patterns.transaction import SyncTx
+from finality.ports.broker import Broker
 from finality.ports.environment import Environment
 from finality.ports.home import Head, NodeRow
 from finality.ports.participant import Branch, Participant
 from finality.runtime.coordinator import IN_FLIGHT_MAX
 from finality.runtime.leases import LEASE_SECONDS
 from finality.runtime.recovery import Doubt
+from finality.runtime.relay import OUTBOX_KEPT_SECONDS
 
 T = TypeVar("T")
 
@@ -324,6 +326,8 @@ def open(
     stores: Mapping[str, str] | None = None,
     participants: Iterable[Participant[Branch]] = (),
     reservations: Iterable[type[Reservation[Any]]] = (),
+    broker: str | Broker | None = None,
+    outbox_kept: timedelta = timedelta(seconds=OUTBOX_KEPT_SECONDS),
     secret_key: str | None = None,
     in_flight_max: int = IN_FLIGHT_MAX,
     lease: timedelta = timedelta(seconds=LEASE_SECONDS),
@@ -344,6 +348,8 @@ def open(
             stores=stores,
             participants=participants,
             reservations=reservations,
+            broker=broker,
+            outbox_kept=outbox_kept,
             secret_key=secret_key,
             in_flight_max=in_flight_max,
             lease=lease,

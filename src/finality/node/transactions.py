@@ -13,7 +13,8 @@ from finality.core.ids import TransactionId, uuid7
 from finality.core.sentences import ago
 from finality.core.two_phase import Decided, Decision, PutRight
 from finality.patterns.protocol import TWO_PHASE, CommitProtocol
-from finality.patterns.transaction import Transaction, TransactionScope
+from finality.patterns.scope import TransactionScope
+from finality.patterns.transaction import Transaction
 from finality.ports.participant import BranchId
 from finality.runtime.commitment import Commitment, Commitments
 from finality.runtime.context import Context

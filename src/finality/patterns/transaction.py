@@ -8,20 +8,21 @@ services before it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from types import TracebackType
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 from typing import Any, TypeVar, cast
 
-from finality.core.errors import DeadlinePassed, DefinitionError, FinalityError, NotFound
+from finality.adapters.opentelemetry.trace_context import current_traceparent
+from finality.core.errors import DefinitionError, NotFound
 from finality.patterns.countermeasures import commutative_update, reread_value, semantic_lock
 from finality.patterns.countermeasures.commutative_update import Number
 from finality.patterns.countermeasures.reread_value import Seen
 from finality.patterns.countermeasures.semantic_lock import LockHolder
 from finality.patterns.countermeasures.sql import Where
 from finality.patterns.countermeasures.version_file import SyncVersionFile, VersionFile
+from finality.patterns.outbox import NOWHERE, Origin, published, put
 from finality.patterns.reservation import Held, Reservation, code_of
 from finality.ports.codec import Codec
-from finality.ports.events import Published
 from finality.ports.participant import Branch, Participant, ReservingBranch
 from finality.ports.store import LocalTransaction, Rows, Scope
 from finality.runtime.commitment import Commitment
@@ -34,10 +35,13 @@ B = TypeVar("B", bound=Branch)
 class SyncTx:
     """A local transaction, for plain functions. It ends when the function returns or raises."""
 
-    def __init__(self, local: LocalTransaction, codec: Codec, key: int | None = None) -> None:
+    def __init__(
+        self, local: LocalTransaction, codec: Codec, key: int | None = None, origin: Origin = NOWHERE
+    ) -> None:
         self._local = local
         self._codec = codec
         self._key = key
+        self._origin = origin
 
     def execute(self, sql: str, *parameters: Any) -> Rows:
         """Run one statement with ``?`` for each of *parameters*; return its rows.
@@ -47,14 +51,31 @@ class SyncTx:
         """
         return self._local.execute(sql, parameters)
 
-    def publish(self, topic: str, event: Any, *, key: str = "") -> None:
-        """Put *event* into the outbox, in this very commit.
+    def publish(
+        self,
+        topic: str,
+        event: Any,
+        *,
+        key: str = "",
+        delay: timedelta | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Put *event* into the outbox, in this very commit; it is relayed after it.
 
         Args:
             key: Events of one key keep their order.
+            delay: Relay it no sooner; it keeps no order then with those that are not delayed.
+            headers: Further attributes of CloudEvents; with a ``datacontenttype`` of
+                ``application/msgpack`` the event is encoded so, and not as JSON.
+
+        Raises:
+            DefinitionError: The topic or a header has no name that every broker could carry.
         """
-        payload = self._codec.encode(event).encode()
-        self._local.publish(Published(topic, key, type(event).__name__, payload))
+        put(
+            self._local,
+            published(self._codec, topic, event, key=key, headers=headers, origin=self._origin),
+            delay,
+        )
 
     # ── Countermeasures: what stands in for isolation ───────────────────────────────────────
 
@@ -134,11 +155,13 @@ class Tx:
         codec: Codec,
         key: int | None = None,
         on_begin: Callable[[], Awaitable[None]] | None = None,
+        origin: Origin = NOWHERE,
     ) -> None:
         self._scope = scope
         self._codec = codec
         self._key = key
         self._on_begin = on_begin
+        self._origin = origin
 
     async def execute(self, sql: str, *parameters: Any) -> Rows:
         """Run one statement with ``?`` for each of *parameters*; return its rows.
@@ -148,11 +171,22 @@ class Tx:
         """
         return await self._call(lambda local: local.execute(sql, parameters))
 
-    async def publish(self, topic: str, event: Any, *, key: str = "") -> None:
-        """Put *event* into the outbox, in this very commit; events of one *key* keep their order."""
-        payload = self._codec.encode(event).encode()
-        published = Published(topic, key, type(event).__name__, payload)
-        await self._call(lambda local: local.publish(published))
+    async def publish(
+        self,
+        topic: str,
+        event: Any,
+        *,
+        key: str = "",
+        delay: timedelta | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Put *event* into the outbox, in this very commit; it is relayed after it. See ``SyncTx.publish``.
+
+        Raises:
+            DefinitionError: The topic or a header has no name that every broker could carry.
+        """
+        row = published(self._codec, topic, event, key=key, headers=headers, origin=self._origin)
+        await self._call(lambda local: put(local, row, delay))
 
     # ── Countermeasures: what stands in for isolation ───────────────────────────────────────
 
@@ -234,7 +268,7 @@ class Transaction(Tx):
     """
 
     def __init__(self, scope: Scope, codec: Codec, commitment: Commitment, at: str | None) -> None:
-        super().__init__(scope, codec)
+        super().__init__(scope, codec, origin=Origin(causation_id=commitment.id))
         self.id = commitment.id
         self._has_home_work = False
         self._commitment = commitment
@@ -321,53 +355,6 @@ class Transaction(Tx):
         await self._commitment.abort(because)
 
 
-class TransactionScope:
-    """``async with node.transaction() as tx``: committed when the block ends, gone if it raises."""
-
-    def __init__(self, begin: Callable[[], Awaitable[Transaction]], *, seconds: float | None = None) -> None:
-        self._begin = begin
-        self._seconds = seconds
-        self._deadline: asyncio.Timeout | None = None
-        self._tx: Transaction | None = None
-
-    async def __aenter__(self) -> Transaction:
-        self._tx = await self._begin()
-        if self._seconds is not None:
-            self._deadline = asyncio.timeout(self._seconds)
-            await self._deadline.__aenter__()
-        return self._tx
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._tx is not None, "the block was entered"
-        try:
-            if self._deadline is not None:
-                await self._deadline.__aexit__(kind, error, trace)
-        except TimeoutError as passed:
-            await _to_the_end(self._tx._abort("its deadline has passed"))
-            raise DeadlinePassed(
-                f"transaction {self._tx.id} is aborted: its block did not end before the deadline; "
-                "nothing of it remains",
-                transaction_id=self._tx.id,
-            ) from passed
-        if error is None:
-            await _to_the_end(self._tx._commit())
-        else:
-            because = str(error) if isinstance(error, FinalityError) else f"its block raised {error!r}"
-            await _to_the_end(self._tx._abort(because))
-
-
-async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Let *work* end, also if whoever waits for it is cancelled: half an end is none."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
-
-
 class FunctionTurn:
     """Runs a plain function in a turn of the store and keeps what it returns."""
 
@@ -376,11 +363,12 @@ class FunctionTurn:
         self.done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._function = function
         self._codec = codec
+        self._origin = Origin(traceparent=current_traceparent())  # The store's thread knows no span.
         self._answer: Any = None
 
     def run(self, tx: LocalTransaction) -> None:
         """Run the function."""
-        self._answer = self._function(SyncTx(tx, self._codec))
+        self._answer = self._function(SyncTx(tx, self._codec, origin=self._origin))
 
     def forget(self) -> None:
         """Forget the answer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from finality.core.envelope import JSON_TYPE
 from finality.core.ids import Json
 
 
@@ -27,6 +28,23 @@ class Codec(Protocol):
 
         Raises:
             DecodeError: It does not fit the type.
+        """
+        ...
+
+    def pack(self, value: Any, content_type: str = JSON_TYPE) -> bytes:
+        """Return *value* as the data of an event that is published.
+
+        Raises:
+            TypeError: It holds something that the content type cannot carry.
+            DecodeError: The content type is not known.
+        """
+        ...
+
+    def unpack(self, data: bytes, content_type: str, type_: Any) -> Any:
+        """Return the value of *type_* that the data of an event stands for.
+
+        Raises:
+            DecodeError: It does not fit the type, or the content type is not known.
         """
         ...
 

@@ -18,6 +18,8 @@ PREPARE_AFTER = "prepare.after"
 PRE_COMMIT_AFTER = "pre_commit.after"
 FINISH_BEFORE = "finish.before"
 FINISH_AFTER = "finish.after"
+PUBLISH_BEFORE = "publish.before"
+PUBLISH_AFTER = "publish.after"
 
 CRASH_POINTS = (
     COMMIT_BEFORE,
@@ -31,8 +33,10 @@ CRASH_POINTS = (
     PRE_COMMIT_AFTER,
     FINISH_BEFORE,
     FINISH_AFTER,
+    PUBLISH_BEFORE,
+    PUBLISH_AFTER,
 )
-"""Where a process may die with something half done: around each durable write, step, vote and finish."""
+"""Where a process may die with something half done: around each write, step, vote, finish and publish."""
 
 
 class Environment(Protocol):

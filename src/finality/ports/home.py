@@ -234,10 +234,6 @@ class Home(Store, Journal, Protocol):
         """Return every node that ever joined and has not been forgotten, newest first."""
         ...
 
-    async def changed(self) -> bool:
-        """Say whether anybody has committed since the last call; costs little."""
-        ...
-
     async def health(self) -> list[tuple[str, bool, str]]:
         """Return (check, is_good, finding) about the database's version and durability."""
         ...

@@ -56,7 +56,13 @@ class Hold(NamedTuple):
 
 
 class LocalTransaction(EventTransaction, Protocol):
-    """What a turn can do. Nothing of it remains if the turn fails."""
+    """What a turn can do. Nothing of it remains if the turn fails.
+
+    Attributes:
+        at: When its commit began, in seconds since the Unix epoch.
+    """
+
+    at: float
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
         """Run one statement of the user's own.
@@ -168,6 +174,14 @@ class Store(EventReads, Protocol):
         Raises:
             StatementRefused: It would begin a transaction, change a setting or write.
         """
+        ...
+
+    async def changed(self) -> bool:
+        """Say whether anybody has committed since the last call; costs little."""
+        ...
+
+    def on_publish(self, told: Callable[[], None]) -> None:
+        """Call *told*, on the event loop, after each commit of this process that has published."""
         ...
 
     async def close(self) -> None:

@@ -288,7 +288,7 @@ class Asking:
         scope = context.home.scope(_name(drive, command))
         try:
             reach(COMPENSATION_BEFORE if is_undo else STEP_BEFORE)
-            tx = context.scope_tx(scope, drive.key, None)
+            tx = context.scope_tx(scope, drive.id, drive.key, None)
             result = await self._within(
                 code, self._called(drive, command, action, tx, self._own(drive, command))
             )
@@ -368,7 +368,7 @@ class Asking:
                 raise AnsweredBefore(answer)
             await before.abort()
         reach(COMPENSATION_BEFORE if is_undo else STEP_BEFORE)
-        tx = context.scope_tx(scope, None, look)
+        tx = context.scope_tx(scope, drive.id, None, look)
         try:
             result = await self._within(code, self._called(drive, command, action, tx, own))
         except Refused as refused:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from finality.core.errors import NotFound
-from finality.core.ids import NodeId
+from finality.core.ids import NodeId, TransactionId
 from finality.core.saga import Graph
 from finality.ports.codec import Codec
 from finality.ports.environment import Environment
@@ -23,8 +23,8 @@ class Context:
     Attributes:
         stores: The other stores, by the name that steps know them by.
         definitions: What the node can drive, by (kind, version).
-        turn_tx: Makes the ``tx`` of a plain step from its turn's transaction and, in the home
-            store, the saga's key.
+        turn_tx: Makes the ``tx`` of a plain step from its turn's transaction, the id of what its
+            events follow from and, in the home store, the saga's key.
         scope_tx: Makes the ``tx`` of an ``async`` step from its scope likewise; the function is
             called before its first statement.
         definition_of: Finds, or makes and keeps, the definition of a saga class.
@@ -39,8 +39,8 @@ class Context:
     codec: Codec
     environment: Environment
     definitions: dict[tuple[str, str], Definition]
-    turn_tx: Callable[[LocalTransaction, int | None], Any]
-    scope_tx: Callable[[Scope, int | None, Callable[[], Awaitable[None]] | None], Any]
+    turn_tx: Callable[[LocalTransaction, TransactionId, int | None], Any]
+    scope_tx: Callable[[Scope, TransactionId, int | None, Callable[[], Awaitable[None]] | None], Any]
     redact: Callable[[str, tuple[str, ...]], str]
     secrets_of: Callable[[Any], tuple[str, ...]]
     definition_of: Callable[[type], Definition]

@@ -84,12 +84,17 @@ class LetGoTurn(Asked[None]):
 
 
 class Leases:
-    """The loop that keeps this node alive in the others' eyes."""
+    """The loop that keeps this node alive in the others' eyes.
+
+    Attributes:
+        advertised: What it does besides driving sagas, as its readers say it.
+    """
 
     def __init__(
         self, context: Context, row: NodeRow, taken: Callable[[], None], *, seconds: float = LEASE_SECONDS
     ) -> None:
         self.taken_over = 0
+        self.advertised: set[str] = set()
         self._context = context
         self._row = row
         self._taken = taken
@@ -115,9 +120,10 @@ class Leases:
             for definition in self._context.definitions.values()
             for version in definition.accepts
         )
+        told = frozenset(self.advertised)
         if self._is_leaving:
-            drives = accepted = frozenset()
-        self._row = replace(self._row, lease_until=now + self._seconds, drives=drives | accepted)
+            drives = accepted = told = frozenset()
+        self._row = replace(self._row, lease_until=now + self._seconds, drives=drives | accepted | told)
         turn = LeaseTurn(self._row, now, accepts=accepted - drives)
         self._context.home.submit(turn)
         taken = await turn.done

@@ -125,7 +125,7 @@ class StepTurn(SignalTurn):
         try:
             answer = call(
                 self._action, drive, state, context.codec, command.step,
-                tx=context.turn_tx(tx, drive.key), attempt=command.attempt, is_undo=is_undo,
+                tx=context.turn_tx(tx, drive.id, drive.key), attempt=command.attempt, is_undo=is_undo,
                 own=state.branches[command.step].result if is_undo else None,
             )  # fmt: skip
             signal = answered(context, command, answer)

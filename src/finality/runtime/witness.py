@@ -102,7 +102,7 @@ class WitnessedTurn:
         try:
             result = call(
                 self._action, drive, drive.state, context.codec, command.step,
-                tx=context.turn_tx(tx, None), attempt=command.attempt, own=own, is_undo=is_undo,
+                tx=context.turn_tx(tx, drive.id, None), attempt=command.attempt, own=own, is_undo=is_undo,
             )  # fmt: skip
             self._answer = Answer(NULL if is_undo else kept(context, command.step, result))
         except Refused as refused:

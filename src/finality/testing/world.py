@@ -27,6 +27,7 @@ from finality.patterns.transaction import FunctionTurn
 from finality.ports.codec import Codec
 from finality.ports.environment import Environment
 from finality.ports.store import Rows
+from finality.runtime.relay import OUTBOX_KEPT_SECONDS
 from finality.testing.environment import Reached, SimulatedEnvironment
 from finality.testing.hesitation import hesitant
 from finality.testing.loop import Idle, new_loop
@@ -185,6 +186,8 @@ class World:
             sagas=self.sagas,
             reservations=(),
             participants=(),
+            broker=None,
+            outbox_kept_seconds=OUTBOX_KEPT_SECONDS,
             in_flight_max=in_flight_max,
             lease_seconds=self._lease.total_seconds(),
             is_observer=False,

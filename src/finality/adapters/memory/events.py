@@ -27,6 +27,7 @@ class MemoryEventTransaction(ABC):
     """Fulfils ``ports.events.EventTransaction``; a part of the store's transaction."""
 
     at: float
+    has_published = False
     _database: MemoryDatabase
     _environment: Environment
 
@@ -44,6 +45,7 @@ class MemoryEventTransaction(ABC):
         share = partition_of(f"{event.topic}/{event.key}", SHARES)
         row = OutboxEvent(self._database.next_number(), id, *event, self.at)
         self._database.new_outbox.append((share, row))
+        self.has_published = True
 
     def release_due(self, limit: int) -> int:
         """Put delayed events whose time has come into the outbox."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from finality.adapters.append import Append
@@ -50,6 +50,7 @@ class MemoryStore(MemoryEventReads):
             database = MemoryDatabase.named(database)
         self.database = database
         self._environment = environment
+        self._seen = -1
         self._gone: str | None = None
         self._writer = Writer(MemoryEngine(database, self._transaction()), self.name, environment)
         self.submit = self._writer.put
@@ -63,6 +64,10 @@ class MemoryStore(MemoryEventReads):
         """Return who held the write turn longest, and for how many seconds."""
         return self._writer.batches.slowest
 
+    def on_publish(self, told: Callable[[], None]) -> None:
+        """Call *told* after each commit of this process that has put an event into the outbox."""
+        self._writer.batches.on_publish = told
+
     def scope(self, name: str) -> WriterScope:
         """Return a transaction for ``async`` code."""
         return self._writer.scope(name)
@@ -75,6 +80,11 @@ class MemoryStore(MemoryEventReads):
         if self._gone is not None:
             raise Unavailable(f"store {self.name} is unavailable: {self._gone}")
         return self.database
+
+    async def changed(self) -> bool:
+        """Say whether anyone has committed since the last call; this process counts, too."""
+        seen, self._seen = self._seen, self._open_database().commits
+        return seen != self._seen
 
     async def close(self) -> None:
         """Settle what was submitted, then let go of the database."""
@@ -107,7 +117,6 @@ class MemoryHome(MemoryStore):
         name: str | None = None,
     ) -> None:
         self._codec = codec
-        self._seen = -1
         super().__init__(database, environment, name=name)
 
     def _transaction(self) -> MemoryTransaction:
@@ -234,8 +243,3 @@ class MemoryHome(MemoryStore):
         database = self._open_database()
         with database.lock:
             return [*database.nodes.committed.values()][::-1]
-
-    async def changed(self) -> bool:
-        """Say whether anyone has committed since the last call; this process counts, too."""
-        seen, self._seen = self._seen, self._open_database().commits
-        return seen != self._seen

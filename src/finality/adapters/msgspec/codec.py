@@ -21,6 +21,7 @@ import msgspec
 
 from finality.adapters.msgspec.seal import SecretKey, seal, unseal
 from finality.core.breaker import BreakerEvent
+from finality.core.envelope import JSON_TYPE
 from finality.core.ids import Json
 from finality.core.saga.events import SagaEvent
 from finality.core.secret import Secret
@@ -62,11 +63,14 @@ class JsonCodec:
 
     def encode(self, value: Any) -> Json:
         """Return *value* as JSON text."""
+        return Json(self._written(value).decode())
+
+    def _written(self, value: Any) -> bytes:
         try:
             data = self._encode(value)
             if b"null" in data and value is not None and self._may_hold_floats(type(value)):
                 self._check_finite(value)
-            return Json(data.decode())
+            return data
         except (UnicodeEncodeError, OverflowError, RecursionError) as error:
             # The error's own text may quote the value, so only its reason is told.
             raise TypeError(
@@ -75,12 +79,30 @@ class JsonCodec:
 
     def decode(self, text: Json, type_: Any) -> Any:
         """Return the value of *type_* that *text* stands for."""
+        return self._read(text, type_)
+
+    def _read(self, text: str | bytes, type_: Any) -> Any:
         try:
             decoder = self._decoders.get(type_)
         except TypeError:
             decoder = None  # A type that cannot be hashed, as a Literal of a list, has its decoder made anew.
         try:
             return (decoder or self._decoder(type_)).decode(text)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise DecodeError(f"not a {_name(type_)}: {error}") from error
+
+    def pack(self, value: Any, content_type: str = JSON_TYPE) -> bytes:
+        """Return *value* as the data of an event that is published."""
+        if content_type == JSON_TYPE or _format_of(content_type) == "json":
+            return self._written(value)
+        return msgspec.msgpack.encode(value, enc_hook=self._represent)
+
+    def unpack(self, data: bytes, content_type: str, type_: Any) -> Any:
+        """Return the value of *type_* that the data of an event stands for."""
+        if _format_of(content_type) == "json":
+            return self._read(data, type_)
+        try:
+            return msgspec.msgpack.decode(data, type=type_, dec_hook=self._restore)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise DecodeError(f"not a {_name(type_)}: {error}") from error
 
@@ -180,6 +202,19 @@ class JsonCodec:
         except DecodeError:
             # The error's own text may quote what it found, and that is a secret.
             raise ValueError("what is sealed here is of another type") from None
+
+
+def _format_of(content_type: str) -> str:
+    """Return what *content_type* is written in: json, or msgpack.
+
+    Raises:
+        DecodeError: It is neither.
+    """
+    name = content_type.partition(";")[0].strip().lower()
+    for written in ("json", "msgpack"):
+        if name in (f"application/{written}", f"application/x-{written}") or name.endswith(f"+{written}"):
+            return written
+    raise DecodeError(f"its content type is {content_type!r}, and only JSON and msgpack are understood")
 
 
 def _floats(plain: Any) -> Iterator[float]:

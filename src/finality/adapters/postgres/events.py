@@ -28,6 +28,7 @@ class PostgresEventTransaction(ABC):
     """Fulfils ``ports.events.EventTransaction``; a part of the store's transaction."""
 
     at: float
+    has_published = False
     _environment: Environment
 
     @abstractmethod
@@ -46,6 +47,7 @@ class PostgresEventTransaction(ABC):
         id = f"{self._environment.random_bits(128):032x}"
         share = partition_of(f"{event.topic}/{event.key}", SHARES)
         self._send("publish", id, *event, self.at, share)
+        self.has_published = True
 
     def release_due(self, limit: int) -> int:
         """Put delayed events whose time has come into the outbox; others may release others meanwhile."""

@@ -44,7 +44,6 @@ class PostgresHome(PostgresStore):
 
     def __init__(self, url: str, environment: Environment, codec: Codec, *, name: str | None = None) -> None:
         self._codec = codec
-        self._seen = ""
         super().__init__(url, environment, name=name)
 
     def _transaction(self, line: Line) -> PostgresTransaction:
@@ -155,12 +154,6 @@ class PostgresHome(PostgresStore):
     async def nodes(self) -> list[NodeRow]:
         """Return the nodes, newest first."""
         return [node_of(row) for row in await self._rows(QUERIES["nodes"], NODES_MAX)]
-
-    async def changed(self) -> bool:
-        """Say whether anyone has committed since the last call; this process counts, too."""
-        # No transaction commits without changing what a snapshot shows.
-        seen, self._seen = self._seen, await self._snapshot()
-        return seen != self._seen
 
 
 async def open_home(

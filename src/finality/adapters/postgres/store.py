@@ -47,6 +47,7 @@ class PostgresStore(PostgresEventReads):
         self.name = name or name_of(url)
         self.url = url
         self._environment = environment
+        self._seen = ""
         server = Server(url, self.name, LOCK_SECONDS_MAX, "store")
         self._readers: Connections[Connection] = Connections(
             self.name, READERS_MAX, connect=server.connect, is_clean=is_clean, drop=drop
@@ -87,6 +88,10 @@ class PostgresStore(PostgresEventReads):
     def slowest(self) -> tuple[str, float]:
         """Return who held the write turn longest, and for how many seconds."""
         return self._writer.batches.slowest
+
+    def on_publish(self, told: Callable[[], None]) -> None:
+        """Call *told* after each commit of this process that has put an event into the outbox."""
+        self._writer.batches.on_publish = told
 
     def scope(self, name: str) -> WriterScope:
         """Return a transaction for ``async`` code."""
@@ -145,6 +150,12 @@ class PostgresStore(PostgresEventReads):
         if not self._cluster:
             self._cluster = str((await self._rows(QUERIES["cluster"]))[0][0])
         return self._cluster
+
+    async def changed(self) -> bool:
+        """Say whether anyone has committed since the last call; this process counts, too."""
+        # No transaction commits without changing what a snapshot shows.
+        seen, self._seen = self._seen, await self._snapshot()
+        return seen != self._seen
 
     async def close(self) -> None:
         """Settle what was submitted, then let go of the database."""

@@ -27,6 +27,7 @@ class SqliteEventTransaction(ABC):
     """Fulfils ``ports.events.EventTransaction``; a part of the store's transaction."""
 
     at: float
+    has_published = False
     _environment: Environment
     _sql: Callable[..., Any]
 
@@ -47,6 +48,7 @@ class SqliteEventTransaction(ABC):
         id = f"{self._environment.random_bits(128):032x}"
         share = partition_of(f"{event.topic}/{event.key}", SHARES)
         self._send("publish", id, *event, self.at, share)
+        self.has_published = True
 
     def release_due(self, limit: int) -> int:
         """Put delayed events whose time has come into the outbox."""

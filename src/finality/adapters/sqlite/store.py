@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,7 @@ class SqliteStore(SqliteEventReads):
         self.name = name or str(path)
         self.path = path
         self._environment = environment
+        self._seen = -1
         self._connection = connect(path)
         try:
             migrate(self._connection, migrations(is_home=self._is_home))
@@ -85,6 +86,10 @@ class SqliteStore(SqliteEventReads):
         """Return who held the write turn longest, and for how many seconds."""
         return self._writer.batches.slowest
 
+    def on_publish(self, told: Callable[[], None]) -> None:
+        """Call *told* after each commit of this process that has put an event into the outbox."""
+        self._writer.batches.on_publish = told
+
     def scope(self, name: str) -> WriterScope:
         """Return a transaction for ``async`` code."""
         return self._writer.scope(name)
@@ -101,6 +106,12 @@ class SqliteStore(SqliteEventReads):
             return list(self._reader.execute(sql, parameters).fetchall())
         except OUT_OF_REACH as error:
             raise explain(error) from error
+
+    async def changed(self) -> bool:
+        """Say whether anyone has committed since the last call; this process counts, too."""
+        # Not Connection.data_version(): that is what the cache has seen, and asks nobody.
+        seen, self._seen = self._seen, self._rows("PRAGMA data_version")[0][0]
+        return seen != self._seen
 
     async def close(self) -> None:
         """Settle what was submitted, then let go of the file."""
@@ -144,7 +155,6 @@ class SqliteHome(SqliteStore):
     ) -> None:
         self._codec = codec
         self._names = Names()
-        self._seen = -1
         super().__init__(path, environment, name=name)
 
     def _transaction(self) -> SqliteTransaction:
@@ -250,9 +260,3 @@ class SqliteHome(SqliteStore):
     async def nodes(self) -> list[NodeRow]:
         """Return the nodes, newest first."""
         return [node_of(row) for row in self._rows(QUERIES["nodes"], (NODES_MAX,))]
-
-    async def changed(self) -> bool:
-        """Say whether anyone has committed since the last call; this process counts, too."""
-        # Not Connection.data_version(): that is what the cache has seen, and asks nobody.
-        seen, self._seen = self._seen, self._rows("PRAGMA data_version")[0][0]
-        return seen != self._seen

@@ -79,7 +79,7 @@ class Asking:
         """Run a plain method in its turn."""
         self._reach(request, STEP_BEFORE, COMPENSATION_BEFORE)
         try:
-            result = request.call(self._context.turn_tx(tx, None))
+            result = request.call(self._context.turn_tx(tx, request.branch.transaction, None))
         except Refused as no:
             if request.ask is not Ask.TRY:
                 raise
@@ -100,7 +100,8 @@ class Asking:
                 raise _KnownBefore(known)
 
         try:
-            result = await self._awaited(request, self._context.scope_tx(scope, None, look))
+            tx = self._context.scope_tx(scope, request.branch.transaction, None, look)
+            result = await self._awaited(request, tx)
             turn = AskTurn(request, lambda tx, reserved: self._after(request, reserved, result), is_last=True)
             await scope.commit(turn)
             return await turn.done

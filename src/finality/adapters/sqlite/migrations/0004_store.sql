@@ -10,7 +10,7 @@ CREATE TABLE finality_outbox_new (
     type          TEXT NOT NULL,     -- of the event
     payload       BLOB NOT NULL,
     headers       TEXT NOT NULL DEFAULT '{}', -- further attributes of CloudEvents, as JSON
-    at            REAL NOT NULL DEFAULT (unixepoch('subsec')), -- seconds since the Unix epoch
+    at            REAL NOT NULL DEFAULT ((julianday('now') - 2440587.5) * 86400.0), -- since the Unix epoch
     share         INTEGER NOT NULL DEFAULT 0  -- which share of the relay's work it is: one key, one share
 );
 INSERT INTO finality_outbox_new (position, id, aggregatetype, aggregateid, type, payload, at)

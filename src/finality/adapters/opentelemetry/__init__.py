@@ -1,0 +1,1 @@
+"""OpenTelemetry, through its API alone: whoever uses it brings the SDK that he likes."""

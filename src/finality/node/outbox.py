@@ -1,0 +1,173 @@
+"""The outbox of a store, as an operator sees it: what is in it, how far it is relayed, what is parked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from finality.core.errors import NotFound
+from finality.core.ids import START, NodeId
+from finality.ports.events import PARKED_MAX, SHARES, OutboxEvent, Parked, Progress
+from finality.ports.store import LocalTransaction, Store
+from finality.runtime.asked import Asked
+from finality.runtime.context import Context
+from finality.runtime.relay import RELAY
+
+LIST_EVENTS_MAX = 1_000  # One page; an outbox may hold millions.
+WAITING_EVENTS_MAX = 10_000  # How far is counted what waits: beyond it is too much in any case.
+COLUMNS = "position, id, aggregatetype, aggregateid, type, payload, headers, at"
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One share of an outbox: who relays it, and what waits.
+
+    Attributes:
+        node: Who relays it; None: nobody does.
+        waiting: Events that are not relayed yet, at most ``WAITING_EVENTS_MAX``.
+        oldest_at: When the first of them was published.
+    """
+
+    number: int
+    node: NodeId | None
+    waiting: int
+    oldest_at: float | None
+
+
+class OutboxTurn(Asked[Any]):
+    """Does what an operator wants to have done with an outbox."""
+
+    def __init__(self, what: str, work: Callable[[LocalTransaction], Any]) -> None:
+        super().__init__(f"{what} of the outbox", answer=None)
+        self._work = work
+
+    def run(self, tx: LocalTransaction) -> None:
+        """Do it."""
+        self.answer = self._work(tx)
+
+
+class Outbox:
+    """The outbox of one store."""
+
+    def __init__(self, context: Context, store: Store) -> None:
+        self._context = context
+        self._store = store
+
+    # ── Looking ─────────────────────────────────────────────────────────────────────────────
+
+    async def events(
+        self, *, topic: str | None = None, before: int | None = None, limit: int = 100
+    ) -> list[OutboxEvent]:
+        """Return what is in the outbox, newest first; relayed or not.
+
+        Args:
+            before: Continues behind the last ``position`` of a page.
+        """
+        assert limit <= LIST_EVENTS_MAX, f"{limit} events are more than a page"
+        conditions = [] if before is None else [f"position < {int(before)}"]
+        if topic is not None:
+            conditions.append(f"aggregatetype = {_literal(topic)}")
+        where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
+        return await self._rows(f"{where}ORDER BY position DESC LIMIT {int(limit)}")
+
+    async def event(self, id: str) -> OutboxEvent:
+        """Return an event by its id or its position.
+
+        Raises:
+            NotFound: It is not in the outbox, or not any more.
+        """
+        by_position = f" OR position = {int(id)}" if id.isdecimal() and len(id) < 19 else ""
+        found = await self._rows(f"WHERE id = {_literal(id)}{by_position} LIMIT 1")
+        if not found:
+            raise NotFound(
+                f"no event {id!r} is in the outbox of {self._store.name}: it never was, or it was relayed "
+                "and has been pruned"
+            )
+        return found[0]
+
+    async def _rows(self, rest: str) -> list[OutboxEvent]:
+        rows = await self._store.query(f"SELECT {COLUMNS} FROM finality_outbox {rest}")  # noqa: S608 - no user's text
+        return [OutboxEvent(*row) for row in rows]
+
+    async def shares(self) -> list[Share]:
+        """Return how far the outbox is relayed, by share."""
+        now = self._context.environment.now()
+        rows = {row.share: row for row in await self._store.progress(RELAY)}
+        return [await self._share(number, rows.get(number), now) for number in range(SHARES)]
+
+    async def _share(self, number: int, progress: Progress | None, now: float) -> Share:
+        is_held = progress is not None and progress.lease_until > now
+        cursor = START if progress is None else progress.cursor
+        waiting, oldest = 0, None
+        while waiting < WAITING_EVENTS_MAX:
+            page = await self._store.outbox(number, after=cursor)
+            if not page.events:
+                break
+            oldest = page.events[0].at if oldest is None else oldest
+            waiting, cursor = waiting + len(page.events), page.cursor
+        return Share(number, progress.node if progress and is_held else None, waiting, oldest)
+
+    async def parked(self, *, topic: str | None = None, limit: int = PARKED_MAX) -> list[Parked]:
+        """Return what the broker has rejected, and what waits behind it, in order."""
+        return await self._store.parked_events(reader=RELAY, topic=topic, limit=limit)
+
+    # ── Acting ──────────────────────────────────────────────────────────────────────────────
+
+    async def resend(self, since: datetime | int) -> int:
+        """Relay again what was published since a time or a position; return how many events that are.
+
+        A broker may have lost what it acknowledged. Consumers know what they have seen by its id.
+        What the outbox no longer holds cannot be sent again.
+
+        Raises:
+            NotFound: No event has this position.
+        """
+        at = (await self.event(str(since))).at if isinstance(since, int) else since.timestamp()
+        cursor = await self._store.outbox_since(at)
+        held = await self._store.progress(RELAY)
+        passed = {row.share: row.cursor for row in held}
+
+        def rewind(tx: LocalTransaction) -> None:
+            for share in range(SHARES):
+                tx.rewind(RELAY, share, cursor)
+
+        count = 0
+        for share in passed:
+            after = cursor
+            while (page := await self._store.outbox(share, after=after)).events:
+                count, after = count + len(page.events), page.cursor
+        await self._turn("re-send", rewind)
+        return count
+
+    async def retry(self, place: int) -> bool:
+        """Publish a parked event again; False when it is not parked (any more)."""
+        now = self._context.environment.now()
+        return await self._on_parked(
+            place,
+            lambda tx, found: tx.repark(place, because=found.because, attempts=found.attempts, retry_at=now),
+        )
+
+    async def discard(self, place: int) -> bool:
+        """Give a parked event up; what waits behind it goes on. False when it is not parked (any more)."""
+        return await self._on_parked(place, lambda tx, found: tx.unpark(place))
+
+    async def _on_parked(self, place: int, act: Callable[[LocalTransaction, Parked], None]) -> bool:
+        def work(tx: LocalTransaction) -> bool:
+            found = tx.parked_at(place)
+            if found is None or found.reader != RELAY:
+                return False
+            act(tx, found)
+            return True
+
+        return bool(await self._turn("parked event", work))
+
+    async def _turn(self, what: str, work: Callable[[LocalTransaction], Any]) -> Any:
+        turn = OutboxTurn(what, work)
+        self._store.submit(turn)
+        return await turn.done
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

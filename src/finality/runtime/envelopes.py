@@ -1,0 +1,68 @@
+"""An event on its way through a node: a row of the outbox, an envelope, or parked, each from the other."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from finality.core.envelope import OPTIONAL, RESERVED, Envelope, attributes_of, envelope_of
+from finality.ports.events import OutboxEvent, Parked
+
+
+class BadRow(ValueError):
+    """A foreign writer's row is no event; the text says why, *envelope* is what there is of it."""
+
+    def __init__(self, why: str, envelope: Envelope) -> None:
+        super().__init__(why)
+        self.envelope = envelope
+
+
+def envelope_of_row(row: OutboxEvent, source: str) -> Envelope:
+    """Return the envelope that a row of the outbox is.
+
+    Raises:
+        BadRow: It has no type, or its headers are no JSON object of strings.
+    """
+    # SQLite stores what it is given, whatever its column says.
+    data = row.data if isinstance(row.data, bytes) else str(row.data).encode()
+    plain = Envelope(row.id, source, row.type or "unknown", row.topic, data, row.key, row.at)
+    if not row.type:
+        raise BadRow("its row names no type, which CloudEvents requires", plain)
+    if row.headers == "{}":
+        return plain
+    try:
+        headers: Any = json.loads(row.headers)
+    except ValueError:
+        headers = None
+    if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
+        raise BadRow("the headers of its row are no JSON object of strings", plain)
+    known = {ours: headers[name] for name, ours in OPTIONAL.items() if name in headers and ours != "key"}
+    extensions = {name: value for name, value in headers.items() if name not in RESERVED}
+    return replace(plain, extensions=extensions, **known)
+
+
+def parked_of(event: Envelope, reader: str, because: str, now: float) -> Parked:
+    """Return *event* as it is parked by a reader, until a person says what to do."""
+    return Parked(
+        place=0,
+        reader=reader,
+        topic=event.topic,
+        key=event.key,
+        id=event.id,
+        attributes=json.dumps(attributes_of(event)),
+        data=event.data,
+        because=because,
+        attempts=1 if because else 0,
+        parked_at=now,
+        retry_at=None,
+    )
+
+
+def envelope_of_parked(parked: Parked) -> Envelope:
+    """Return the event that was parked.
+
+    Raises:
+        BadEnvelope: Its attributes are not what CloudEvents allows.
+    """
+    return envelope_of(json.loads(parked.attributes), parked.data, topic=parked.topic)

@@ -1,0 +1,231 @@
+"""The relay: every event once at least, in the order of its key, whatever the broker and the others do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+import finality
+from finality.adapters.memory.broker import MemoryBroker
+from finality.core.envelope import Envelope
+from finality.core.errors import FinalityError, Unavailable
+from finality.ports.events import SHARES
+from finality.runtime import reader, timers
+from tests.integration.events.kit import TOPIC, arrived, ids, own_broker, place, relaying, stored
+from tests.integration.kit import MovedClock, eventually, url_of
+
+
+class Shaky(MemoryBroker):
+    """A broker that is out of reach while it is told to be, in the middle of a batch."""
+
+    def __init__(self) -> None:
+        super().__init__(own_broker().topics)
+        self.is_down = False
+        self.batches: list[int] = []
+
+    async def publish(self, events: Sequence[Envelope]) -> list[FinalityError | None]:
+        self.batches.append(len(events))
+        if not self.is_down:
+            return await super().publish(events)
+        half = len(events) // 2
+        lost = Unavailable("broker shaky is out of reach")
+        return [*await super().publish(events[:half]), *[lost] * (len(events) - half)]
+
+
+def by_key(events: Sequence[Envelope]) -> dict[str, list[int]]:
+    """Return the numbers of each key's events, in the order in which the broker has them."""
+    found: dict[str, list[int]] = {}
+    for event in events:
+        found.setdefault(event.key, []).append(int(event.data.partition(b'"number":')[2].rstrip(b"}")))
+    return found
+
+
+def test_two_nodes_share_the_work_and_keep_the_order(tmp_path: Path) -> None:
+    """The second one gets its part from the first, and gives it back when it leaves."""
+
+    async def story() -> None:
+        broker, lease = own_broker(), timedelta(seconds=1)
+        async with relaying(url_of(tmp_path), broker, lease=lease) as (first, _):
+            await place(first, *map(str, range(50)), key="a")
+            async with relaying(url_of(tmp_path), broker, lease=lease) as (second, _):
+
+                async def is_fair() -> bool:
+                    holders = [share.node for share in await (await first.outbox()).shares()]
+                    return len(set(holders)) == 2 and holders.count(holders[0]) == SHARES // 2
+
+                await eventually(is_fair)
+                for key in "abcdefgh":
+                    await place(second, *map(str, range(50)), key=key)
+                events = await arrived(broker, 450)
+            await place(first, *map(str, range(50)), key="h")
+            events = await arrived(broker, 500)
+
+            assert by_key(events).pop("a") == [*range(50), *range(50)]
+            assert all(numbers[:50] == list(range(50)) for numbers in by_key(events).values())
+            assert len({event.id for event in events}) == len(events) == 500
+
+    asyncio.run(story())
+
+
+@pytest.mark.slow
+def test_a_broker_that_is_away_for_a_while_gets_everything_in_order(tmp_path: Path) -> None:
+    async def story() -> None:
+        broker = Shaky()
+        async with relaying(url_of(tmp_path), broker) as (node, _):
+            broker.is_down = True
+            for key in "abc":
+                await place(node, *map(str, range(100)), key=key)
+            trouble = node._insides.relays[0].reader.trouble
+            await eventually(lambda: trouble)
+            assert "out of reach" in next(iter(trouble.values()))
+            await eventually(lambda: len(broker.batches) > 4)
+            assert all(share.waiting for share in await (await node.outbox()).shares() if share.oldest_at)
+            broker.is_down = False
+
+            assert by_key(await arrived(broker, 300)) == {key: list(range(100)) for key in "abc"}
+            await eventually(lambda: not trouble)
+
+    asyncio.run(story())
+
+
+async def with_one_too_large(node: finality.AsyncNode) -> None:
+    """Publish five events of one key, the second of which is too large for the broker."""
+    await place(node, "1", "x" * (1 << 20), "3", key="k")
+    await place(node, "other")
+    await place(node, "4", "5", key="k")
+
+
+def test_what_the_broker_rejects_is_parked_and_its_key_behind_it(tmp_path: Path) -> None:
+    """Other keys flow. Given up, it lets those behind it go on, in order."""
+
+    async def story() -> None:
+        async with relaying(url_of(tmp_path)) as (node, broker):
+            await with_one_too_large(node)
+            outbox = await node.outbox()
+
+            async def all_parked() -> bool:
+                return len(await outbox.parked()) == 4
+
+            await eventually(all_parked)
+            parked = await outbox.parked()
+            assert sorted(ids(await arrived(broker, 2))) == ["1", "other"]
+            assert "rejected" in parked[0].because
+            assert [each.because for each in parked[1:]] == ["", "", ""]
+
+            assert await outbox.retry(parked[0].place)
+
+            async def is_tried() -> bool:
+                [tried, *_] = await outbox.parked()
+                return tried.attempts == 2
+
+            await eventually(is_tried)
+            assert await outbox.discard(parked[0].place)
+            assert not await outbox.discard(parked[0].place)
+            assert [each for each in ids(await arrived(broker, 5)) if each != "other"] == ["1", "3", "4", "5"]
+            await place(node, "6", key="k")
+            assert ids(await arrived(broker, 6))[-1] == "6"
+            assert await outbox.parked() == []
+
+    asyncio.run(story())
+
+
+def test_what_is_parked_is_known_to_whoever_relays_next(tmp_path: Path) -> None:
+    async def story() -> None:
+        broker = own_broker()
+        async with relaying(url_of(tmp_path), broker) as (node, _):
+            await with_one_too_large(node)
+            await arrived(broker, 2)
+        async with relaying(url_of(tmp_path), broker) as (node, _):
+            await place(node, "6", key="k")
+            await place(node, "7")
+
+            assert "7" in ids(await arrived(broker, 3))
+            assert "6" not in ids(await stored(broker))
+
+    asyncio.run(story())
+
+
+def test_a_foreign_row_that_is_no_event_is_parked(tmp_path: Path) -> None:
+    """Nobody but a foreign writer could put it there: a topic without a name, and one without a type."""
+    import sqlite3
+
+    async def story() -> None:
+        async with finality.open_async(url_of(tmp_path)):
+            pass
+        with sqlite3.connect(tmp_path / "home.db") as connection:
+            insert = (
+                "INSERT INTO finality_outbox (aggregatetype, aggregateid, type, payload, headers) "
+                "VALUES (?, ?, ?, '{}', ?)"
+            )
+            connection.execute(insert, ("no topic", "a", "Placed", "{}"))
+            connection.execute(insert, (TOPIC, "b", "", "{}"))
+            connection.execute(insert, (TOPIC, "c", "Placed", "[1]"))
+            connection.execute(insert, (TOPIC, "d", "Placed", "{}"))
+        connection.close()
+        async with relaying(url_of(tmp_path)) as (node, broker):
+            assert [event.key for event in await arrived(broker, 1)] == ["d"]
+            outbox = await node.outbox()
+            await eventually(outbox.parked)
+            causes = {each.key: each.because for each in await outbox.parked()}
+            assert causes.keys() == {"a", "b", "c"}
+            assert "no name for a topic" in causes["a"]
+            assert "type" in causes["b"]
+            assert "JSON" in causes["c"]
+
+    asyncio.run(story())
+
+
+def test_what_was_relayed_is_sent_again_until_it_is_pruned(tmp_path: Path) -> None:
+    async def story() -> None:
+        clock = MovedClock()
+        async with relaying(url_of(tmp_path), environment=clock) as (node, broker):
+            outbox = await node.outbox()
+            await place(node, "old")
+            await arrived(broker, 1)
+            clock.move(hours=1)
+            between = datetime.fromtimestamp(clock.now(), UTC)
+            await place(node, "new")
+            await arrived(broker, 2)
+            newest, oldest = await outbox.events()
+            assert (newest.key, oldest.key) == ("new", "old")
+            assert await outbox.event(newest.id) == await outbox.event(str(newest.position)) == newest
+
+            published = node._insides.relays[0]
+            assert await outbox.resend(between) == 1
+            await eventually(lambda: published.published == 3)
+            assert await outbox.resend(oldest.position) == 2
+            await eventually(lambda: published.published == 5)
+            assert len(await stored(broker)) == 2, "the broker knows repetitions by their ids"
+
+            clock.move(days=4)
+            await place(node, "kick")
+
+            async def is_pruned() -> bool:
+                return [event.key for event in await outbox.events()] == ["kick"]
+
+            await eventually(is_pruned)
+            with pytest.raises(finality.NotFound, match="pruned"):
+                await outbox.event(newest.id)
+
+    asyncio.run(story())
+
+
+def test_an_event_is_relayed_without_waiting_for_a_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store's own writer says that it is committed."""
+    monkeypatch.setattr(timers, "LOOK_SECONDS", 1_000.0)
+    monkeypatch.setattr(reader, "IDLE_SECONDS", 1_000.0)
+
+    async def story() -> None:
+        async with relaying(url_of(tmp_path)) as (node, broker):
+            await eventually(lambda: len(node._insides.relays[0].reader.shares.held) == SHARES)
+            for number in range(3):
+                await place(node, str(number))
+                assert len(await arrived(broker, number + 1)) == number + 1
+
+    asyncio.run(story())
