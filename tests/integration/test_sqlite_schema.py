@@ -13,7 +13,7 @@ import pytest
 
 from finality.adapters.sqlite import store as sqlite_store
 from finality.adapters.sqlite.connection import connect
-from finality.adapters.sqlite.schema import migrate, migrations, version_of
+from finality.adapters.sqlite.schema import HOME, STORE, migrate, migrations, version_of
 from finality.adapters.sqlite.store import SqliteHome
 from finality.core.errors import SchemaMismatch
 from tests.conformance.worlds import (
@@ -74,21 +74,21 @@ def test_an_old_schema_is_brought_forward_script_by_script(
         assert len((await home.page()).events) == 1
 
     world.run(write)
-    newer = migrations(is_home=True)
+    newer = migrations(STORE, HOME)
     newer["store"] |= {
         98: "CREATE TABLE news (a); INSERT INTO news VALUES (1);",
         99: "ALTER TABLE news ADD COLUMN b DEFAULT 2;",
     }
-    monkeypatch.setattr(sqlite_store, "migrations", lambda is_home: newer)
+    monkeypatch.setattr(sqlite_store, "migrations", lambda *names: newer)
     world.run(look)
     world.run(look)
 
 
 def test_a_migration_that_fails_leaves_the_old_schema(tmp_path: Path) -> None:
     connection = connect(tmp_path / "home.db")
-    migrate(connection, migrations(is_home=True))
+    migrate(connection, migrations(STORE, HOME))
     before = version_of(connection, "store"), version_of(connection, "home")
-    newer = migrations(is_home=True)
+    newer = migrations(STORE, HOME)
     newer["store"][99] = "CREATE TABLE news (a);"
     newer["home"][99] = "CREATE TABLE news (a);"
     with pytest.raises(apsw.SQLError, match="already exists"):

@@ -8,11 +8,13 @@ import pytest
 
 from tests.conformance.brokers.memory_world import MemoryWorld
 from tests.conformance.brokers.nats_world import NatsWorld
+from tests.conformance.brokers.sqlite_world import SqliteWorld
 from tests.conformance.brokers.worlds import World
 
 KINDS: dict[str, type[World]] = {
     "memory": MemoryWorld,
     "nats": NatsWorld,
+    "sqlite": SqliteWorld,
 }
 SERVED = frozenset({"nats"})
 """Those with a server, which one process of the test run has to itself."""

@@ -14,17 +14,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
 
+from finality.adapters.key_order import KeyOrder, undeclared
 from finality.adapters.memory.subscription import MemorySubscription
 from finality.adapters.memory.topics import EVENT_BYTES_MAX, MemoryTopics
 from finality.core.envelope import Envelope
-from finality.core.errors import DefinitionError, FinalityError, Unavailable
-from finality.ports.broker import PARTITIONS, PUBLISH_EVENTS_MAX, Capabilities, Delivery, Rejected
+from finality.core.errors import FinalityError
+from finality.ports.broker import PARTITIONS, PUBLISH_EVENTS_MAX, Capabilities, Delivery
 from finality.ports.environment import Environment
 from finality.ports.topic_names import check_group, check_topic
 
 CAPABILITIES = Capabilities(
     drops_repeats=True, replays=True, counts_deliveries=True, delays=True, event_bytes_max=EVENT_BYTES_MAX
 )
+
+
+def broker(url: str) -> MemoryBroker:
+    """Return the broker at ``memory://NAME``; without a name it is nobody else's."""
+    return MemoryBroker(url.removeprefix("memory://"))
 
 
 class MemoryBroker:
@@ -51,26 +57,18 @@ class MemoryBroker:
     async def publish(self, events: Sequence[Envelope]) -> list[FinalityError | None]:
         """Store events; they are there as long as the process is."""
         assert len(events) <= PUBLISH_EVENTS_MAX, f"{len(events)} events are more than a batch"
-        outcomes: list[FinalityError | None] = []
-        failed: set[tuple[str, str]] = set()  # Behind them nothing of their key is stored.
+        order = KeyOrder(EVENT_BYTES_MAX)
         with self.topics.lock:
-            for event in events:
-                outcome = self._stored(event, failed)
-                if outcome is not None and event.key:
-                    failed.add((event.topic, event.key))
-                outcomes.append(outcome)
-        return outcomes
+            return [order.refusal(event) or self._stored(event, order) for event in events]
 
-    def _stored(self, event: Envelope, failed: set[tuple[str, str]]) -> FinalityError | None:
-        if (event.topic, event.key) in failed:
-            return Unavailable(
-                f"event {event.id} is behind one of its key that was not stored: publish it again"
-            )
-        try:
-            check_topic(event.topic)
-        except DefinitionError as problem:
-            return Rejected(f"event {event.id} was rejected: {problem}")
-        return self.topics.publish(event)
+    def _stored(self, event: Envelope, order: KeyOrder) -> FinalityError | None:
+        topic = self.topics.find(event.topic)
+        if topic is None:
+            return order.rejected(event, undeclared(event.topic))
+        problem = topic.publish(event)
+        if problem is not None:
+            order.hold_up(event)
+        return problem
 
     async def subscribe(self, topic: str, group: str, partitions: Collection[int]) -> MemorySubscription:
         """Begin to read some partitions for a group; whoever read them before gets no more of them."""

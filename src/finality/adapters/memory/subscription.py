@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 
+from finality.adapters.memory.progress import Progress
 from finality.adapters.memory.topics import MemoryTopics, Partition
-from finality.adapters.progress import Progress
 from finality.ports.broker import PARKED_PARTITIONS, TAKE_EVENTS_MAX, Delivery, parked, parked_topic
 
 
@@ -100,8 +100,8 @@ class MemorySubscription:
     async def park(self, delivery: Delivery, because: str) -> None:
         """Put it aside, and acknowledge it."""
         with self._topics.lock:
-            self._topics.declare(parked_topic(self._topic, self._group), PARKED_PARTITIONS)
-            problem = self._topics.publish(parked(delivery.envelope, self._group, because))
+            aside = self._topics.declare(parked_topic(self._topic, self._group), PARKED_PARTITIONS)
+            problem = aside.publish(parked(delivery.envelope, self._group, because))
             if problem is not None:
                 raise problem
             self._progress(delivery).done(delivery.receipt)

@@ -10,11 +10,10 @@ import weakref
 from collections.abc import Callable
 from typing import ClassVar
 
-from finality.adapters.progress import Progress
+from finality.adapters.memory.progress import Progress
 from finality.core.envelope import Envelope
-from finality.core.errors import FinalityError, NotFound, Unavailable
+from finality.core.errors import NotFound, Unavailable
 from finality.core.placement import partition_of
-from finality.ports.broker import Rejected
 
 EVENT_BYTES_MAX = 1 << 20  # 1 MiB, as in a journal.
 RETAINED_EVENTS_MAX = 10_000  # Of a partition, which every group has acknowledged: to replay from.
@@ -43,28 +42,20 @@ class MemoryTopics:
             self._topics[name] = Topic(partitions)
         return self._topics[name]
 
+    def find(self, name: str) -> Topic | None:
+        """Return the topic, if it was declared."""
+        return self._topics.get(name)
+
     def topic(self, name: str) -> Topic:
         """Return the topic.
 
         Raises:
             NotFound: It was not declared.
         """
-        if name not in self._topics:
+        found = self.find(name)
+        if found is None:
             raise NotFound(f"memory://{self.name} has no topic {name!r}: declare it first")
-        return self._topics[name]
-
-    def publish(self, event: Envelope) -> FinalityError | None:
-        """Store an event, and wake who waits for it; return why not, if so."""
-        if event.topic not in self._topics:
-            return Rejected(
-                f"event {event.id} was rejected: topic {event.topic!r} was not declared; declare it"
-            )
-        if len(event.data) > EVENT_BYTES_MAX:
-            return Rejected(
-                f"event {event.id} was rejected: it has {len(event.data):,} bytes, and {EVENT_BYTES_MAX:,} "
-                "is the most; publish a reference to what is large"
-            )
-        return self._topics[event.topic].publish(event)
+        return found
 
 
 class Topic:

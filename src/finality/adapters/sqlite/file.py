@@ -9,7 +9,7 @@ import apsw
 
 from finality.adapters.sqlite import intent as intents
 from finality.adapters.sqlite.connection import connect, explain, health_of, identity
-from finality.adapters.sqlite.schema import migrate, migrations
+from finality.adapters.sqlite.schema import STORE, migrate, migrations
 from finality.adapters.sqlite.tables import tables_of
 from finality.adapters.sqlite.work import Work, commit, give_back_turn, take_turn
 from finality.core.two_phase import Decision
@@ -28,7 +28,7 @@ class SqliteFile:
         self._reach = reach
         self._connection = connect(path)
         try:
-            migrate(self._connection, migrations(is_home=False))
+            migrate(self._connection, migrations(STORE))
             self._reader = connect(path, is_reader=True)
         except BaseException:
             self._connection.close()

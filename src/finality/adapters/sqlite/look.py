@@ -7,7 +7,7 @@ from pathlib import Path
 import apsw
 
 from finality.adapters.sqlite.connection import READ_BUSY_MILLISECONDS
-from finality.adapters.sqlite.schema import HOME, migrations, version_of
+from finality.adapters.sqlite.schema import HOME, STORE, migrations, version_of
 from finality.core.errors import NotFound, SchemaMismatch, Unavailable
 
 
@@ -26,7 +26,7 @@ def found_schema(path: Path) -> dict[str, tuple[int, int]]:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
         try:
             connection.set_busy_timeout(READ_BUSY_MILLISECONDS)
-            newest = {part: max(scripts) for part, scripts in migrations(is_home=True).items()}
+            newest = {part: max(scripts) for part, scripts in migrations(STORE, HOME).items()}
             found = {part: (version_of(connection, part), known) for part, known in newest.items()}
         finally:
             connection.close()

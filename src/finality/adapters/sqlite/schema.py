@@ -12,12 +12,12 @@ from finality.core.errors import SchemaMismatch
 
 Scripts = Mapping[int, str]
 
-STORE, HOME = "store", "home"
+STORE, HOME, BROKER = "store", "home", "broker"
 
 
-def migrations(*, is_home: bool) -> dict[str, dict[int, str]]:
-    """Return the scripts that make each part of the schema, by the version each leads to."""
-    parts: dict[str, dict[int, str]] = {STORE: {}, HOME: {}} if is_home else {STORE: {}}
+def migrations(*names: str) -> dict[str, dict[int, str]]:
+    """Return the scripts that make each of these parts of the schema, by the version each leads to."""
+    parts: dict[str, dict[int, str]] = {name: {} for name in names}
     for file in (resources.files(__package__) / "migrations").iterdir():
         number, _, part = file.name.removesuffix(".sql").partition("_")
         if part in parts:

@@ -20,7 +20,7 @@ from finality.adapters.sqlite.guard import Guard
 from finality.adapters.sqlite.home_transaction import SqliteHomeTransaction
 from finality.adapters.sqlite.queries import QUERIES
 from finality.adapters.sqlite.rows import Names, head_of, node_of, recorded_of
-from finality.adapters.sqlite.schema import migrate, migrations
+from finality.adapters.sqlite.schema import HOME, STORE, migrate, migrations
 from finality.adapters.sqlite.transaction import SqliteTransaction
 from finality.core.errors import NotFound, Unavailable
 from finality.core.ids import (
@@ -56,7 +56,7 @@ class Gone:
 class SqliteStore(SqliteEventReads):
     """Fulfils ``ports.store.Store``. Several processes may open the same file."""
 
-    _is_home = False
+    _parts: tuple[str, ...] = (STORE,)
 
     def __init__(self, path: Path | str, environment: Environment, *, name: str | None = None) -> None:
         self.name = name or str(path)
@@ -65,7 +65,7 @@ class SqliteStore(SqliteEventReads):
         self._seen = -1
         self._connection = connect(path)
         try:
-            migrate(self._connection, migrations(is_home=self._is_home))
+            migrate(self._connection, migrations(*self._parts))
             # Any: once it is closed, what stands here refuses whatever is asked of it.
             self._reader: Any = connect(path, is_reader=True)
         except BaseException:
@@ -148,7 +148,7 @@ class SqliteStore(SqliteEventReads):
 class SqliteHome(SqliteStore):
     """Fulfils ``ports.home.Home``."""
 
-    _is_home = True
+    _parts = (STORE, HOME)
 
     def __init__(
         self, path: Path | str, environment: Environment, codec: Codec, *, name: str | None = None

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from finality.adapters.sqlite.connection import connect
 from finality.adapters.sqlite.queries import QUERIES
-from finality.adapters.sqlite.schema import migrate, migrations
+from finality.adapters.sqlite.schema import HOME, STORE, migrate, migrations
 from finality.cli.bench.workload import Run
 from finality.core.ids import uuid7
 
@@ -51,7 +51,7 @@ class BareWriter:
     def __init__(self, path: Path) -> None:
         self._loop = asyncio.get_running_loop()
         self._connection = connect(path)
-        migrate(self._connection, migrations(is_home=True))
+        migrate(self._connection, migrations(STORE, HOME))
         self._sql = self._connection.cursor().execute  # As the product does.
         self._queue: SimpleQueue[Any] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, daemon=True)
