@@ -159,6 +159,6 @@ def test_processes_that_create_one_store_at_once_all_succeed(tmp_path: Path) -> 
         connection = apsw.Connection(str(tmp_path / f"{number}.db"))
         assert connection.execute("SELECT count(*) FROM finality_event").fetchall() == [(4,)]
         assert connection.execute("SELECT part, version FROM finality_schema").fetchall() == [
-            (part, max(scripts)) for part, scripts in migrations(is_home=True).items()
+            (part, max(scripts)) for part, scripts in migrations(STORE, HOME).items()
         ]  # fmt: skip
         connection.close()
