@@ -27,6 +27,7 @@ COMMANDS = (
     ("node", "list"),
     ("doctor",),
     ("bench",),
+    ("bench", "peers"),
     ("completion",),
 )
 

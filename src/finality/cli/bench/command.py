@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 import tempfile
@@ -21,17 +22,31 @@ def bench() -> None:
 
 @bench.command()
 @click.option("--store", help="sqlite:///FILE or postgresql://…; by default a file in a temporary directory.")
+@click.option("--postgres", "is_postgres", is_flag=True, help="Start a PostgreSQL server for it, fsync on.")
 @click.option("--seconds", default=10.0, show_default=True, help="For each figure.")
 @click.option("--rounds", default=3, show_default=True, help="Product and bound in turn, so often.")
 @click.option("--concurrency", "concurrencies", type=int, multiple=True, help="Sagas in flight; repeatable.")
 @click.option("--json", "is_json", is_flag=True, help="Print one object.")
 def saga(
-    store: str | None, seconds: float, rounds: int, concurrencies: tuple[int, ...], is_json: bool
+    store: str | None,
+    is_postgres: bool,
+    seconds: float,
+    rounds: int,
+    concurrencies: tuple[int, ...],
+    is_json: bool,
 ) -> None:
     """A three-step saga, done and compensated, against a bare group-commit writer."""
     from finality.cli.bench.saga import File, Server, run
 
-    with tempfile.TemporaryDirectory(prefix="finality-bench-") as directory:
+    if store and is_postgres:
+        raise click.UsageError("--postgres starts a server, and --store names one: give one of them")
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="finality-bench-"))
+        if is_postgres:
+            from finality.testing import postgres
+
+            settings = {"fsync": "on", "shared_buffers": "256MB"}
+            store = stack.enter_context(postgres(settings=settings)).database("bench")
         each, wanted, say = seconds / max(rounds, 1), concurrencies or CONCURRENCIES, _say(is_json)
         if store and store.startswith("postgres"):
             _print(asyncio.run(run(Server(store, Path(directory)), each, rounds, wanted, say)), is_json)
@@ -95,6 +110,32 @@ def in_doubt(branches: int, is_json: bool) -> None:
 
     with tempfile.TemporaryDirectory(prefix="finality-bench-") as directory:
         _print(asyncio.run(run(Path(directory), branches, _say(is_json))), is_json)
+
+
+@bench.command()
+@click.option("--seconds", default=10.0, show_default=True, help="For each figure.")
+@click.option("--rounds", default=3, show_default=True, help="Finality and a peer in turn, so often.")
+@click.option("--concurrency", "concurrencies", type=int, multiple=True, help="In flight; repeatable.")
+@click.option(
+    "--peer-python",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A Python that has DBOS; by default one is made with uv or pip, and thrown away.",
+)
+@click.option("--json", "is_json", is_flag=True, help="Print one object.")
+def peers(
+    seconds: float, rounds: int, concurrencies: tuple[int, ...], peer_python: Path | None, is_json: bool
+) -> None:
+    """Two-phase commit beside SQLAlchemy's, and a three-step saga beside DBOS.
+
+    It starts a server of its own: pip install finality[postgres,testing,sqlalchemy,psycopg]. DBOS is
+    installed into an environment of its own, from the package index.
+    """
+    from finality.cli.bench.peers.run import run
+
+    with tempfile.TemporaryDirectory(prefix="finality-bench-") as directory:
+        each, wanted = seconds / max(rounds, 1), concurrencies or (1, 8, 32)
+        work = run(Path(directory), each, rounds, wanted, peer_python, _say(is_json))
+        _print(asyncio.run(work), is_json)
 
 
 def _say(is_json: bool) -> Any:

@@ -33,6 +33,10 @@ class Place(Protocol):
         """Remove what the last bare writer has left."""
         ...
 
+    async def settings(self) -> dict[str, str]:
+        """Return what a reader has to know of it beside the machine."""
+        ...
+
 
 class File:
     """A SQLite file."""
@@ -49,6 +53,10 @@ class File:
     def remove_bare(self) -> None:
         """Remove that file."""
         remove(self._bare)
+
+    async def settings(self) -> dict[str, str]:
+        """Say nothing: the method says it."""
+        return {}
 
 
 class Server:
@@ -67,12 +75,23 @@ class Server:
     def remove_bare(self) -> None:
         """It has removed its schema itself."""
 
+    async def settings(self) -> dict[str, str]:
+        """Return what the server's durability rests on."""
+        import asyncpg
+
+        connection = await asyncpg.connect(self.url)
+        try:
+            named = {name: f"SHOW {name}" for name in ("server_version", "fsync", "synchronous_commit")}
+            return {name: str(await connection.fetchval(show)) for name, show in named.items()}
+        finally:
+            await connection.close()
+
 
 async def run(
     place: Place, seconds: float, rounds: int, concurrencies: Sequence[int], say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Measure, *seconds* for each round of each figure, and check that every saga ended once."""
-    machine = description(place.folder)
+    machine = description(place.folder) | await place.settings()
     counts = dict.fromkeys(VARIANTS, 0)
     results: list[dict[str, Any]] = []
     async with finality.open_async(place.url, sagas=SAGAS.values()) as node:

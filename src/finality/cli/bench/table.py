@@ -17,7 +17,14 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     if result["bench"] == "saga":
         yield from _saga(result)
     elif result["bench"] == "two-phase":
-        yield from _two_phase(result)
+        yield from _beside(result["results"])
+    elif result["bench"] == "peers":
+        for what, results in result["results"].items():
+            yield f"{what}:"
+            yield from _beside(results)
+            yield ""
+        for name, why in result["left_out"].items():
+            yield f"{name} was left out: {why}"
     else:
         for name, value in result["results"].items():
             yield f"{name.replace('_', ' '):40} {value}"
@@ -42,11 +49,12 @@ def _saga(result: dict[str, Any]) -> Iterator[str]:
     yield from _aligned(rows)
 
 
-def _two_phase(result: dict[str, Any]) -> Iterator[str]:
+def _beside(results: list[dict[str, Any]]) -> Iterator[str]:
     rows = [("in flight", "what", "a second", "spread", "p50 ms", "p99 ms", "CPU µs", "rate", "latency")]
-    for each in result["results"]:
-        for name in ("finality", "by hand"):
-            run = each[name]
+    for each in results:
+        for name, run in each.items():
+            if name == "concurrency":
+                continue
             rows.append(
                 (
                     str(each["concurrency"]), name,

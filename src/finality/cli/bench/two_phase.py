@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from uuid import uuid4
 import asyncpg
 
 import finality
+from finality.cli.bench.beside import FINALITY, Contestant, beside
 from finality.cli.bench.machine import description
 from finality.cli.bench.workload import Run
 from finality.testing import postgres
@@ -40,7 +40,7 @@ async def run(
         machine["postgresql"] = server.sql("SHOW server_version")[0][0]
         urls = [server.database(name) for name in ("bank", "shop")]
         for url in urls:
-            await _fill(url)
+            await fill(url)
         most = max(concurrencies)
         bank, shop = (
             finality.postgres(url, name=name, connections_max=most)
@@ -53,18 +53,18 @@ async def run(
         home = f"sqlite:///{directory / 'home.db'}"
         try:
             async with finality.open_async(home, participants=[bank, shop]) as node:
-                transfers = {"finality": _product(node, bank, shop), "by hand": _by_hand(*pools)}
+                contestants = {
+                    FINALITY: contestant(product(node, bank, shop)),
+                    "by hand": contestant(_by_hand(*pools)),
+                }
                 results = [
-                    {
-                        "concurrency": concurrency,
-                        **await _compare(transfers, concurrency, seconds, rounds, say),
-                    }
+                    await beside(contestants, concurrency, seconds, rounds, say)
                     for concurrency in concurrencies
                 ]
         finally:
             for pool in pools:
                 await pool.close()
-        total = [await _total(url) for url in urls]
+        total = [await total_of(url) for url in urls]
         left = server.sql("SELECT count(*) FROM pg_prepared_xacts")[0][0]
     assert sum(total) == 0, f"money was lost: {total}"
     assert left == "0", f"{left} branches were left in doubt"
@@ -79,30 +79,9 @@ async def run(
     }
 
 
-async def _compare(
-    transfers: dict[str, Transfer], concurrency: int, seconds: float, rounds: int, say: Callable[[str], None]
-) -> dict[str, Any]:
-    runs: dict[str, list[Run]] = {name: [] for name in transfers}
-    for number in range(rounds):
-        for name, transfer in transfers.items():
-            say(f"{concurrency} in flight, round {number + 1} of {rounds}: {name}")
-            runs[name].append(await _measure(transfer, concurrency, seconds))
-    ours, bare = runs["finality"], runs["by hand"]
-    pairs = list(zip(ours, bare, strict=True))
-    summary: dict[str, Any] = {name: _middle(each) for name, each in runs.items()}
-    summary["finality"]["ratio_of_rate"] = round(
-        statistics.median((a.count / a.seconds) / (b.count / b.seconds) for a, b in pairs), 3
-    )
-    summary["finality"]["ratio_of_median_latency"] = round(
-        statistics.median(a.percentile(0.5) / b.percentile(0.5) for a, b in pairs), 3
-    )
-    return summary
-
-
-def _middle(runs: list[Run]) -> dict[str, Any]:
-    rates = sorted(run.count / run.seconds for run in runs)
-    middle = sorted(runs, key=lambda run: run.count / run.seconds)[len(runs) // 2]
-    return middle.figures() | {"spread": [round(rates[0]), round(rates[-1])]}
+def contestant(transfer: Transfer) -> Contestant:
+    """Return what measures *transfer*."""
+    return lambda concurrency, seconds: _measure(transfer, concurrency, seconds)
 
 
 async def _measure(transfer: Transfer, concurrency: int, seconds: float) -> Run:
@@ -123,7 +102,9 @@ async def _measure(transfer: Transfer, concurrency: int, seconds: float) -> Run:
     return Run(len(latencies), elapsed, cpu, sorted(latencies))
 
 
-def _product(node: finality.AsyncNode, bank: Any, shop: Any) -> Transfer:
+def product(node: finality.AsyncNode, bank: Any, shop: Any) -> Transfer:
+    """Return the transfer by Finality."""
+
     async def transfer(account: int) -> None:
         async with node.transaction() as tx:
             at_bank, at_shop = await tx.enlist(bank), await tx.enlist(shop)
@@ -148,7 +129,8 @@ def _by_hand(bank: asyncpg.Pool, shop: asyncpg.Pool) -> Transfer:
     return transfer
 
 
-async def _fill(url: str) -> None:
+async def fill(url: str) -> None:
+    """Make the accounts, with nothing on them."""
     connection = await asyncpg.connect(url)
     await connection.execute(
         "CREATE TABLE account (id int PRIMARY KEY, cents bigint NOT NULL) WITH (fillfactor = 50)"
@@ -157,7 +139,8 @@ async def _fill(url: str) -> None:
     await connection.close()
 
 
-async def _total(url: str) -> int:
+async def total_of(url: str) -> int:
+    """Return what is on all the accounts."""
     connection = await asyncpg.connect(url)
     total = await connection.fetchval("SELECT sum(cents) FROM account")
     await connection.close()

@@ -70,10 +70,15 @@ class Run:
     cpu: float
     latencies: list[float]
 
+    @property
+    def rate(self) -> float:
+        """Return how many a second."""
+        return self.count / self.seconds
+
     def figures(self) -> dict[str, Any]:
         """Return what is printed of it."""
         return {
-            "per_second": round(self.count / self.seconds, 1),
+            "per_second": round(self.rate, 1),
             "p50_ms": round(self.percentile(0.5) * 1e3, 2),
             "p99_ms": round(self.percentile(0.99) * 1e3, 2),
             "cpu_us": round(self.cpu / max(self.count, 1) * 1e6, 1),

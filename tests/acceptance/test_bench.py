@@ -1,0 +1,73 @@
+"""`finality bench` counts afterwards that nothing was lost or doubled; what it measures, no test can know."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import finality
+from finality.cli.bench.peers import dbos_saga
+from finality.cli.bench.peers.run import Figures, two_phase
+from finality.cli.bench.saga import Server, run
+from finality.cli.bench.workload import ThreeSteps, check
+from finality.testing import PostgresServer
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("postgres")]
+
+SECONDS = 0.2
+
+
+def check_figures(figures: dict[str, Any], names: set[str]) -> None:
+    """See that something was measured of everybody."""
+    assert set(figures) >= names
+    for name in names:
+        assert figures[name]["count"] > 0, f"{name} has done nothing"
+        assert 0 < figures[name]["p50_ms"] <= figures[name]["p99_ms"]
+
+
+def test_sagas_on_a_server_end_once_each_and_stand_beside_their_bound(
+    tmp_path: Path, finality_postgres: PostgresServer
+) -> None:
+    url = finality_postgres.database()
+
+    result = asyncio.run(run(Server(url, tmp_path), SECONDS, 1, [8], lambda line: None))
+
+    [figures] = result["results"]
+    variants = {"success", "compensation"}
+    check_figures(figures, variants | {f"{each} bound" for each in variants})
+    assert figures["success"]["ratio_to_bound"] > 0
+    assert result["checked"]["sagas"] == sum(figures[each]["count"] for each in variants)
+    assert result["machine"]["fsync"] == "off", "as it is on the server of a test"
+
+
+def test_the_count_finds_a_saga_that_is_missing_or_too_many(finality_postgres: PostgresServer) -> None:
+    async def story() -> None:
+        async with finality.open_async(finality_postgres.database(), sagas=[ThreeSteps]) as node:
+            await (await node.start(ThreeSteps(1))).outcome()
+            await check(node, {"success": 1})
+            for wrong in ({"success": 2}, {"success": 0}, {"compensation": 1}):
+                with pytest.raises(AssertionError, match="but started"):
+                    await check(node, wrong)
+
+    asyncio.run(story())
+
+
+def test_two_phase_sessions_of_a_peer_move_the_same_money(
+    tmp_path: Path, finality_postgres: PostgresServer
+) -> None:
+    figures = Figures(SECONDS, 1, [4], lambda line: None)
+
+    [result], checked = asyncio.run(two_phase(finality_postgres, tmp_path, figures))
+
+    check_figures(result, {"finality", "SQLAlchemy"})
+    assert checked["cents moved"] == result["finality"]["count"] + result["SQLAlchemy"]["count"]
+    assert checked["branches left in doubt"] == 0
+
+
+def test_a_python_without_the_peer_says_so() -> None:
+    with pytest.raises(dbos_saga.PeerFailed, match="No package metadata was found for dbos"):
+        asyncio.run(dbos_saga.version(Path(sys.executable)))
