@@ -17,6 +17,7 @@ from finality.core.ids import NodeId, StreamName, TransactionId, Version
 from finality.core.protocol import Recorded
 from finality.core.saga import Summary
 from finality.ports.journal import Journal
+from finality.ports.sources import CommittedSources, Sources
 from finality.ports.store import LocalTransaction, Store
 
 HEADS_MAX = 1_000  # One page of heads; longer lists continue behind the last one.
@@ -81,6 +82,11 @@ class Birth:
 
 class HomeTransaction(LocalTransaction, Protocol):
     """What a turn can do in the home store."""
+
+    @property
+    def sources(self) -> Sources:
+        """Return what event sourcing can do in it."""
+        ...
 
     def create(self, birth: Birth, events: Sequence[Any], summary: Summary) -> int | None:
         """Begin a transaction's stream; return its key, or None if the id is taken."""
@@ -181,6 +187,11 @@ class HomeTransaction(LocalTransaction, Protocol):
 
 class Home(Store, Journal, Protocol):
     """A store that also keeps the journal."""
+
+    @property
+    def sources(self) -> CommittedSources:
+        """Return what event sourcing reads of it."""
+        ...
 
     async def head(self, key: int) -> Head:
         """Return a transaction's head by key.

@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 from finality.adapters.memory.sql import Sql
 from finality.adapters.memory.table import Table, UndoLog, undo
 from finality.core.ids import NodeId, StreamName
+from finality.core.sourcing import Snapshot
 from finality.ports.events import SHARES, OutboxEvent, Parked, Progress, Published
 from finality.ports.home import Head, NodeRow
 
@@ -25,6 +26,8 @@ class Event(NamedTuple):
     data: bytes
     at: float
     by: NodeId
+    meta: bytes | None = None
+    tags: frozenset[str] = frozenset()
 
 
 class MemoryDatabase:
@@ -47,6 +50,10 @@ class MemoryDatabase:
         self.nodes: Table[NodeId, NodeRow] = Table(self.log)
         self.witness: Table[tuple[str, str, str], tuple[str, float]] = Table(self.log)
         self.locks: Table[str, tuple[int, float]] = Table(self.log)
+        self.archived: Table[int, bool] = Table(self.log)
+        self.snapshots: Table[int, Snapshot] = Table(self.log)
+        self.subjects: Table[str, tuple[bytes | None]] = Table(self.log)
+        self.tagged: dict[str, list[Event]] = {}
         self.open: dict[int, None] = {}
         self.events: list[Event] = []
         self.streams: dict[int, list[Event]] = {}
@@ -75,6 +82,7 @@ class MemoryDatabase:
         return (  # type: ignore[return-value]  # each has its own types, and all commit alike
             self.keys, self.versions, self.heads, self.definitions, self.nodes, self.witness, self.locks,
             self.pruned, self.delayed, self.readers, self.parked,
+            self.archived, self.snapshots, self.subjects,
         )  # fmt: skip
 
     def open_keys(self) -> list[int]:
@@ -96,6 +104,8 @@ class MemoryDatabase:
                     table.apply()
             for event in self.new_events:
                 self.streams.setdefault(event.key, []).append(event)
+                for tag in event.tags:
+                    self.tagged.setdefault(tag, []).append(event)
             self.events += self.new_events
             for share, row in self.new_outbox:
                 self.outbox[share].append(row)

@@ -6,17 +6,20 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
+from finality.adapters.checks import conflict, encoded
 from finality.adapters.memory.database import Event, MemoryDatabase
+from finality.adapters.memory.rows import recorded_of
+from finality.adapters.memory.sources import MemorySources
 from finality.adapters.memory.transaction import MemoryTransaction
-from finality.core.errors import LimitExceeded, NotFound, VersionConflict
-from finality.core.ids import NodeId, Position, StreamName, Version, transaction_stream
+from finality.core.errors import NotFound
+from finality.core.ids import NodeId, StreamName, Version, transaction_stream
 from finality.core.protocol import Recorded
 from finality.core.saga import Summary
 from finality.core.saga.events import TakenOver
+from finality.core.sourcing import Fact
 from finality.ports.codec import Codec
 from finality.ports.environment import Environment
 from finality.ports.home import Birth, Head, NodeRow
-from finality.ports.journal import EVENT_BYTES_MAX
 
 
 class MemoryHomeTransaction(MemoryTransaction):
@@ -26,12 +29,13 @@ class MemoryHomeTransaction(MemoryTransaction):
         super().__init__(database, environment)
         self._codec = codec
         self._own = NodeId("")
+        self.sources = MemorySources(self, database, codec)
 
     # ── The journal ─────────────────────────────────────────────────────────────────────────
 
     def create(self, birth: Birth, events: Sequence[Any], summary: Summary) -> int | None:
         """Begin a transaction's stream."""
-        rows = self._encoded(events)
+        rows = encoded(self._codec.encode_event, events)
         database, name = self._database, transaction_stream(birth.id)
         kept = database.definitions.get((birth.kind, birth.definition))
         assert kept is not None, f"definition {birth.kind}@{birth.definition} is not kept"
@@ -52,10 +56,10 @@ class MemoryHomeTransaction(MemoryTransaction):
 
     def append(self, key: int, events: Sequence[Any], *, expected: Version, summary: Summary) -> None:
         """Append to a transaction's stream and renew its head."""
-        rows = self._encoded(events)
+        rows = encoded(self._codec.encode_event, events)
         head = self._database.heads.get(key)
         if head is None or head.version != expected:
-            raise _conflict(str(key), expected, head.version if head else 0)
+            raise conflict(str(key), expected, head.version if head else 0)
         version = self._insert(key, transaction_stream(head.id), expected, rows)
         # Spelled out: replace() costs more than all the rest of an append.
         self._database.heads.put(
@@ -70,18 +74,29 @@ class MemoryHomeTransaction(MemoryTransaction):
 
     def append_to(self, stream: StreamName, events: Sequence[Any], *, expected: Version) -> Version:
         """Append to a stream that is no transaction."""
-        rows = self._encoded(events)
-        key = self._database.keys.get(stream)
-        actual = 0 if key is None else self._database.versions.get(key)
-        if actual != expected or (key is not None and expected == 0):
-            raise _conflict(stream, expected, actual or 0)
-        if key is None:
-            key = self._begin_stream(stream)
+        rows = encoded(self._codec.encode_event, events)
+        key = self.begun(stream, expected)
         head = self._database.heads.get(key)
         version = self._insert(key, stream, expected, rows)
         if head is not None:
             self._database.heads.put(key, replace(head, version=version))
         return version
+
+    def begun(self, stream: StreamName, expected: int) -> int:
+        """Return the key of a stream that is at *expected*, and begin it if that is nothing."""
+        key = self._database.keys.get(stream)
+        actual = 0 if key is None else self._database.versions.get(key)
+        if actual != expected or (key is not None and expected == 0):
+            raise conflict(stream, expected, actual or 0)
+        return self._begin_stream(stream) if key is None else key
+
+    def insert(self, key: int, stream: StreamName, version: int, facts: Sequence[Fact]) -> None:
+        """Put *facts* behind *version*."""
+        new = self._database.new_events
+        first = len(new)
+        self._insert(key, stream, version, [(fact.type, fact.data) for fact in facts])
+        for place, fact in enumerate(facts, first):
+            new[place] = new[place]._replace(meta=fact.meta, tags=frozenset(fact.tags))
 
     def _begin_stream(self, name: StreamName) -> int:
         database = self._database
@@ -100,17 +115,6 @@ class MemoryHomeTransaction(MemoryTransaction):
             database.new_events.append(Event(position, key, stream, version, type_name, data, self.at, by))
         database.versions.put(key, version)
         return Version(version)
-
-    def _encoded(self, events: Sequence[Any]) -> list[tuple[str, bytes]]:
-        assert events, "an append has at least one event"
-        rows = [self._codec.encode_event(event) for event in events]
-        for type_name, data in rows:
-            if len(data) > EVENT_BYTES_MAX:
-                raise LimitExceeded(
-                    f"event {type_name} has {len(data)} bytes: {EVENT_BYTES_MAX} is the most; "
-                    "store the large part elsewhere and keep a reference"
-                )
-        return rows
 
     def read(self, key: int, *, after: Version = Version(0)) -> list[Recorded]:
         """Return a transaction's events behind *after*."""
@@ -248,25 +252,11 @@ class MemoryHomeTransaction(MemoryTransaction):
         for head in takeable:
             event = TakenOver(node, head.driver or NodeId(""))
             version = self._insert(
-                head.key, transaction_stream(head.id), head.version, self._encoded([event])
+                head.key,
+                transaction_stream(head.id),
+                head.version,
+                encoded(self._codec.encode_event, [event]),
             )
             wake_at = 0.0 if head.status == "compensating" else head.wake_at or 0.0
             self._change(head.key, version=version, driver=node, wake_at=wake_at, note=None)
         return len(takeable)
-
-
-def recorded_of(event: Event, codec: Codec) -> Recorded:
-    """Return the event that a row of the journal stands for."""
-    decoded = codec.decode_event(event.type_name, event.data)
-    return Recorded(
-        Position(event.position), event.stream, Version(event.version), decoded, event.at, event.by
-    )
-
-
-def _conflict(stream: str, expected: int, actual: int) -> VersionConflict:
-    return VersionConflict(
-        f"stream {stream} is at version {actual}, not {expected}: someone was first; "
-        "read it again and decide anew",
-        expected=expected,
-        actual=actual,
-    )

@@ -12,7 +12,9 @@ from finality.adapters.group_commit import Writer
 from finality.adapters.memory.database import MemoryDatabase
 from finality.adapters.memory.engine import MemoryEngine
 from finality.adapters.memory.events import MemoryEventReads
-from finality.adapters.memory.home_transaction import MemoryHomeTransaction, recorded_of
+from finality.adapters.memory.home_transaction import MemoryHomeTransaction
+from finality.adapters.memory.rows import recorded_of
+from finality.adapters.memory.sources import MemoryCommittedSources
 from finality.adapters.memory.transaction import MemoryTransaction
 from finality.adapters.scope import WriterScope
 from finality.core.errors import NotFound, Unavailable
@@ -118,6 +120,7 @@ class MemoryHome(MemoryStore):
     ) -> None:
         self._codec = codec
         super().__init__(database, environment, name=name)
+        self.sources = MemoryCommittedSources(self._open_database, codec)
 
     def _transaction(self) -> MemoryTransaction:
         return MemoryHomeTransaction(self.database, self._environment, self._codec)

@@ -14,6 +14,7 @@ from finality.adapters.postgres.queries import QUERIES
 from finality.adapters.postgres.rows import head_of, node_of, recorded_of
 from finality.adapters.postgres.schema import migrate
 from finality.adapters.postgres.session import Server
+from finality.adapters.postgres.sources import PostgresCommittedSources
 from finality.adapters.postgres.store import LOCK_SECONDS_MAX, PostgresStore, name_of
 from finality.adapters.postgres.transaction import PostgresTransaction
 from finality.core.errors import NotFound
@@ -44,6 +45,7 @@ class PostgresHome(PostgresStore):
 
     def __init__(self, url: str, environment: Environment, codec: Codec, *, name: str | None = None) -> None:
         self._codec = codec
+        self.sources = PostgresCommittedSources(self._rows, self._recorded)
         super().__init__(url, environment, name=name)
 
     def _transaction(self, line: Line) -> PostgresTransaction:

@@ -45,6 +45,79 @@ FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bytea[], $5::float8[])
     WITH ORDINALITY AS e (stream, version, type, data, at, place)
 ORDER BY e.place
 
+-- name: insert_facts
+-- Keep events of the user's own, in this order.
+INSERT INTO finality_event (stream, version, type, data, at, meta, node)
+SELECT e.stream, e.version, e.type, e.data, e.at, e.meta, $7
+FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bytea[], $5::float8[], $6::bytea[])
+    WITH ORDINALITY AS e (stream, version, type, data, at, meta, place)
+ORDER BY e.place
+
+-- name: share_tags
+-- Have whoever decides on events with these tags wait until this transaction has ended, in the order of keys.
+SELECT pg_advisory_xact_lock_shared(k) FROM (
+    SELECT DISTINCT hashtextextended(t, 7021960119) AS k FROM unnest($1::text[]) t ORDER BY k OFFSET 0
+) keys
+
+-- name: hold_tags
+-- Have whoever records events with these tags, or decides on them, wait until this transaction has ended.
+SELECT pg_advisory_xact_lock(k) FROM (
+    SELECT DISTINCT hashtextextended(t, 7021960119) AS k FROM unnest($1::text[]) t ORDER BY k OFFSET 0
+) keys
+
+-- name: insert_tags
+-- Let events be found by tags.
+INSERT INTO finality_tag (tag, stream, version, type)
+SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[])
+
+-- name: source
+-- A stream of facts, with its snapshot.
+SELECT s.stream, s.name, s.version, s.status, n.version, n.shape, n.data
+FROM finality_stream s LEFT JOIN finality_snapshot n USING (stream) WHERE s.name = $1
+
+-- name: listed
+-- The streams whose names begin with a prefix, behind a name.
+SELECT stream, name, version, status FROM finality_stream
+WHERE name >= $1 AND name > $2 AND starts_with(name, $1) AND ($3 OR status IS NULL) ORDER BY name LIMIT $4
+
+-- name: matching
+-- Where the events are that have all of some tags and one of some types, if any are named.
+SELECT t.stream, t.version FROM finality_tag t
+WHERE t.tag = ANY ($1::text[]) AND (cardinality($2::text[]) = 0 OR t.type = ANY ($2::text[]))
+GROUP BY t.stream, t.version HAVING count(*) = cardinality($1::text[])
+
+-- name: events_at
+-- Events by stream and version, in the order of their positions.
+SELECT e.position, s.name, e.version, e.type, e.data, e.at, n.id, e.meta
+FROM unnest($1::bigint[], $2::bigint[]) AS w (stream, version)
+JOIN finality_event e ON e.stream = w.stream AND e.version = w.version
+JOIN finality_stream s ON s.stream = e.stream LEFT JOIN finality_node n ON n.node = e.node
+ORDER BY e.position
+
+-- name: archive
+-- Leave a stream out of listings.
+UPDATE finality_stream SET status = 'archived' WHERE name = $1
+
+-- name: keep_snapshot
+-- Keep a snapshot in the place of an earlier one.
+INSERT INTO finality_snapshot (stream, version, shape, data, at)
+SELECT stream, $2, $3, $4, $5 FROM finality_stream WHERE name = $1
+ON CONFLICT (stream) DO UPDATE SET version = excluded.version, shape = excluded.shape,
+    data = excluded.data, at = excluded.at
+
+-- name: subject_keys
+-- The sealed keys of data subjects.
+SELECT subject, key FROM finality_subject WHERE subject = ANY ($1::text[])
+
+-- name: keep_subject_key
+-- Keep the key of a data subject that has none.
+INSERT INTO finality_subject (subject, key, at) VALUES ($1, $2, $3) ON CONFLICT (subject) DO NOTHING
+
+-- name: forget
+-- Delete the key of a data subject, for ever.
+INSERT INTO finality_subject (subject, key, at) VALUES ($1, NULL, $2)
+ON CONFLICT (subject) DO UPDATE SET key = NULL, at = excluded.at
+
 -- name: set_wakes
 -- Renew the times at which open transactions wake.
 UPDATE finality_stream s SET wake_at = w.wake_at
@@ -82,19 +155,19 @@ SELECT stream FROM finality_stream WHERE name = $1
 
 -- name: read
 -- The events of one stream behind a version.
-SELECT e.position, s.name, e.version, e.type, e.data, e.at, n.id
+SELECT e.position, s.name, e.version, e.type, e.data, e.at, n.id, e.meta
 FROM finality_event e JOIN finality_stream s ON s.stream = e.stream LEFT JOIN finality_node n ON n.node = e.node
 WHERE e.stream = $1 AND e.version > $2 ORDER BY e.version LIMIT $3
 
 -- name: page_by_position
 -- The events behind a position that a snapshot shows.
-SELECT e.position, s.name, e.version, e.type, e.data, e.at, n.id
+SELECT e.position, s.name, e.version, e.type, e.data, e.at, n.id, e.meta
 FROM finality_event e JOIN finality_stream s ON s.stream = e.stream LEFT JOIN finality_node n ON n.node = e.node
 WHERE e.position > $2 AND pg_visible_in_snapshot(e.xid, $1::text::pg_snapshot) ORDER BY e.position LIMIT $3
 
 -- name: page_by_snapshot
 -- The events that one snapshot shows and an earlier one did not, behind a position.
-SELECT e.position, s.name, e.version, e.type, e.data, e.at, n.id
+SELECT e.position, s.name, e.version, e.type, e.data, e.at, n.id, e.meta
 FROM finality_event e JOIN finality_stream s ON s.stream = e.stream LEFT JOIN finality_node n ON n.node = e.node
 WHERE e.xid >= pg_snapshot_xmin($4::text::pg_snapshot) AND e.xid < pg_snapshot_xmax($1::text::pg_snapshot)
     AND NOT pg_visible_in_snapshot(e.xid, $4::text::pg_snapshot)
@@ -103,7 +176,7 @@ ORDER BY e.position LIMIT $3
 
 -- name: newest
 -- The last events before a position that a snapshot shows, newest first.
-SELECT e.position, s.name, e.version, e.type, e.data, e.at, n.id
+SELECT e.position, s.name, e.version, e.type, e.data, e.at, n.id, e.meta
 FROM finality_event e JOIN finality_stream s ON s.stream = e.stream LEFT JOIN finality_node n ON n.node = e.node
 WHERE e.position < $2 AND pg_visible_in_snapshot(e.xid, $1::text::pg_snapshot)
 ORDER BY e.position DESC LIMIT $3

@@ -10,21 +10,23 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from finality.adapters.checks import conflict, encoded
 from finality.adapters.postgres.line import Line
-from finality.adapters.postgres.pending import Birthed, Event, Moved, Pending
+from finality.adapters.postgres.pending import Birthed, Event, Moved, Pending, columns
 from finality.adapters.postgres.queries import QUERIES
 from finality.adapters.postgres.rows import head_of, recorded_of
 from finality.adapters.postgres.session import said, state_of
+from finality.adapters.postgres.sources import PostgresSources
 from finality.adapters.postgres.transaction import RUN_AGAIN, PostgresTransaction, stale
-from finality.core.errors import LimitExceeded, NotFound, VersionConflict
+from finality.core.errors import NotFound
 from finality.core.ids import NodeId, StreamName, Version, transaction_stream
 from finality.core.protocol import Recorded
 from finality.core.saga import Summary
 from finality.core.saga.events import TakenOver
+from finality.core.sourcing import Fact, split_type
 from finality.ports.codec import Codec
 from finality.ports.environment import Environment
 from finality.ports.home import Birth, Head, NodeRow
-from finality.ports.journal import EVENT_BYTES_MAX
 
 NOWHERE = -1  # The version of a stream that is not there.
 KEYS_AHEAD = 100  # Streams that begin without asking for a key each; what is left over is lost.
@@ -46,6 +48,7 @@ class PostgresHomeTransaction(PostgresTransaction):
         self._definitions: dict[tuple[str, str], int] = {}
         self._node: NodeId | None = None
         self._has_learned = False  # Short names, in this turn.
+        self.sources = PostgresSources(self, codec)
 
     # ── Turns ───────────────────────────────────────────────────────────────────────────────
 
@@ -110,18 +113,22 @@ class PostgresHomeTransaction(PostgresTransaction):
         born = pending.born
         if born:
             names = {key: birthed.name for key, birthed in born.items()}
-            self._check_all({*born}, self._ask("create", *_born(pending)), names)
-        moved = sorted((key, m) for key, m in pending.moved.items() if key not in born)
+            self._check_all({*born}, self._ask("create", *pending.born_columns()), names)
+        moved = pending.moved_columns()
         if moved:
-            self._check_all({key for key, _ in moved}, self._ask("advance", *_moved(moved)), {})
+            self._check_all({*moved[0]}, self._ask("advance", *moved), {})
         if pending.wakes:
             wakes = sorted(pending.wakes.items())
             self._ask("set_wakes", [key for key, _ in wakes], [wake_at for _, wake_at in wakes])
         if pending.ended:
             self._ask("unlock_all", pending.ended)
         if pending.events:
-            columns = [list(column) for column in zip(*pending.events, strict=True)]
-            self._ask("insert_events", *columns, self._own_node)
+            self._ask("insert_events", *columns(pending.events), self._own_node)
+        if pending.tags:
+            self._ask("share_tags", [tag for tag, *_ in pending.tags])
+            self._ask("insert_tags", *columns(pending.tags))
+        if pending.facts:
+            self._ask("insert_facts", *columns(pending.facts), self._own_node)
 
     def _check_all(self, wanted: set[int], found: Sequence[Any], names: dict[int, str]) -> None:
         """See that the server has done all; otherwise have the turns run again, and look first."""
@@ -133,12 +140,13 @@ class PostgresHomeTransaction(PostgresTransaction):
             self.is_stale = True
             raise stale(f"streams {sorted(missing)[:3]} have moved on")
 
-    def _look(self, query: str, *parameters: Any) -> Sequence[Any]:
+    def look(self, query: str, *parameters: Any) -> Sequence[Any]:
         """Ask the database, as this very transaction sees it."""
         self.flush()
         return self._ask(query, *parameters)
 
-    def _write(self, query: str, *parameters: Any) -> Sequence[Any]:
+    def write(self, query: str, *parameters: Any) -> Sequence[Any]:
+        """Run a statement of ours that writes, behind what is pending."""
         self.flush()
         return self._send(query, *parameters)
 
@@ -147,10 +155,10 @@ class PostgresHomeTransaction(PostgresTransaction):
     def create(self, birth: Birth, events: Sequence[Any], summary: Summary) -> int | None:
         """Begin a transaction's stream."""
         name = transaction_stream(birth.id)
-        rows = self._encoded(events)
+        rows = encoded(self._codec.encode_event, events)
         if name in self._kept.names or name in self._own.names:
             return None
-        if name in self._suspects and self._look("find_stream", name):
+        if name in self._suspects and self.look("find_stream", name):
             return None
         key = self._next_key()
         definition = self._definition(birth.kind, birth.definition)
@@ -162,10 +170,10 @@ class PostgresHomeTransaction(PostgresTransaction):
 
     def append(self, key: int, events: Sequence[Any], *, expected: Version, summary: Summary) -> None:
         """Append to a transaction's stream and renew its head."""
-        rows = self._encoded(events)
+        rows = encoded(self._codec.encode_event, events)
         actual = self._version(key)
         if actual is not None and actual != expected:
-            raise _conflict(key, expected, actual)
+            raise conflict(key, expected, max(actual, 0))
         self._advance(key, expected, rows, summary)
 
     def _advance(self, key: int, expected: int, rows: list[tuple[str, bytes]], summary: Summary) -> None:
@@ -183,44 +191,57 @@ class PostgresHomeTransaction(PostgresTransaction):
         if version is None:
             version = self._kept.versions.get(key)
         if version is None and key in self._suspects:
-            found = self._look("lock_key", key)
+            found = self.look("lock_key", key)
             version = self._own.versions[key] = found[0][0] if found else NOWHERE
         return version
 
     def append_to(self, stream: StreamName, events: Sequence[Any], *, expected: Version) -> Version:
         """Append to a stream that is no transaction."""
-        rows = self._encoded(events)
-        key = self._own.names.get(stream) or self._kept.names.get(stream)
+        rows = encoded(self._codec.encode_event, events)
+        key = self.moved(stream, expected, len(rows))
+        self._own.events += self._numbered(key, expected, rows)
+        return Version(expected + len(rows))
+
+    def moved(self, stream: StreamName, expected: int, count: int, key: int | None = None) -> int:
+        """Move a stream that is no transaction on by *count*, from nothing if need be; return its key.
+
+        Args:
+            key: It, if it is known; this spares a look.
+
+        Raises:
+            VersionConflict: It is not at *expected*.
+        """
+        key = key or self._own.names.get(stream) or self._kept.names.get(stream)
         if key is None and (expected > 0 or stream in self._suspects):
-            found = self._look("lock_name", stream)
+            found = self.look("lock_name", stream)
             if found:
                 key, self._own.versions[found[0][0]] = found[0]
         if key is None:
             if expected > 0:
-                raise _conflict(stream, expected, 0)
+                raise conflict(stream, expected, 0)
             key = self._next_key()
             self._own.born[key] = Birthed(key, stream, None, None, None, self.at)
         self._own.names[stream] = key
         actual = self._version(key)
         if actual is not None and actual != expected:
-            raise _conflict(stream, expected, actual)
-        version = expected + len(rows)
-        moved = Moved(expected, version, None, None, None, self.at)
-        self._own.advance(key, moved, self._numbered(key, expected, rows))
-        return Version(version)
+            raise conflict(stream, expected, max(actual, 0))
+        self._own.advance(key, Moved(expected, expected + count, None, None, None, self.at), [])
+        return key
 
-    def _encoded(self, events: Sequence[Any]) -> list[tuple[str, bytes]]:
-        assert events, "an append has at least one event"
-        encode, rows = self._codec.encode_event, []
-        for event in events:
-            row = encode(event)
-            if len(row[1]) > EVENT_BYTES_MAX:
-                raise LimitExceeded(
-                    f"event {row[0]} has {len(row[1])} bytes: {EVENT_BYTES_MAX} is the most; "
-                    "store the large part elsewhere and keep a reference"
-                )
-            rows.append(row)
-        return rows
+    def insert(self, key: int, version: int, facts: Sequence[Fact]) -> None:
+        """Put *facts* behind *version*."""
+        own, at = self._own, self.at
+        for number, fact in enumerate(facts, version + 1):
+            own.facts.append((key, number, fact.type, fact.data, at, fact.meta))
+            if fact.tags:
+                name = split_type(fact.type)[0]
+                own.tags += [(tag, key, number, name) for tag in fact.tags]
+
+    def is_locked(self, key: int) -> bool:
+        """Keep others from moving a stream if an append to it was wrong before; say whether it was."""
+        if key in self._suspects:
+            self._locked(key)
+        return key in self._suspects
 
     def read(self, key: int, *, after: Version = Version(0)) -> list[Recorded]:
         """Return a transaction's events behind *after*."""
@@ -231,7 +252,7 @@ class PostgresHomeTransaction(PostgresTransaction):
 
     def _locked(self, key: int) -> None:
         """Keep others from moving a stream that is looked at: what is decided on it shall hold."""
-        found = self._look("lock_key", key)
+        found = self.look("lock_key", key)
         if found:
             self._own.versions[key] = found[0][0]
 
@@ -253,19 +274,19 @@ class PostgresHomeTransaction(PostgresTransaction):
 
     def migrate(self, key: int, kind: str, definition: str) -> None:
         """Put the transaction under another version of its definition."""
-        self._write("migrate", key, self._definition(kind, definition))
+        self.write("migrate", key, self._definition(kind, definition))
 
     def note(self, key: int, note: str | None) -> None:
         """Say at the head why no node can drive the transaction."""
-        self._write("note", key, note)
+        self.write("note", key, note)
 
     def release(self, key: int, note: str) -> None:
         """Let go of a transaction that its node cannot drive, and say why."""
-        self._write("release", key, note)
+        self.write("release", key, note)
 
     def lock(self, key: int, resource: str) -> int | None:
         """Take a semantic lock."""
-        if self._write("lock", resource, key, self.at):
+        if self.write("lock", resource, key, self.at):
             return None
         held = self.lock_holder(resource)
         if held is None:  # It was released since.
@@ -274,37 +295,37 @@ class PostgresHomeTransaction(PostgresTransaction):
 
     def lock_holder(self, resource: str) -> tuple[int, float] | None:
         """Return who holds a semantic lock, and since when."""
-        found = self._look("lock_holder", resource)
+        found = self.look("lock_holder", resource)
         return (int(found[0][0]), float(found[0][1])) if found else None
 
     def unlock_all(self, key: int) -> None:
         """Release the transaction's semantic locks."""
-        self._write("unlock_all", [key])
+        self.write("unlock_all", [key])
 
     def define(self, kind: str, definition: str, graph: str) -> None:
         """Keep the shape of a definition."""
-        self._write("define", kind, definition, graph)
+        self.write("define", kind, definition, graph)
 
     # ── Nodes ───────────────────────────────────────────────────────────────────────────────
 
     def renew(self, node: NodeRow) -> None:
         """Enter the node or renew its lease."""
         drives = "\n".join(sorted(node.drives))
-        self._write("renew", node.id, node.host, node.process, drives, node.joined_at, node.lease_until)
+        self.write("renew", node.id, node.host, node.process, drives, node.joined_at, node.lease_until)
         self._node = node.id
 
     def leave(self, node: NodeId) -> None:
         """End the node's lease and let go of its transactions."""
         self.let_go(node)
-        self._write("leave", node)
+        self.write("leave", node)
 
     def let_go(self, node: NodeId, *, keep: Collection[int] = ()) -> None:
         """Let go of the node's transactions, but for those to *keep*."""
-        self._write("let_go", self._node_key(node), [*keep])
+        self.write("let_go", self._node_key(node), [*keep])
 
     def claim_due(self, node: NodeId, now: float, *, limit: int) -> list[tuple[int, str]]:
         """Take the node's transactions whose time has come in hand."""
-        due = self._write("claim_due", self._node_key(node), now, limit)
+        due = self.write("claim_due", self._node_key(node), now, limit)
         return [(int(key), str(kind)) for key, kind in due]
 
     def take_over(
@@ -319,11 +340,11 @@ class PostgresHomeTransaction(PostgresTransaction):
         """Give *node* transactions that nobody alive drives."""
         own = self._node_key(node)
         known, accepted = self._definitions_of(drives), self._definitions_of(accepts)
-        dead = [tuple(row) for row in self._look("dead_drivers", expired_before)]
+        dead = [tuple(row) for row in self.look("dead_drivers", expired_before)]
         taken = 0
         for driver, previous in ((None, NodeId("")), *((key, id) for key, id in dead if key != own)):
-            event = self._encoded([TakenOver(node, previous)])
-            streams = self._write("take", own, driver, known, accepted, limit - taken)
+            event = encoded(self._codec.encode_event, [TakenOver(node, previous)])
+            streams = self.write("take", own, driver, known, accepted, limit - taken)
             for key, version in streams:
                 self._own.versions[key] = version
                 self._own.events += self._numbered(key, version - 1, event)
@@ -362,29 +383,4 @@ class PostgresHomeTransaction(PostgresTransaction):
 
     def _look_up_definitions(self) -> None:
         self._has_learned = True
-        self._definitions = {(kind, version): int(key) for key, kind, version in self._look("definitions")}
-
-
-def _born(pending: Pending) -> list[list[Any]]:
-    rows = [
-        (
-            b.key, b.name, m.version, b.definition, m.status, m.is_open, m.wake_at, b.driver, b.parent, b.at,
-        )
-        for key, b in sorted(pending.born.items())
-        for m in [pending.moved[key]]
-    ]  # fmt: skip
-    return [list(column) for column in zip(*rows, strict=True)]
-
-
-def _moved(moved: list[tuple[int, Moved]]) -> list[list[Any]]:
-    rows = [(key, m.expected, m.version, m.status, m.is_open, m.wake_at, m.at) for key, m in moved]
-    return [list(column) for column in zip(*rows, strict=True)]
-
-
-def _conflict(stream: object, expected: int, actual: int) -> VersionConflict:
-    return VersionConflict(
-        f"stream {stream} is at version {max(actual, 0)}, not {expected}: someone was first; "
-        "read it again and decide anew",
-        expected=expected,
-        actual=max(actual, 0),
-    )
+        self._definitions = {(kind, version): int(key) for key, kind, version in self.look("definitions")}

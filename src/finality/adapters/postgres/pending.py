@@ -6,7 +6,9 @@ trusts the version that it was decided on; the server says at the end which of t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(slots=True)
@@ -36,6 +38,12 @@ class Moved:
 Event = tuple[int, int, str, bytes, float]
 """Key, version, type, data and time of an event."""
 
+FactRow = tuple[int, int, str, bytes, float, bytes | None]
+"""Likewise of an event of the user's own, and what is known of it besides."""
+
+Tag = tuple[str, int, int, str]
+"""A tag, and key, version and name of the event that it finds."""
+
 
 @dataclass(slots=True)
 class Pending:
@@ -44,6 +52,8 @@ class Pending:
     Attributes:
         born: New transactions, by key; each stands in ``moved`` too.
         moved: Streams that have moved on, by key.
+        facts: Events of the user's own.
+        tags: What finds them.
         wakes: When others are to wake, by key.
         ended: Transactions that have ended, whose locks are released.
         versions: Where streams are, by key, as these turns see it.
@@ -53,6 +63,8 @@ class Pending:
     born: dict[int, Birthed] = field(default_factory=dict)
     moved: dict[int, Moved] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    facts: list[FactRow] = field(default_factory=list)
+    tags: list[Tag] = field(default_factory=list)
     wakes: dict[int, float | None] = field(default_factory=dict)
     ended: list[int] = field(default_factory=list)
     versions: dict[int, int] = field(default_factory=dict)
@@ -88,6 +100,8 @@ class Pending:
         for key, moved in later.moved.items():
             self.advance(key, moved, [])
         self.events += later.events
+        self.facts += later.facts
+        self.tags += later.tags
         for key, wake_at in later.wakes.items():
             self.set_wake(key, wake_at)
 
@@ -96,5 +110,29 @@ class Pending:
         self.born.clear()
         self.moved.clear()
         self.events.clear()
+        self.facts.clear()
+        self.tags.clear()
         self.wakes.clear()
         self.ended.clear()
+
+    def born_columns(self) -> list[list[Any]]:
+        """Return the new streams as the columns that the server takes."""
+        rows = [
+            (
+                b.key, b.name, m.version, b.definition, m.status, m.is_open, m.wake_at, b.driver, b.parent,
+                b.at,
+            )
+            for key, b in sorted(self.born.items())
+            for m in [self.moved[key]]
+        ]  # fmt: skip
+        return columns(rows)
+
+    def moved_columns(self) -> list[list[Any]]:
+        """Return the other streams that have moved, likewise."""
+        moved = sorted((key, m) for key, m in self.moved.items() if key not in self.born)
+        return columns((key, m.expected, m.version, m.status, m.is_open, m.wake_at, m.at) for key, m in moved)
+
+
+def columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
+    """Return *rows* as columns."""
+    return [list(column) for column in zip(*rows, strict=True)]

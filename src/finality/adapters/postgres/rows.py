@@ -6,8 +6,10 @@ from typing import Any
 
 from finality.core.ids import TRANSACTION_PREFIX, NodeId, Position, StreamName, TransactionId, Version
 from finality.core.protocol import Recorded
+from finality.core.sourcing import Fact, Snapshot, is_fact
 from finality.ports.codec import Codec
 from finality.ports.home import Head, NodeRow
+from finality.ports.sources import Source
 
 Row = Any  # asyncpg carries no types.
 
@@ -25,9 +27,16 @@ def head_of(row: Row) -> Head:
 
 def recorded_of(row: Row, codec: Codec) -> Recorded:
     """Return the event that a row of ``read`` or of a page stands for."""
-    position, stream, version, type_name, data, at, by = row
-    event = codec.decode_event(type_name, data)
+    position, stream, version, type_name, data, at, by, meta = row
+    event = Fact(type_name, data, meta) if is_fact(type_name) else codec.decode_event(type_name, data)
     return Recorded(Position(position), StreamName(stream), Version(version), event, at, NodeId(by or ""))
+
+
+def source_of(row: Row) -> Source:
+    """Return the stream that a row of ``source`` or ``listed`` stands for."""
+    key, name, version, status, *kept = row
+    snapshot = Snapshot(Version(kept[0]), kept[1], kept[2]) if kept and kept[0] is not None else None
+    return Source(key, StreamName(name), Version(version), status is not None, snapshot)
 
 
 def node_of(row: Row) -> NodeRow:

@@ -8,22 +8,26 @@ from typing import Any
 
 import apsw
 
+from finality.adapters.checks import conflict, encoded
 from finality.adapters.sqlite.queries import QUERIES
 from finality.adapters.sqlite.rows import Names, head_of, recorded_of
+from finality.adapters.sqlite.sources import SqliteSources
 from finality.adapters.sqlite.transaction import SqliteTransaction
-from finality.core.errors import LimitExceeded, NotFound, VersionConflict
+from finality.core.errors import NotFound, VersionConflict
 from finality.core.ids import NodeId, StreamName, Version, transaction_stream
 from finality.core.protocol import Recorded
 from finality.core.saga import Summary
 from finality.core.saga.events import TakenOver
+from finality.core.sourcing import Fact, split_type
 from finality.ports.codec import Codec
 from finality.ports.environment import Environment
 from finality.ports.home import Birth, Head, NodeRow
-from finality.ports.journal import EVENT_BYTES_MAX
 
 CREATE = QUERIES["create"]
 ADVANCE = QUERIES["advance"]
 INSERT_EVENT = QUERIES["insert_event"]
+INSERT_FACT = QUERIES["insert_fact"]
+INSERT_TAG = QUERIES["insert_tag"]
 UNLOCK_ALL = QUERIES["unlock_all"]
 
 
@@ -36,6 +40,7 @@ class SqliteHomeTransaction(SqliteTransaction):
         super().__init__(connection, environment)
         self._codec = codec
         self._names = names
+        self.sources = SqliteSources(self, connection, codec, names)
 
     def start(self, *, is_guarded: bool = False) -> None:
         """Begin the transaction that the turns share."""
@@ -57,7 +62,7 @@ class SqliteHomeTransaction(SqliteTransaction):
 
     def create(self, birth: Birth, events: Sequence[Any], summary: Summary) -> int | None:
         """Begin a transaction's stream."""
-        rows = self._encoded(events)
+        rows = encoded(self._codec.encode_event, events)
         definition = self._names.definition(self._connection, birth.kind, birth.definition)
         driver = self._names.node(self._connection, birth.driver) if birth.driver else None
         is_open = None if summary.has_ended else 1
@@ -76,7 +81,7 @@ class SqliteHomeTransaction(SqliteTransaction):
 
     def append(self, key: int, events: Sequence[Any], *, expected: Version, summary: Summary) -> None:
         """Append to a transaction's stream and renew its head."""
-        rows = self._encoded(events)
+        rows = encoded(self._codec.encode_event, events)
         has_ended = summary.has_ended
         self._sql(
             ADVANCE,
@@ -93,38 +98,54 @@ class SqliteHomeTransaction(SqliteTransaction):
 
     def append_to(self, stream: StreamName, events: Sequence[Any], *, expected: Version) -> Version:
         """Append to a stream that is no transaction."""
-        rows = self._encoded(events)
-        if expected == 0:
-            self._sql(QUERIES["create_plain"], (stream, len(rows)))
-            key = self._connection.last_insert_rowid() if self._connection.changes() else None
-        else:
-            key = self._advanced(stream, expected, len(rows))
-        if key is None:
-            raise self._conflict(self._key(stream), expected, stream)
+        rows = encoded(self._codec.encode_event, events)
+        key = self.moved(stream, expected, len(rows))
         self._insert(key, expected, rows)
         return Version(expected + len(rows))
 
-    def _advanced(self, stream: StreamName, expected: Version, count: int) -> int | None:
-        key = self._key(stream)
+    def moved(self, stream: StreamName, expected: int, count: int, key: int | None = None) -> int:
+        """Move a stream that is no transaction on by *count*, from nothing if need be; return its key.
+
+        Args:
+            key: It, if it is known; this spares a look.
+
+        Raises:
+            VersionConflict: It is not at *expected*.
+        """
+        if expected == 0:
+            self._sql(QUERIES["create_plain"], (stream, count))
+            key = self._connection.last_insert_rowid() if self._connection.changes() else None
+        else:
+            key = self._advanced(key or self._key(stream), expected, count)
+        if key is None:
+            raise self._conflict(self._key(stream), expected, stream)
+        return key
+
+    def insert(self, key: int, version: int, facts: Sequence[Fact]) -> None:
+        """Put *facts* behind *version*."""
+        if not self._is_guarded:
+            self._has_written = True
+        at, own = self.at, self._names.own
+        rows = [
+            (key, number, fact.type, fact.data, at, own, fact.meta)
+            for number, fact in enumerate(facts, version + 1)
+        ]
+        self.many(INSERT_FACT, rows)
+        tags = [
+            (tag, key, number, split_type(fact.type)[0])
+            for number, fact in enumerate(facts, version + 1)
+            for tag in fact.tags
+        ]
+        if tags:
+            self.many(INSERT_TAG, tags)
+
+    def _advanced(self, key: int | None, expected: int, count: int) -> int | None:
         self._sql(QUERIES["advance_plain"], (expected + count, key, expected))
         return key if self._connection.changes() else None
 
     def _key(self, stream: StreamName) -> int | None:
         row = self._row("stream", (stream,))
         return int(row[0]) if row else None
-
-    def _encoded(self, events: Sequence[Any]) -> list[tuple[str, bytes]]:
-        assert events, "an append has at least one event"
-        encode, rows = self._codec.encode_event, []
-        for event in events:
-            row = encode(event)
-            if len(row[1]) > EVENT_BYTES_MAX:
-                raise LimitExceeded(
-                    f"event {row[0]} has {len(row[1])} bytes: {EVENT_BYTES_MAX} is the most; "
-                    "store the large part elsewhere and keep a reference"
-                )
-            rows.append(row)
-        return rows
 
     def _insert(self, key: int, version: int, rows: list[tuple[str, bytes]]) -> None:
         if not self._is_guarded:
@@ -135,13 +156,7 @@ class SqliteHomeTransaction(SqliteTransaction):
 
     def _conflict(self, key: int | None, expected: int, stream: str = "") -> VersionConflict:
         row = self._row("version", (key,))
-        actual = int(row[0]) if row else 0
-        return VersionConflict(
-            f"stream {stream or key} is at version {actual}, not {expected}: someone was first; "
-            "read it again and decide anew",
-            expected=expected,
-            actual=actual,
-        )
+        return conflict(stream or key, expected, int(row[0]) if row else 0)
 
     def read(self, key: int, *, after: Version = Version(0)) -> list[Recorded]:
         """Return a transaction's events behind *after*."""
@@ -159,27 +174,27 @@ class SqliteHomeTransaction(SqliteTransaction):
 
     def wake(self, key: int) -> None:
         """Let whoever drives the transaction look at it."""
-        self._write("wake", (key,))
+        self.write("wake", (key,))
 
     def migrate(self, key: int, kind: str, definition: str) -> None:
         """Put the transaction under another version of its definition."""
-        self._write("migrate", (self._names.definition(self._connection, kind, definition), key))
+        self.write("migrate", (self._names.definition(self._connection, kind, definition), key))
 
     def note(self, key: int, note: str | None) -> None:
         """Say at the head why no node can drive the transaction."""
-        self._write("note", (note, key))
+        self.write("note", (note, key))
 
     def release(self, key: int, note: str) -> None:
         """Let go of a transaction that its node cannot drive, and say why."""
-        self._write("release", (note, key))
+        self.write("release", (note, key))
 
     def set_wake(self, key: int, wake_at: float | None) -> None:
         """Renew the time at which the transaction wakes."""
-        self._write("set_wake", (wake_at, key))
+        self.write("set_wake", (wake_at, key))
 
     def lock(self, key: int, resource: str) -> int | None:
         """Take a semantic lock."""
-        self._write("lock", (resource, key, self.at))
+        self.write("lock", (resource, key, self.at))
         if self._connection.changes():
             return None
         held = self.lock_holder(resource)
@@ -193,13 +208,19 @@ class SqliteHomeTransaction(SqliteTransaction):
 
     def unlock_all(self, key: int) -> None:
         """Release the transaction's semantic locks."""
-        self._write("unlock_all", (key,))
+        self.write("unlock_all", (key,))
 
     def define(self, kind: str, definition: str, graph: str) -> None:
         """Keep the shape of a definition."""
-        self._write("define", (kind, definition, graph))
+        self.write("define", (kind, definition, graph))
 
-    def _write(self, name: str, parameters: tuple[Any, ...]) -> None:
+    def ask(self, name: str, parameters: tuple[Any, ...]) -> list[Any]:
+        """Return the rows of one of our statements, as this transaction sees them."""
+        rows: list[Any] = self._sql(QUERIES[name], parameters).fetchall()
+        return rows
+
+    def write(self, name: str, parameters: tuple[Any, ...]) -> None:
+        """Run one of our statements, so that it can be undone with the turn."""
         self._guard()
         self._sql(QUERIES[name], parameters)
 
@@ -208,7 +229,7 @@ class SqliteHomeTransaction(SqliteTransaction):
     def renew(self, node: NodeRow) -> None:
         """Enter the node or renew its lease."""
         drives = "\n".join(sorted(node.drives))
-        self._write(
+        self.write(
             "renew",
             (node.id, node.host, node.process, drives, node.joined_at, node.lease_until),
         )
@@ -217,18 +238,18 @@ class SqliteHomeTransaction(SqliteTransaction):
     def leave(self, node: NodeId) -> None:
         """End the node's lease and let go of its transactions."""
         self.let_go(node)
-        self._write("leave", (node,))
+        self.write("leave", (node,))
 
     def let_go(self, node: NodeId, *, keep: Collection[int] = ()) -> None:
         """Let go of the node's transactions, but for those to *keep*."""
-        self._write("let_go", (self._names.node(self._connection, node), json.dumps([*keep])))
+        self.write("let_go", (self._names.node(self._connection, node), json.dumps([*keep])))
 
     def claim_due(self, node: NodeId, now: float, *, limit: int) -> list[tuple[int, str]]:
         """Take the node's transactions whose time has come in hand."""
         driver = self._names.node(self._connection, node)
         due = self._sql(QUERIES["due"], (driver, now, limit)).fetchall()
         for key, _ in due:
-            self._write("set_wake", (None, key))
+            self.write("set_wake", (None, key))
         return [(int(key), str(kind)) for key, kind in due]
 
     def take_over(
@@ -248,10 +269,10 @@ class SqliteHomeTransaction(SqliteTransaction):
         taken = 0
         for driver in (None, *(key for key in dead if key != own)):
             previous = self._names.node_id(self._connection, driver or 0)
-            event = self._encoded([TakenOver(node, previous)])
+            event = encoded(self._codec.encode_event, [TakenOver(node, previous)])
             streams = self._sql(QUERIES["takeable"], (driver, known, accepted, limit - taken)).fetchall()
             for key, version in streams:
-                self._write("take", (own, key))
+                self.write("take", (own, key))
                 self._insert(int(key), int(version), event)
             taken += len(streams)
         return taken

@@ -35,25 +35,79 @@ SELECT stream, version FROM finality_stream WHERE name = ?;
 
 -- name: read
 -- The events of one stream behind a version.
-SELECT e.position, s.name, e.version, e.type, e.data, e.at, e.node
+SELECT e.position, s.name, e.version, e.type, e.data, e.at, e.node, e.meta
 FROM finality_event e JOIN finality_stream s ON s.stream = e.stream
 WHERE e.stream = ? AND e.version > ? ORDER BY e.version LIMIT ?;
 
 -- name: page
 -- The events of all streams behind a position.
-SELECT e.position, s.name, e.version, e.type, e.data, e.at, e.node
+SELECT e.position, s.name, e.version, e.type, e.data, e.at, e.node, e.meta
 FROM finality_event e JOIN finality_stream s ON s.stream = e.stream
 WHERE e.position > ? ORDER BY e.position LIMIT ?;
 
 -- name: newest
 -- The last events of all streams up to a position, newest first.
-SELECT e.position, s.name, e.version, e.type, e.data, e.at, e.node
+SELECT e.position, s.name, e.version, e.type, e.data, e.at, e.node, e.meta
 FROM finality_event e JOIN finality_stream s ON s.stream = e.stream
 WHERE e.position <= ? ORDER BY e.position DESC LIMIT ?;
 
 -- name: streams
 -- The streams whose names begin with a prefix; the highest character there is ends the range.
 SELECT name FROM finality_stream WHERE name >= ? AND name < ? || char(1114111) ORDER BY name LIMIT ?;
+
+-- name: insert_fact
+-- Keep one event of the user's own.
+INSERT INTO finality_event (stream, version, type, data, at, node, meta) VALUES (?, ?, ?, ?, ?, ?, ?);
+
+-- name: insert_tag
+-- Let an event be found by a tag.
+INSERT INTO finality_tag (tag, stream, version, type) VALUES (?, ?, ?, ?);
+
+-- name: source
+-- A stream of facts, with its snapshot.
+SELECT s.stream, s.name, s.version, s.status, n.version, n.shape, n.data
+FROM finality_stream s LEFT JOIN finality_snapshot n USING (stream) WHERE s.name = ?;
+
+-- name: listed
+-- The streams whose names begin with a prefix, behind a name; the highest character there is ends the range.
+SELECT stream, name, version, status FROM finality_stream
+WHERE name >= ?1 AND name > ?2 AND name < ?1 || char(1114111) AND (?3 OR status IS NULL)
+ORDER BY name LIMIT ?4;
+
+-- name: matching
+-- Where the events are that have all of some tags and one of some types, if any are named.
+SELECT t.stream, t.version FROM finality_tag t
+WHERE t.tag IN (SELECT value FROM json_each(?1)) AND (?2 = '[]' OR t.type IN (SELECT value FROM json_each(?2)))
+GROUP BY t.stream, t.version HAVING count(*) = json_array_length(?1);
+
+-- name: event
+-- One event of a stream.
+SELECT e.position, s.name, e.version, e.type, e.data, e.at, e.node, e.meta
+FROM finality_event e JOIN finality_stream s ON s.stream = e.stream WHERE e.stream = ? AND e.version = ?;
+
+-- name: archive
+-- Leave a stream out of listings.
+UPDATE finality_stream SET status = 'archived' WHERE name = ?;
+
+-- name: keep_snapshot
+-- Keep a snapshot in the place of an earlier one.
+INSERT INTO finality_snapshot (stream, version, shape, data, at)
+SELECT stream, ?2, ?3, ?4, ?5 FROM finality_stream WHERE name = ?1
+ON CONFLICT (stream) DO UPDATE SET version = excluded.version, shape = excluded.shape,
+    data = excluded.data, at = excluded.at;
+
+-- name: subject_keys
+-- The sealed keys of data subjects.
+SELECT subject, key FROM finality_subject WHERE subject IN (SELECT value FROM json_each(?));
+
+-- name: keep_subject_key
+-- Keep the key of a data subject that has none.
+INSERT INTO finality_subject (subject, key, at) VALUES (?, ?, ?) ON CONFLICT (subject) DO NOTHING;
+
+-- name: forget
+-- Delete the key of a data subject, for ever.
+INSERT INTO finality_subject (subject, key, at) VALUES (?, NULL, ?)
+ON CONFLICT (subject) DO UPDATE SET key = NULL, at = excluded.at;
 
 -- name: end
 -- The position of the newest event.

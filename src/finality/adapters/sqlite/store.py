@@ -21,6 +21,7 @@ from finality.adapters.sqlite.home_transaction import SqliteHomeTransaction
 from finality.adapters.sqlite.queries import QUERIES
 from finality.adapters.sqlite.rows import Names, head_of, node_of, recorded_of
 from finality.adapters.sqlite.schema import HOME, STORE, migrate, migrations
+from finality.adapters.sqlite.sources import SqliteCommittedSources
 from finality.adapters.sqlite.transaction import SqliteTransaction
 from finality.core.errors import NotFound, Unavailable
 from finality.core.ids import (
@@ -155,6 +156,7 @@ class SqliteHome(SqliteStore):
     ) -> None:
         self._codec = codec
         self._names = Names()
+        self.sources = SqliteCommittedSources(self._rows, self._recorded)
         super().__init__(path, environment, name=name)
 
     def _transaction(self) -> SqliteTransaction:

@@ -36,7 +36,9 @@ class SqliteTransaction(SqliteEventTransaction):
         self._connection = connection
         # One cursor for all statements: to make one costs as much as a small statement does. Whoever
         # reads through it reads to the end, so that no statement is open when a turn or a commit ends.
-        self._execute = connection.cursor().execute
+        cursor = connection.cursor()
+        self._execute = cursor.execute
+        self._execute_many = cursor.executemany
         self._sql: Callable[..., Any] = self._execute
         self._environment = environment
         self._is_guarded = False
@@ -143,6 +145,12 @@ class SqliteTransaction(SqliteEventTransaction):
     def holds(self) -> list[Hold]:
         """Return what waits for a decision."""
         return [Hold(*row) for row in self._sql(QUERIES["holds"]).fetchall()]
+
+    def many(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Run one of our statements for each of *rows*."""
+        if self._is_lost:
+            self._sql()
+        self._execute_many(sql, rows)
 
     def _row(self, name: str, parameters: tuple[Any, ...]) -> tuple[Any, ...] | None:
         rows: list[tuple[Any, ...]] = self._sql(QUERIES[name], parameters).fetchall()

@@ -1,0 +1,129 @@
+"""Event sourcing on SQLite: facts, snapshots, tags and keys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+import apsw
+
+from finality.adapters.checks import check_count, check_facts
+from finality.adapters.sqlite.queries import QUERIES
+from finality.adapters.sqlite.rows import Names, recorded_of, source_of
+from finality.core.ids import StreamName, Version
+from finality.core.protocol import Recorded
+from finality.core.sourcing import Fact, Match, Query, Snapshot
+from finality.ports.codec import Codec
+from finality.ports.sources import SOURCES_MAX, Source
+
+if TYPE_CHECKING:
+    from finality.adapters.sqlite.home_transaction import SqliteHomeTransaction
+
+
+class SqliteSources:
+    """Fulfils ``ports.sources.Sources``: whoever has the write turn sees all that there is."""
+
+    def __init__(
+        self, tx: SqliteHomeTransaction, connection: apsw.Connection, codec: Codec, names: Names
+    ) -> None:
+        self._tx = tx
+        self._connection = connection
+        self._codec = codec
+        self._names = names
+
+    def find(self, stream: StreamName) -> Source | None:
+        """Return a stream, as this transaction sees it."""
+        found = self._tx.ask("source", (stream,))
+        return source_of(found[0]) if found else None
+
+    def read(self, source: Source, *, after: Version = Version(0)) -> list[Recorded]:
+        """Return its events behind *after*."""
+        return self._tx.read(source.key, after=after)
+
+    def record(
+        self, stream: StreamName, facts: Sequence[Fact], *, expected: Version, key: int | None = None
+    ) -> None:
+        """Append *facts*."""
+        check_facts(facts)
+        self._tx.insert(self._tx.moved(stream, expected, len(facts), key), expected, facts)
+
+    def matching(self, query: Query) -> list[Recorded]:
+        """Return every event that matches."""
+        rows = [self._tx.ask("event", place)[0] for place in places(self._tx.ask, query)]
+        found = [recorded_of(row, self._codec, self._names, self._connection) for row in rows]
+        return sorted(found, key=lambda recorded: recorded.position)
+
+    def hold(self, query: Query, *, expected: int) -> None:
+        """See that *expected* events match; nobody else writes before this transaction ends."""
+        check_count(query, expected, len(places(self._tx.ask, query)))
+
+    def archive(self, stream: StreamName) -> None:
+        """Leave the stream out of listings."""
+        self._tx.write("archive", (stream,))
+
+    def keep_snapshot(self, stream: StreamName, snapshot: Snapshot) -> None:
+        """Keep a snapshot."""
+        self._tx.write(
+            "keep_snapshot", (stream, snapshot.version, snapshot.shape, snapshot.data, self._tx.at)
+        )
+
+    def subject_keys(self, subjects: Collection[str]) -> dict[str, bytes | None]:
+        """Return the sealed keys of data subjects."""
+        return dict(self._tx.ask("subject_keys", (json.dumps([*subjects]),)))
+
+    def keep_subject_key(self, subject: str, sealed: bytes) -> None:
+        """Keep the sealed key of a new data subject."""
+        self._tx.write("keep_subject_key", (subject, sealed, self._tx.at))
+
+    def forget(self, subject: str) -> None:
+        """Delete the key of a data subject."""
+        self._tx.write("forget", (subject, self._tx.at))
+
+
+class SqliteCommittedSources:
+    """Fulfils ``ports.sources.CommittedSources``."""
+
+    def __init__(
+        self,
+        rows: Callable[[str, Sequence[Any]], list[Any]],
+        recorded: Callable[[str, tuple[Any, ...]], list[Recorded]],
+    ) -> None:
+        self._rows = rows
+        self._recorded = recorded
+
+    def _ask(self, name: str, parameters: tuple[Any, ...]) -> list[Any]:
+        return self._rows(QUERIES[name], parameters)
+
+    async def find(self, stream: StreamName) -> Source | None:
+        """Return a stream."""
+        found = self._ask("source", (stream,))
+        return source_of(found[0]) if found else None
+
+    async def read(self, source: Source, *, after: Version = Version(0)) -> list[Recorded]:
+        """Return its events behind *after*."""
+        return self._recorded("read", (source.key, after, -1))
+
+    async def listed(
+        self, prefix: str, *, after: str = "", with_archived: bool = False, limit: int = SOURCES_MAX
+    ) -> list[Source]:
+        """Return the streams whose names begin with *prefix*."""
+        return [source_of(row) for row in self._ask("listed", (prefix, after, with_archived, limit))]
+
+    async def matching(self, query: Query) -> list[Recorded]:
+        """Return every event that matches."""
+        found = [event for place in places(self._ask, query) for event in self._recorded("event", place)]
+        return sorted(found, key=lambda recorded: recorded.position)
+
+    async def subject_keys(self, subjects: Collection[str]) -> dict[str, bytes | None]:
+        """Return the sealed keys of data subjects."""
+        return dict(self._ask("subject_keys", (json.dumps([*subjects]),)))
+
+
+def places(ask: Callable[[str, tuple[Any, ...]], list[Any]], query: Query) -> set[tuple[int, int]]:
+    """Return stream and version of every event that matches."""
+    return {(row[0], row[1]) for match in query.matches for row in ask("matching", _lists(match))}
+
+
+def _lists(match: Match) -> tuple[str, str]:
+    return json.dumps(sorted(match.tags)), json.dumps(sorted(match.types))
