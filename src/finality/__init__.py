@@ -38,18 +38,22 @@ if TYPE_CHECKING:
     )
     from finality.core.explain import Explanation
     from finality.core.secret import Secret
+    from finality.core.sourcing import Archived, Meta
     from finality.core.two_phase import Decision
     from finality.node import AsyncNode, Node, open, open_async
     from finality.node.joining import AsyncJoined, Joined, join, join_async
     from finality.node.psycopg import psycopg
     from finality.node.sqlalchemy import sqlalchemy
+    from finality.patterns.aggregate import Aggregate
     from finality.patterns.countermeasures.by_value import by_value
     from finality.patterns.countermeasures.reread_value import Changed, Seen
     from finality.patterns.countermeasures.semantic_lock import Locked, LockHolder
     from finality.patterns.countermeasures.version_file import Arrival
+    from finality.patterns.event import event, upcast
     from finality.patterns.options import Breaker, signal, timer
     from finality.patterns.outcome import COMPENSATED, COMPLETED, Handle, Outcome
     from finality.patterns.protocol import THREE_PHASE, TWO_PHASE, CommitProtocol
+    from finality.patterns.query import Events, Found, events
     from finality.patterns.reservation import Reservation
     from finality.patterns.saga import Saga
     from finality.patterns.step import child, pivot, step
@@ -72,18 +76,22 @@ _HOMES = {
     ),
     "finality.core.explain": "Explanation",
     "finality.core.secret": "Secret",
+    "finality.core.sourcing": "Archived Meta",
     "finality.core.two_phase": "Decision",
     "finality.node": "AsyncNode Node open open_async",
     "finality.node.joining": "AsyncJoined Joined join join_async",
     "finality.node.psycopg": "psycopg",
     "finality.node.sqlalchemy": "sqlalchemy",
+    "finality.patterns.aggregate": "Aggregate",
     "finality.patterns.countermeasures.by_value": "by_value",
     "finality.patterns.countermeasures.reread_value": "Changed Seen",
     "finality.patterns.countermeasures.semantic_lock": "Locked LockHolder",
     "finality.patterns.countermeasures.version_file": "Arrival",
+    "finality.patterns.event": "event upcast",
     "finality.patterns.options": "Breaker signal timer",
     "finality.patterns.outcome": "COMPENSATED COMPLETED Handle Outcome",
     "finality.patterns.protocol": "THREE_PHASE TWO_PHASE CommitProtocol",
+    "finality.patterns.query": "Events Found events",
     "finality.patterns.reservation": "Reservation",
     "finality.patterns.saga": "Saga",
     "finality.patterns.step": "child pivot step",
@@ -106,6 +114,8 @@ __all__ = [
     "FOREVER",
     "THREE_PHASE",
     "TWO_PHASE",
+    "Aggregate",
+    "Archived",
     "Arrival",
     "AsyncJoined",
     "AsyncNode",
@@ -119,9 +129,11 @@ __all__ = [
     "DeadlinePassed",
     "Decision",
     "DefinitionError",
+    "Events",
     "Explanation",
     "Fenced",
     "FinalityError",
+    "Found",
     "Handle",
     "HeuristicOutcome",
     "InputMismatch",
@@ -129,6 +141,7 @@ __all__ = [
     "LimitExceeded",
     "LockHolder",
     "Locked",
+    "Meta",
     "Node",
     "NotFound",
     "Outcome",
@@ -149,6 +162,8 @@ __all__ = [
     "VersionConflict",
     "by_value",
     "child",
+    "event",
+    "events",
     "join",
     "join_async",
     "mariadb",
@@ -164,6 +179,7 @@ __all__ = [
     "sqlite",
     "step",
     "timer",
+    "upcast",
 ]
 
 

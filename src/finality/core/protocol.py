@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from finality.core.ids import NodeId, Position, StreamName, Version
+from finality.core.sourcing.fact import Meta
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -27,6 +28,7 @@ class Recorded:
     Attributes:
         at: Seconds since the Unix epoch, by the clock of the node that wrote it.
         by: The node that wrote it, or the person's name for an operator's act.
+        meta: What is known besides of an event of the user's own, once it has been read as one.
     """
 
     position: Position
@@ -35,6 +37,7 @@ class Recorded:
     event: Any
     at: float
     by: NodeId
+    meta: Meta | None = None
 
 
 def fold(evolve: Callable[[S, E], S], state: S, events: Iterable[E]) -> S:

@@ -15,9 +15,10 @@ from finality.core.protocol import Recorded
 from finality.core.saga import UnknownStep
 from finality.core.saga import events as e
 from finality.core.two_phase import Decision
+from finality.node.aggregates import Aggregates
 from finality.node.health import Health, health_of
 from finality.node.insides import Settings
-from finality.node.life import DRAIN_SECONDS, Life
+from finality.node.life import DRAIN_SECONDS
 from finality.node.outbox import Outbox
 from finality.node.transactions import CONFLICT_RETRY
 from finality.node.views import unreadable
@@ -38,7 +39,7 @@ T = TypeVar("T")
 __all__ = ["DRAIN_SECONDS", "AsyncNode", "Settings"]
 
 
-class AsyncNode(Life):
+class AsyncNode(Aggregates):
     """One process that drives transactions. Use it with ``async with``, or call ``close``.
 
     It belongs to the event loop in which it was first used.

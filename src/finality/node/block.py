@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
 from typing import Any
 
+from finality.node.sync_aggregates import BlockSourcing
 from finality.patterns.countermeasures.commutative_update import Number
 from finality.patterns.countermeasures.reread_value import Seen
 from finality.patterns.countermeasures.semantic_lock import LockHolder
@@ -19,7 +20,7 @@ from finality.ports.store import Rows
 Wait = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
-class BlockTx:
+class BlockTx(BlockSourcing):
     """A ``Transaction`` without ``await``."""
 
     def __init__(self, tx: Transaction, wait: Wait) -> None:

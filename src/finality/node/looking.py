@@ -18,6 +18,7 @@ from finality.core.ids import TRANSACTION_PREFIX, Cursor, StreamName, Transactio
 from finality.core.protocol import Recorded
 from finality.core.saga.events import Started
 from finality.core.secret import MASK
+from finality.core.sourcing import Fact, split_type
 from finality.node.async_node import AsyncNode
 from finality.patterns.saga import Saga, definition_of
 from finality.ports.codec import Codec, DecodeError
@@ -182,7 +183,12 @@ async def stream_named(node: AsyncNode, name: str) -> StreamName:
 def entry_of(recorded: Recorded, codec: Codec) -> Entry:
     """Return what *recorded* says as plain data."""
     event = recorded.event
-    said: dict[str, Any] = json.loads(codec.encode_event(event)[1])
+    said: dict[str, Any]
+    if isinstance(event, Fact):
+        said = {**json.loads(event.data), **json.loads(event.meta or b"{}")}
+        type_ = split_type(event.type)[0]
+    else:
+        said, type_ = json.loads(codec.encode_event(event)[1]), type(event).__name__
     for name in JSON_FIELDS & said.keys():
         if isinstance(said[name], str):
             said[name] = json.loads(said[name])
@@ -193,7 +199,7 @@ def entry_of(recorded: Recorded, codec: Codec) -> Entry:
         recorded.version,
         recorded.at,
         by,
-        type(event).__name__,
+        type_,
         masked(said),
     )
 
@@ -206,7 +212,7 @@ def words_of(type_name: str) -> str:
 def masked(value: Any) -> Any:
     """Return plain data with what is sealed in it masked."""
     if isinstance(value, dict):
-        if "$secret" in value:
+        if "$secret" in value or "$personal" in value:
             return MASK
         return {key: masked(item) for key, item in value.items()}
     return [masked(item) for item in value] if isinstance(value, list) else value

@@ -24,6 +24,7 @@ from finality.node.async_node import DRAIN_SECONDS, AsyncNode
 from finality.node.block import BlockTx
 from finality.node.health import Health
 from finality.node.opening import open_async
+from finality.node.sync_aggregates import SyncAggregates
 from finality.patterns.outcome import Outcome
 from finality.patterns.protocol import TWO_PHASE, CommitProtocol
 from finality.patterns.reservation import Reservation
@@ -74,12 +75,14 @@ class SyncHandle:
         return self.node.explain(self.id)
 
 
-class Node:
+class Node(SyncAggregates):
     """``AsyncNode`` without ``await``, usable from any thread: Flask, Django, a script.
 
     Every method may be called by many threads at once. A process that forgets to close it closes it
     when it ends. After a fork it refuses every call in the child: open one there.
     """
+
+    asynchronous: AsyncNode
 
     def __init__(self, node: AsyncNode) -> None:
         self.asynchronous = node

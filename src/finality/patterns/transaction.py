@@ -22,6 +22,7 @@ from finality.patterns.countermeasures.sql import Where
 from finality.patterns.countermeasures.version_file import SyncVersionFile, VersionFile
 from finality.patterns.outbox import NOWHERE, Origin, published, put
 from finality.patterns.reservation import Held, Reservation, code_of
+from finality.patterns.sourcing import AsyncSourcing, SyncSourcing
 from finality.ports.codec import Codec
 from finality.ports.participant import Branch, Participant, ReservingBranch
 from finality.ports.store import LocalTransaction, Rows, Scope
@@ -32,16 +33,15 @@ T = TypeVar("T")
 B = TypeVar("B", bound=Branch)
 
 
-class SyncTx:
+class SyncTx(SyncSourcing):
     """A local transaction, for plain functions. It ends when the function returns or raises."""
 
     def __init__(
         self, local: LocalTransaction, codec: Codec, key: int | None = None, origin: Origin = NOWHERE
     ) -> None:
+        super().__init__(codec, origin)
         self._local = local
-        self._codec = codec
         self._key = key
-        self._origin = origin
 
     def execute(self, sql: str, *parameters: Any) -> Rows:
         """Run one statement with ``?`` for each of *parameters*; return its rows.
@@ -146,7 +146,7 @@ class SyncTx:
         return SyncVersionFile(self._local, name)
 
 
-class Tx:
+class Tx(AsyncSourcing):
     """A local transaction, for ``async`` functions. It ends when the function returns or raises."""
 
     def __init__(
@@ -157,11 +157,10 @@ class Tx:
         on_begin: Callable[[], Awaitable[None]] | None = None,
         origin: Origin = NOWHERE,
     ) -> None:
+        super().__init__(codec, origin)
         self._scope = scope
-        self._codec = codec
         self._key = key
         self._on_begin = on_begin
-        self._origin = origin
 
     async def execute(self, sql: str, *parameters: Any) -> Rows:
         """Run one statement with ``?`` for each of *parameters*; return its rows.

@@ -54,6 +54,10 @@ class Sources(Protocol):
         """
         ...
 
+    def new_id(self) -> str:
+        """Return an id that no other stream has, later ones behind earlier ones."""
+        ...
+
     def matching(self, query: Query) -> list[Recorded]:
         """Return every event that matches, oldest first; more may be recorded meanwhile."""
         ...

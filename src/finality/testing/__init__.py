@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from finality.testing.crashes import CrashFound, CrashReport, crash_everywhere
     from finality.testing.disk import SimulatedDisk
     from finality.testing.environment import SimulatedEnvironment
+    from finality.testing.given import given
     from finality.testing.loop import SimulatedLoop
     from finality.testing.mariadb_server import MariaDbServer, mariadb
     from finality.testing.nats_server import NatsCluster, nats
@@ -30,6 +31,7 @@ _HOMES = {
     "finality.testing.crashes": "CrashFound CrashReport crash_everywhere",
     "finality.testing.disk": "SimulatedDisk",
     "finality.testing.environment": "SimulatedEnvironment",
+    "finality.testing.given": "given",
     "finality.testing.loop": "SimulatedLoop",
     "finality.testing.mariadb_server": "MariaDbServer mariadb",
     "finality.testing.nats_server": "NatsCluster nats",
@@ -69,6 +71,7 @@ __all__ = [
     "Walked",
     "World",
     "crash_everywhere",
+    "given",
     "mariadb",
     "nats",
     "postgres",

@@ -251,12 +251,8 @@ class MemoryHomeTransaction(MemoryTransaction):
         ][:limit]
         for head in takeable:
             event = TakenOver(node, head.driver or NodeId(""))
-            version = self._insert(
-                head.key,
-                transaction_stream(head.id),
-                head.version,
-                encoded(self._codec.encode_event, [event]),
-            )
+            rows = encoded(self._codec.encode_event, [event])
+            version = self._insert(head.key, transaction_stream(head.id), head.version, rows)
             wake_at = 0.0 if head.status == "compensating" else head.wake_at or 0.0
             self._change(head.key, version=version, driver=node, wake_at=wake_at, note=None)
         return len(takeable)

@@ -52,6 +52,10 @@ class MemorySources:
         found = [*_committed(database, query), *(e for e in database.new_events if _has(query, e))]
         return [recorded_of(event, self._codec) for event in found]
 
+    def new_id(self) -> str:
+        """Return an id that no other stream has."""
+        return self._tx.new_id()
+
     def hold(self, query: Query, *, expected: int) -> None:
         """See that *expected* events match; nobody else writes before this transaction ends."""
         check_count(query, expected, len(self.matching(query)))

@@ -9,7 +9,7 @@ from finality.adapters.memory import sql
 from finality.adapters.memory.database import MemoryDatabase
 from finality.adapters.memory.events import MemoryEventTransaction
 from finality.core.errors import TransactionAborted
-from finality.core.ids import TransactionId
+from finality.core.ids import TransactionId, uuid7
 from finality.ports.environment import Environment
 from finality.ports.store import HOLD, Hold, Rows
 
@@ -116,3 +116,7 @@ class MemoryTransaction(MemoryEventTransaction):
             if operation == HOLD
         ]
         return sorted(held, key=lambda hold: hold.at)
+
+    def new_id(self) -> str:
+        """Return an id that nothing else has, later ones behind earlier ones."""
+        return uuid7(int(self.at * 1000), self._environment.random_bits(74))

@@ -64,6 +64,10 @@ class PostgresSources:
         rows = self._tx.look("events_at", *_columns(places)) if places else []
         return [recorded_of(row, self._codec) for row in rows]
 
+    def new_id(self) -> str:
+        """Return an id that no other stream has."""
+        return self._tx.new_id()
+
     def hold(self, query: Query, *, expected: int) -> None:
         """Lock what the query asks for, and see that *expected* events match."""
         self._tx.write("hold_tags", sorted(query.tags))

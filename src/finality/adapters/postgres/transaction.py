@@ -12,7 +12,7 @@ from finality.adapters.postgres.queries import QUERIES
 from finality.adapters.postgres.session import ERRORS
 from finality.adapters.postgres.statement import refuse, statement_of
 from finality.core.errors import Conflict, TransactionAborted
-from finality.core.ids import TransactionId
+from finality.core.ids import TransactionId, uuid7
 from finality.ports.environment import Environment
 from finality.ports.store import Hold, Rows
 
@@ -146,3 +146,7 @@ class PostgresTransaction(PostgresEventTransaction):
     def holds(self) -> list[Hold]:
         """Return what waits for a decision."""
         return [Hold(*row) for row in self._ask("holds")]
+
+    def new_id(self) -> str:
+        """Return an id that nothing else has, later ones behind earlier ones."""
+        return uuid7(int(self.at * 1000), self._environment.random_bits(74))

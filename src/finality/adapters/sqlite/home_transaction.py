@@ -123,8 +123,6 @@ class SqliteHomeTransaction(SqliteTransaction):
 
     def insert(self, key: int, version: int, facts: Sequence[Fact]) -> None:
         """Put *facts* behind *version*."""
-        if not self._is_guarded:
-            self._has_written = True
         at, own = self.at, self._names.own
         rows = [
             (key, number, fact.type, fact.data, at, own, fact.meta)
@@ -213,6 +211,10 @@ class SqliteHomeTransaction(SqliteTransaction):
     def define(self, kind: str, definition: str, graph: str) -> None:
         """Keep the shape of a definition."""
         self.write("define", (kind, definition, graph))
+
+    def guard(self) -> None:
+        """See to it that what follows can be undone with the turn alone."""
+        self._guard()
 
     def ask(self, name: str, parameters: tuple[Any, ...]) -> list[Any]:
         """Return the rows of one of our statements, as this transaction sees them."""

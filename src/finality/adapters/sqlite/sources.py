@@ -46,6 +46,7 @@ class SqliteSources:
     ) -> None:
         """Append *facts*."""
         check_facts(facts)
+        self._tx.guard()
         self._tx.insert(self._tx.moved(stream, expected, len(facts), key), expected, facts)
 
     def matching(self, query: Query) -> list[Recorded]:
@@ -53,6 +54,10 @@ class SqliteSources:
         rows = [self._tx.ask("event", place)[0] for place in places(self._tx.ask, query)]
         found = [recorded_of(row, self._codec, self._names, self._connection) for row in rows]
         return sorted(found, key=lambda recorded: recorded.position)
+
+    def new_id(self) -> str:
+        """Return an id that no other stream has."""
+        return self._tx.new_id()
 
     def hold(self, query: Query, *, expected: int) -> None:
         """See that *expected* events match; nobody else writes before this transaction ends."""

@@ -13,7 +13,7 @@ from finality.adapters.sqlite.guard import Guard
 from finality.adapters.sqlite.keep_out import check_kept_out
 from finality.adapters.sqlite.queries import QUERIES
 from finality.core.errors import TransactionAborted
-from finality.core.ids import TransactionId
+from finality.core.ids import TransactionId, uuid7
 from finality.ports.environment import Environment
 from finality.ports.store import Hold, Rows
 
@@ -145,6 +145,10 @@ class SqliteTransaction(SqliteEventTransaction):
     def holds(self) -> list[Hold]:
         """Return what waits for a decision."""
         return [Hold(*row) for row in self._sql(QUERIES["holds"]).fetchall()]
+
+    def new_id(self) -> str:
+        """Return an id that nothing else has, later ones behind earlier ones."""
+        return uuid7(int(self.at * 1000), self._environment.random_bits(74))
 
     def many(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Run one of our statements for each of *rows*."""

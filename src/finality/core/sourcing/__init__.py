@@ -1,6 +1,6 @@
 """Event sourcing, the pure part: what a fact is, old shapes made new, when a snapshot is due."""
 
-from finality.core.sourcing.fact import ARCHIVED, Fact, Meta, is_fact, split_type, type_name
+from finality.core.sourcing.fact import ARCHIVED, Archived, Fact, Meta, is_fact, split_type, type_name
 from finality.core.sourcing.names import aggregate_stream, category_prefix, check_category, check_id, id_of
 from finality.core.sourcing.query import Match, Query, tags_of
 from finality.core.sourcing.snapshot import Snapshot, is_due
@@ -8,6 +8,7 @@ from finality.core.sourcing.upcasting import Upcaster, missing_upcaster, upcaste
 
 __all__ = [
     "ARCHIVED",
+    "Archived",
     "Fact",
     "Match",
     "Meta",

@@ -52,6 +52,14 @@ class Meta:
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """The last event of an aggregate's stream: it takes no more."""
+
+    because: str
+    by: str = ""
+
+
 def is_fact(type_: str) -> bool:
     """Say whether a type in the journal is the user's: ours have the name of their protocol before a dot."""
     return "." not in type_

@@ -1,0 +1,202 @@
+"""Event sourcing at the node: aggregates loaded, decided on, listed and closed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar, cast
+
+from finality.core.backoff import Retry
+from finality.core.errors import Conflict, NotFound
+from finality.core.ids import StreamName
+from finality.core.protocol import Recorded
+from finality.core.sourcing import (
+    ARCHIVED,
+    Archived,
+    Fact,
+    Meta,
+    aggregate_stream,
+    category_prefix,
+    check_id,
+    id_of,
+)
+from finality.node.life import Life
+from finality.node.transactions import CONFLICT_RETRY
+from finality.patterns.aggregate import Aggregate, kind_of
+from finality.ports.sources import Source, Sources
+from finality.runtime.sourcing.kind import Kind, Loaded, placed
+from finality.runtime.sourcing.reading import At, folded, start, told
+from finality.runtime.sourcing.turn import written
+from finality.runtime.sourcing.writing import meta_of, record
+
+A = TypeVar("A", bound=Aggregate[Any])
+
+
+class Aggregates(Life):
+    """What a node does with aggregates outside of any block."""
+
+    async def load(self, kind: type[A], id: str, *, at: At = None) -> A:
+        """Return the aggregate as it is committed; one without events is in its empty state.
+
+        Args:
+            at: As it was at a version, or at a time; such a one is only looked at.
+
+        Raises:
+            NotFound: It has no such version.
+            Stuck: One of its events cannot be read.
+            DefinitionError: The class is no aggregate.
+        """
+        await self.opened()
+        known = kind_of(kind)
+        source = await self._context.home.sources.find(aggregate_stream(known.name, id))
+        return cast(A, await self._folded(known, id, source, at))
+
+    async def _folded(self, kind: Kind, id: str, source: Source | None, at: At = None) -> Any:
+        begun = start(kind, source, at, self._codec)
+        events: list[Recorded] = []
+        if source is not None and source.version > begun[1]:
+            events = await self._context.home.sources.read(source, after=begun[1])
+        return folded(kind, id, source, begun, events, at, self._codec)
+
+    async def decide(
+        self,
+        kind: type[A],
+        id: str,
+        decision: Callable[[A], Any],
+        *,
+        meta: Meta | None = None,
+        retry: Retry = CONFLICT_RETRY,
+    ) -> A:
+        """Decide on the aggregate and append what *decision* returns, durable on return; many share a commit.
+
+        ``await node.decide(Account, "acc-1", lambda account: account.withdraw(30))``. When somebody was
+        first, it is loaded again and decided anew, with a wait that grows.
+
+        Args:
+            decision: Returns an event, several of them, or None. It may be called more than once.
+            meta: What to keep of the events besides.
+            retry: How often, and how long apart.
+
+        Returns:
+            The aggregate with what was decided.
+
+        Raises:
+            Refused: The decision says no, or the aggregate is archived; nothing was written.
+            Conflict: Somebody was first each time.
+        """
+        await self.opened()
+        known, codec = kind_of(kind), self._codec
+        kept = meta_of(meta, None, None, codec)
+        attempt = 1
+        while True:
+            aggregate = await self.load(kind, id)
+            events = _listed(known, decision(aggregate))
+            if not events:
+                return aggregate
+            loaded = aggregate.loaded
+            try:
+                version = await written(
+                    self._context.home,
+                    f"decision on {known.name} {id}",
+                    lambda sources: record(sources, known, aggregate, loaded, events, kept, codec),  # noqa: B023 - it has run before the next round
+                )
+            except Conflict:
+                if retry.is_exhausted(attempt):
+                    raise
+                await asyncio.sleep(retry.delay_seconds(attempt, self._environment.chance()))
+                attempt += 1
+            else:
+                for event in events:
+                    aggregate = aggregate.evolve(event)
+                return cast(A, placed(aggregate, Loaded(id, version, key=loaded.key)))
+
+    async def aggregates(
+        self, kind: type[A], *, after: str = "", with_archived: bool = False, limit: int = 100
+    ) -> list[A]:
+        """Return aggregates in the order of their ids; each knows its own, as ``.loaded.id``.
+
+        Args:
+            after: Continues behind the last id of a page.
+            with_archived: Also those that are closed.
+            limit: How long a page is.
+        """
+        await self.opened()
+        known = kind_of(kind)
+        prefix = category_prefix(known.name)
+        behind = prefix + check_id(after) if after else ""
+        listed = await self._context.home.sources.listed(
+            prefix, after=behind, with_archived=with_archived, limit=limit
+        )
+        return [cast(A, await self._folded(known, id_of(each.name), each)) for each in listed]
+
+    async def events(self, kind: type[Aggregate[Any]], id: str) -> list[Recorded]:
+        """Return everything that happened to the aggregate, oldest first, with what is known of it besides.
+
+        Raises:
+            NotFound: There is no such aggregate.
+            Stuck: One of its events cannot be read.
+        """
+        await self.opened()
+        known = kind_of(kind)
+        source = await self._source(known, id)
+        recorded = await self._context.home.sources.read(source)
+        return [told(each, known.types, self._codec) for each in recorded]
+
+    async def _source(self, kind: Kind, id: str) -> Source:
+        source = await self._context.home.sources.find(aggregate_stream(kind.name, id))
+        if source is None:
+            raise NotFound(
+                f"no {kind.name} has the id {id!r} in {self.settings.url}: check the id and the store"
+            )
+        return source
+
+    async def archive(
+        self, kind: type[Aggregate[Any]], id: str, *, because: str, by: str = "operator"
+    ) -> bool:
+        """Close the aggregate for ever, durable on return: it takes no more events and is listed no more.
+
+        What happened to it can still be read.
+
+        Args:
+            because: Why; it is kept as its last event.
+            by: Who wants it.
+
+        Returns:
+            False when it is closed already.
+
+        Raises:
+            NotFound: There is no such aggregate.
+        """
+        await self.opened()
+        known = kind_of(kind)
+        attempt = 1
+        while True:
+            source = await self._source(known, id)
+            if source.is_archived:
+                return False
+            last = Fact(ARCHIVED, self._codec.encode(Archived(because, by)).encode())
+            try:
+                await written(
+                    self._context.home,
+                    f"archiving of {known.name} {id}",
+                    lambda sources: _close(sources, source, last),  # noqa: B023 - it has run before the next round
+                )
+                return True
+            except Conflict:
+                if CONFLICT_RETRY.is_exhausted(attempt):
+                    raise
+            await asyncio.sleep(CONFLICT_RETRY.delay_seconds(attempt, self._environment.chance()))
+            attempt += 1
+
+
+def _listed(kind: Kind, decided: Any) -> tuple[Any, ...]:
+    if decided is None:
+        return ()
+    if type(decided) in kind.by_class or not isinstance(decided, Iterable):
+        return (decided,)
+    return tuple(decided)
+
+
+def _close(sources: Sources, source: Source, last: Fact) -> None:
+    sources.record(source.name, [last], expected=source.version, key=source.key)
+    sources.archive(StreamName(source.name))

@@ -1,0 +1,166 @@
+"""Event sourcing in a transaction: ``tx.load``, ``tx.append`` and ``tx.read``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, cast
+
+from finality.core.errors import DefinitionError
+from finality.core.ids import StreamName, Version
+from finality.core.sourcing import Meta, aggregate_stream
+from finality.patterns.aggregate import Aggregate, kind_of
+from finality.patterns.event import event_type
+from finality.patterns.outbox import Origin
+from finality.patterns.query import Events, Found
+from finality.ports.codec import Codec
+from finality.ports.sources import Sources
+from finality.ports.store import LocalTransaction
+from finality.runtime.sourcing.reading import At, folded, start, told
+from finality.runtime.sourcing.writing import facts_of, meta_of, record
+
+T = TypeVar("T")
+E = TypeVar("E")
+A = TypeVar("A", bound=Aggregate[Any])
+
+BOUNDARY = "boundary"
+"""The category of streams that belong to no aggregate: each holds what was decided on a query once."""
+
+
+class Book:
+    """What one transaction loads and appends."""
+
+    def __init__(self, codec: Codec, origin: Origin) -> None:
+        self._codec = codec
+        self._origin = origin
+        self._appended: dict[StreamName, Version] = {}
+
+    def load(self, local: Any, cls: type[A], id: str, at: At) -> A:
+        """Return an aggregate as this transaction sees it."""
+        sources, kind, codec = sources_of(local), kind_of(cls), self._codec
+        source = sources.find(aggregate_stream(kind.name, id))
+        begun = start(kind, source, at, codec)
+        has_more = source is not None and source.version > begun[1]
+        events = sources.read(source, after=begun[1]) if source is not None and has_more else []
+        return cast(A, folded(kind, id, source, begun, events, at, codec))
+
+    def append(
+        self, local: Any, grounds: Aggregate[Any] | Found[Any], events: tuple[Any, ...], meta: Meta | None
+    ) -> Version:
+        """Append to an aggregate's stream, or what was decided on a query."""
+        sources = sources_of(local)
+        origin = self._origin
+        known = meta_of(meta, origin.correlation_id, origin.causation_id, self._codec)
+        if isinstance(grounds, Found):
+            return self._conclude(sources, grounds, events, known)
+        kind, loaded = kind_of(type(grounds)), grounds.loaded
+        stream = aggregate_stream(kind.name, loaded.id)
+        if self._appended.get(stream, loaded.version) > loaded.version:
+            raise DefinitionError(
+                f"{kind.name} {loaded.id} was loaded before this transaction appended to it: load it again, "
+                "and decide on what it is now"
+            )
+        version = record(sources, kind, grounds, loaded, events, known, self._codec)
+        self._appended[stream] = version
+        return version
+
+    def _conclude(
+        self, sources: Sources, found: Found[Any], events: tuple[Any, ...], meta: bytes | None
+    ) -> Version:
+        sources.hold(found.asked.query, expected=len(found))
+        if not events:
+            return Version(0)
+        types = {type(event): event_type(type(event)) for event in events}
+        facts = facts_of(events, types, meta, BOUNDARY, self._codec)
+        sources.record(StreamName(f"{BOUNDARY}/{sources.new_id()}"), facts, expected=Version(0))
+        return Version(len(facts))
+
+    def read(self, local: Any, asked: Events[E]) -> Found[E]:
+        """Return the events that are asked for, as this transaction sees them."""
+        recorded = sources_of(local).matching(asked.query)
+        return Found(asked, tuple(told(each, asked.types, self._codec) for each in recorded))
+
+
+def sources_of(local: Any) -> Sources:
+    """Return what event sourcing can do in a transaction of the home store.
+
+    Raises:
+        DefinitionError: It is another store's.
+    """
+    sources = getattr(local, "sources", None)
+    if sources is None:
+        raise DefinitionError(
+            "aggregates are kept in the home store, and this transaction works in another one: leave at= out"
+        )
+    return cast(Sources, sources)
+
+
+class SyncSourcing:
+    """Event sourcing for plain functions."""
+
+    _local: LocalTransaction
+
+    def __init__(self, codec: Codec, origin: Origin) -> None:
+        self._codec = codec
+        self._origin = origin
+        self._book = Book(codec, origin)
+
+    def load(self, kind: type[A], id: str, *, at: At = None) -> A:
+        """Return the aggregate as this transaction sees it; one without events is in its empty state.
+
+        Args:
+            at: As it was at a version, or at a time; such a one is only looked at.
+
+        Raises:
+            NotFound: It has no such version.
+            Stuck: One of its events cannot be read.
+            DefinitionError: The class is no aggregate, or this is not the home store.
+        """
+        return self._book.load(self._local, kind, id, at)
+
+    def append(self, grounds: Aggregate[E] | Found[Any], *events: E, meta: Meta | None = None) -> Version:
+        """Append what was decided, all or none, in this very commit; return the stream's new version.
+
+        Args:
+            grounds: What it was decided on: an aggregate that was loaded, or events that were read.
+            meta: What to keep of them besides; what they followed from is the saga or transaction by default.
+
+        Raises:
+            Conflict: Somebody was first, now or at the commit; load it again and decide anew.
+            Refused: The aggregate is archived.
+            DefinitionError: It does not take such events, or was loaded with *at*.
+        """
+        return self._book.append(self._local, grounds, events, meta)
+
+    def read(self, events: Events[E]) -> Found[E]:
+        """Return the events that are asked for, oldest first, to decide on them and append."""
+        return self._book.read(self._local, events)
+
+
+class AsyncSourcing:
+    """Event sourcing for ``async`` functions."""
+
+    def __init__(self, codec: Codec, origin: Origin) -> None:
+        self._codec = codec
+        self._origin = origin
+        self._book = Book(codec, origin)
+
+    async def load(self, kind: type[A], id: str, *, at: At = None) -> A:
+        """Return the aggregate as this transaction sees it. See ``SyncTx.load``."""
+        return await self._call(lambda local: self._book.load(local, kind, id, at))
+
+    async def append(
+        self, grounds: Aggregate[E] | Found[Any], *events: E, meta: Meta | None = None
+    ) -> Version:
+        """Append what was decided, all or none, in this very commit. See ``SyncTx.append``.
+
+        Raises:
+            Conflict: Somebody was first, now or at the commit; load it again and decide anew.
+        """
+        return await self._call(lambda local: self._book.append(local, grounds, events, meta))
+
+    async def read(self, events: Events[E]) -> Found[E]:
+        """Return the events that are asked for, oldest first, to decide on them and append."""
+        return await self._call(lambda local: self._book.read(local, events))
+
+    def _call(self, work: Callable[[Any], T]) -> Awaitable[T]:
+        raise NotImplementedError

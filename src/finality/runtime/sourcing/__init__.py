@@ -1,0 +1,1 @@
+"""Event sourcing at work: from streams of facts to aggregates, and from events to facts."""

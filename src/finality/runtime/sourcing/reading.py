@@ -1,0 +1,122 @@
+"""From facts to events, and from events to a state."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from finality.core.errors import NotFound, Stuck
+from finality.core.ids import Json, Version
+from finality.core.protocol import Recorded
+from finality.core.sourcing import ARCHIVED, Archived, Fact, Meta, Upcaster, split_type, upcasted
+from finality.ports.codec import Codec, DecodeError
+from finality.ports.sources import Source
+from finality.runtime.sourcing.kind import EventType, Kind, Loaded, placed
+
+At = int | datetime | None
+"""A moment in the past of a stream: a version, or a time."""
+
+
+def start(kind: Kind, source: Source | None, at: At, codec: Codec) -> tuple[Any, Version]:
+    """Return the state that is nearest to *at*, and its version: a snapshot's, or the empty one."""
+    snapshot = source.snapshot if source is not None else None
+    # When a snapshot was taken says nothing of when the events in it happened.
+    if snapshot is None or snapshot.shape != kind.shape or isinstance(at, datetime):
+        return kind.empty(), Version(0)
+    if at is not None and snapshot.version > at:
+        return kind.empty(), Version(0)
+    try:
+        return codec.decode(Json(snapshot.data.decode()), kind.cls), snapshot.version
+    except DecodeError:
+        return kind.empty(), Version(0)  # It is only a short cut: the events say it all.
+
+
+def folded(
+    kind: Kind,
+    id: str,
+    source: Source | None,
+    begun: tuple[Any, Version],
+    events: Iterable[Recorded],
+    at: At,
+    codec: Codec,
+) -> Any:
+    """Return the aggregate that *events* make of the state that was begun with.
+
+    Raises:
+        NotFound: It has no such version.
+        Stuck: An event cannot be read.
+    """
+    state, version = begun
+    is_archived = source is not None and source.is_archived
+    for recorded in events:
+        if is_behind(recorded, at):
+            break
+        version = recorded.version
+        if recorded.event.type == ARCHIVED:
+            is_archived = True
+            continue
+        state = state.evolve(event_of(recorded, kind.types, codec))
+    if isinstance(at, int) and version != at:
+        raise NotFound(f"{kind.name} {id} has no version {at}: it is at version {version}")
+    key = None if source is None else source.key
+    if state is begun[0] and version == 0:
+        state = kind.empty()  # It is given a place of its own.
+    return placed(state, Loaded(id, version, is_archived, at is not None, key))
+
+
+def is_behind(recorded: Recorded, at: At) -> bool:
+    """Say whether an event happened after *at*."""
+    match at:
+        case None:
+            return False
+        case int():
+            return recorded.version > at
+        case _:
+            return recorded.at > at.timestamp()
+
+
+def event_of(recorded: Recorded, types: Mapping[str, EventType], codec: Codec) -> Any:
+    """Return the event that a fact stands for, in its shape of today.
+
+    Raises:
+        Stuck: It cannot be read.
+    """
+    fact = recorded.event
+    assert isinstance(fact, Fact), f"{recorded.stream} holds facts, and {fact!r} is none"
+    name, found = split_type(fact.type)
+    known = types.get(name)
+    try:
+        if known is None:
+            names = ", ".join(sorted(types))
+            raise DecodeError(f"it is not among the events known here: {names}")
+        if found == known.version:
+            return codec.decode(Json(fact.data.decode()), known.cls)
+        if found > known.version:
+            raise DecodeError(f"its version {found} is newer than this code's, {known.version}")
+        return _upcasted(fact, known, known.upcasters or {}, found, codec)
+    except DecodeError as error:
+        raise Stuck(
+            f"event {recorded.version} of {recorded.stream}, a {fact.type}, cannot be read: {error}; deploy "
+            "the code that wrote it, or an upcaster that reads it",
+            transaction_id=recorded.stream,
+        ) from error
+
+
+def _upcasted(
+    fact: Fact, known: EventType, upcasters: Mapping[int, Upcaster], found: int, codec: Codec
+) -> Any:
+    fields = upcasted(upcasters, json.loads(fact.data), found=found, wanted=known.version)
+    return codec.decode(Json(json.dumps(fields)), known.cls)
+
+
+def told(recorded: Recorded, types: Mapping[str, EventType], codec: Codec) -> Recorded:
+    """Return a recorded fact as its event, with what is known of it besides."""
+    fact = recorded.event
+    meta = codec.decode(Json(fact.meta.decode()), Meta) if fact.meta is not None else None
+    if fact.type == ARCHIVED:
+        return replace(recorded, event=codec.decode(Json(fact.data.decode()), Archived), meta=meta)
+    event = event_of(recorded, types, codec)
+    return replace(recorded, event=event, meta=meta)
