@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from finality.core.errors import DefinitionError
 from finality.core.protocol import Recorded
@@ -21,6 +21,8 @@ from finality.runtime.sourcing.kind import EventType
 
 E = TypeVar("E", covariant=True)
 F = TypeVar("F")
+G = TypeVar("G")
+H = TypeVar("H")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,15 @@ class Found(Generic[E]):
         return len(self.recorded)
 
 
-def events(*types: type[F], **tags: Any) -> Events[F]:
+@overload
+def events(one: type[F], /, **tags: Any) -> Events[F]: ...
+@overload
+def events(one: type[F], two: type[G], /, **tags: Any) -> Events[F | G]: ...
+@overload
+def events(one: type[F], two: type[G], three: type[H], /, **tags: Any) -> Events[F | G | H]: ...
+@overload
+def events(*types: type, **tags: Any) -> Events[Any]: ...
+def events(*types: type, **tags: Any) -> Events[Any]:
     """Ask for the events of *types* that have all of *tags*: ``events(SeatTaken, course="c1")``.
 
     Raises:
