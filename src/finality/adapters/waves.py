@@ -62,6 +62,12 @@ class Outcomes:
         return True
 
 
+def too_large(event: Envelope, bytes_max: int) -> str:
+    """Return why an event is rejected that has more bytes than the broker takes."""
+    size = len(event.data)
+    return f"it has {size:,} bytes and {bytes_max:,} is the most; publish a reference to what is large"
+
+
 def waves(indexes: Iterable[int], events: Sequence[Envelope]) -> list[list[int]]:
     """Return *indexes* in waves, none of which has a key twice; events without one are in the first."""
     found: list[list[int]] = []

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
 
-from finality.adapters.key_order import KeyOrder, undeclared
 from finality.adapters.memory.subscription import MemorySubscription
 from finality.adapters.memory.topics import EVENT_BYTES_MAX, MemoryTopics
+from finality.adapters.waves import Outcomes, too_large
 from finality.core.envelope import Envelope
 from finality.core.errors import FinalityError
 from finality.ports.broker import PARTITIONS, PUBLISH_EVENTS_MAX, Capabilities, Delivery
@@ -57,18 +57,21 @@ class MemoryBroker:
     async def publish(self, events: Sequence[Envelope]) -> list[FinalityError | None]:
         """Store events; they are there as long as the process is."""
         assert len(events) <= PUBLISH_EVENTS_MAX, f"{len(events)} events are more than a batch"
-        order = KeyOrder(EVENT_BYTES_MAX)
+        outcomes = Outcomes(events)
         with self.topics.lock:
-            return [order.refusal(event) or self._stored(event, order) for event in events]
+            for place, event in enumerate(events):
+                if outcomes.may_go(place) and outcomes.has_topic(place):
+                    self._store(place, event, outcomes)
+        return outcomes.each
 
-    def _stored(self, event: Envelope, order: KeyOrder) -> FinalityError | None:
+    def _store(self, place: int, event: Envelope, outcomes: Outcomes) -> None:
         topic = self.topics.find(event.topic)
         if topic is None:
-            return order.rejected(event, undeclared(event.topic))
-        problem = topic.publish(event)
-        if problem is not None:
-            order.hold_up(event)
-        return problem
+            outcomes.reject(place, f"no topic {event.topic!r} was declared; declare it")
+        elif len(event.data) > EVENT_BYTES_MAX:
+            outcomes.reject(place, too_large(event, EVENT_BYTES_MAX))
+        elif (problem := topic.publish(event)) is not None:
+            outcomes.fail(place, problem)
 
     async def subscribe(self, topic: str, group: str, partitions: Collection[int]) -> MemorySubscription:
         """Begin to read some partitions for a group; whoever read them before gets no more of them."""

@@ -19,7 +19,6 @@ from typing import Any
 
 from finality.adapters.fork import keep_out_of_children
 from finality.adapters.group_commit import Writer
-from finality.adapters.key_order import KeyOrder, undeclared
 from finality.adapters.sqlite.broker_transaction import SQL, BrokerTransaction, Topic, delivery_of, row_of
 from finality.adapters.sqlite.broker_turns import Prune, ask
 from finality.adapters.sqlite.connection import OUT_OF_REACH, connect, explain, health_of
@@ -28,6 +27,7 @@ from finality.adapters.sqlite.schema import BROKER, migrate, migrations
 from finality.adapters.sqlite.store import Gone
 from finality.adapters.sqlite.subscription import SqliteSubscription
 from finality.adapters.sqlite.watch import Watch, ring
+from finality.adapters.waves import Outcomes, too_large
 from finality.core.envelope import Envelope
 from finality.core.errors import FinalityError, NotFound, Unavailable
 from finality.ports.broker import (
@@ -139,27 +139,28 @@ class SqliteBroker:
     async def publish(self, events: Sequence[Envelope]) -> list[FinalityError | None]:
         """Store events, all in one commit."""
         assert len(events) <= PUBLISH_EVENTS_MAX, f"{len(events)} events are more than a batch"
-        outcomes: list[FinalityError | None] = [None] * len(events)
+        outcomes = Outcomes(events)
         try:
             await self._store(events, outcomes)
         except FinalityError as problem:
             unsure = Unavailable(f"events may not have been stored: {problem}; publish them again")
-            return [outcome or unsure for outcome in outcomes]
-        return outcomes
+            return [outcome or unsure for outcome in outcomes.each]
+        return outcomes.each
 
-    async def _store(self, events: Sequence[Envelope], outcomes: list[FinalityError | None]) -> None:
+    async def _store(self, events: Sequence[Envelope], outcomes: Outcomes) -> None:
         """Store what can be, and note in *outcomes* why the rest cannot."""
-        order = KeyOrder(BROKER_EVENT_BYTES_MAX)
         now = self._environment.now()
         rows = []
         for place, event in enumerate(events):
-            outcomes[place] = order.refusal(event)
-            if outcomes[place] is None:
-                topic = self._topic(event.topic)
-                if topic is None:
-                    outcomes[place] = order.rejected(event, undeclared(event.topic))
-                else:
-                    rows.append(row_of(event, topic, now))
+            if not outcomes.may_go(place):
+                continue
+            topic = self._topic(event.topic)
+            if topic is not None and len(event.data) <= BROKER_EVENT_BYTES_MAX:
+                rows.append(row_of(event, topic, now))
+            elif topic is not None:
+                outcomes.reject(place, too_large(event, BROKER_EVENT_BYTES_MAX))
+            elif outcomes.has_topic(place):
+                outcomes.reject(place, f"no topic {event.topic!r} was declared; declare it")
         if rows:
             await ask(self._writer, "publishing", lambda tx: tx.store(rows))
             ring(self._watch.identity)
