@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -78,14 +79,27 @@ def finality_mariadb() -> Iterator[MariaDbServer]:
 
 def skip_without_mariadb() -> None:
     """Skip the test where no MariaDB is installed; fail it where the variable CI is ``true``."""
-    import os
-
     from finality.testing.mariadb_server import INSTALL, has_mariadb
 
     if not has_mariadb():
-        told = f"no MariaDB server is installed here: {INSTALL}"
-        # Where nobody reads what was skipped, nothing may be.
-        pytest.fail(told) if os.environ.get("CI") == "true" else pytest.skip(told)
+        _skip(f"no MariaDB server is installed here: {INSTALL}")
+
+
+def skip_without_kafka() -> Path:
+    """Return where Apache Kafka's jars are; skip the test where they are not, fail it in CI."""
+    from finality.testing.kafka_server import JARS, apache_jars
+
+    jars = apache_jars()
+    if jars is None:
+        _skip(f"Apache Kafka's jars are not in {JARS}: make kafka")
+    return jars
+
+
+def _skip(told: str) -> None:
+    """Skip the test; fail it where nobody reads what was skipped."""
+    import os
+
+    pytest.fail(told) if os.environ.get("CI") == "true" else pytest.skip(told)
 
 
 @pytest.fixture

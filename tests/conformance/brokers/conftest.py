@@ -8,6 +8,8 @@ import pytest
 
 import finality.testing
 from finality.testing import NatsCluster
+from finality.testing.kafka_server import KafkaServer
+from finality.testing.plugin import skip_without_kafka
 from tests.conformance.brokers.kinds import KINDS, params
 from tests.conformance.brokers.worlds import World
 
@@ -22,4 +24,11 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
 @pytest.fixture(scope="session")
 def nats_server() -> Iterator[NatsCluster]:
     with finality.testing.nats() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def apache_kafka() -> Iterator[KafkaServer]:
+    """Give the real one: what it does in a crash is what is asked here."""
+    with finality.testing.kafka(jars=skip_without_kafka(), settings={"log.flush.interval.messages": "1"}) as server:
         yield server

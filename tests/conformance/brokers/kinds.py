@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.conformance.brokers.kafka_world import KafkaWorld
 from tests.conformance.brokers.memory_world import MemoryWorld
 from tests.conformance.brokers.nats_world import NatsWorld
 from tests.conformance.brokers.sqlite_world import SqliteWorld
@@ -15,8 +16,9 @@ KINDS: dict[str, type[World]] = {
     "memory": MemoryWorld,
     "nats": NatsWorld,
     "sqlite": SqliteWorld,
+    "kafka": KafkaWorld,
 }
-SERVED = frozenset({"nats"})
+SERVED = frozenset({"kafka", "nats"})
 """Those with a server, which one process of the test run has to itself."""
 
 

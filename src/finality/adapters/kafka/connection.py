@@ -1,0 +1,108 @@
+"""Where a Kafka cluster is and how to talk to it, from a URL; and what its errors mean in our words.
+
+``kafka://user:password@one:9092,two:9092?security=SASL_SSL&mechanism=SCRAM-SHA-512&replicas=3``
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from aiokafka.errors import KafkaError
+from aiokafka.helpers import create_ssl_context
+
+from finality.core.errors import DefinitionError, Unavailable
+
+ANSWER_SECONDS_MAX = 5.0  # A healthy cluster answers in milliseconds; whoever asks, asks again.
+SECURITY = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+OPTIONS = ("replicas", "security", "mechanism", "transactional_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What a URL says.
+
+    Attributes:
+        name: What operators call it, without a password.
+        client: What every client of aiokafka is given.
+        replicas: Of a topic that is declared; -1 is the cluster's own default.
+        transactional_id: With one, each batch is a transaction of Kafka: all of it is seen, or nothing.
+    """
+
+    name: str
+    client: dict[str, Any]
+    replicas: int
+    transactional_id: str | None
+
+
+def cluster_at(url: str) -> Cluster:
+    """Return what *url* says.
+
+    Raises:
+        DefinitionError: It is no URL of a Kafka cluster.
+    """
+    place, _, query = url.removeprefix("kafka://").partition("?")
+    login, _, servers = place.rstrip("/").rpartition("@")
+    options = dict(parse_qsl(query))
+    if not servers or "/" in servers or not set(options) <= set(OPTIONS):
+        raise DefinitionError(
+            f"{_without_password(url)!r} names no Kafka cluster: write kafka://one:9092,two:9092 with "
+            f"options of {', '.join(OPTIONS)}"
+        )
+    return Cluster(
+        name=f"kafka://{servers}",
+        client=_client(servers, login, options),
+        replicas=int(options.get("replicas", -1)),
+        transactional_id=options.get("transactional_id"),
+    )
+
+
+def _client(servers: str, login: str, options: dict[str, str]) -> dict[str, Any]:
+    security = options.get("security", "SASL_SSL" if login else "PLAINTEXT").upper()
+    if security not in SECURITY:
+        raise DefinitionError(f"security={security} is none of Kafka's: write one of {', '.join(SECURITY)}")
+    client: dict[str, Any] = {
+        "bootstrap_servers": servers.split(","),
+        "request_timeout_ms": int(ANSWER_SECONDS_MAX * 1_000),
+        "security_protocol": security,
+    }
+    if security.endswith("SSL"):
+        client["ssl_context"] = create_ssl_context()
+    if security.startswith("SASL"):
+        user, _, password = login.partition(":")
+        client |= {
+            "sasl_mechanism": options.get("mechanism", "PLAIN"),
+            "sasl_plain_username": unquote(user),
+            "sasl_plain_password": unquote(password),
+        }
+    return client
+
+
+def _without_password(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+@contextlib.asynccontextmanager
+async def answered(name: str, what: str, *, seconds: float = ANSWER_SECONDS_MAX) -> AsyncIterator[None]:
+    """Wait for the cluster's answer, so long and no longer.
+
+    Raises:
+        Unavailable: It did not answer, or has an error of its own.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise Unavailable(f"{name} {what}: no answer in {seconds:g} seconds; try again") from error
+    except (KafkaError, OSError) as error:
+        raise Unavailable(f"{name} {what}: {said(error)}; try again") from error
+
+
+def said(error: BaseException) -> str:
+    """Return what an error of the client says, with its kind."""
+    return f"{type(error).__name__} {error}".strip()

@@ -1,0 +1,227 @@
+"""Publishing on Kafka: one batch of records a partition, which is stored whole or not at all.
+
+```
+    events ──▶ by partition ─┬─▶ batch ──▶ batch …      each behind the one before it
+                             └─▶ batch                  partitions side by side
+```
+
+A key is on one partition, so its order cannot turn around: no event is stored behind one that was not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, UnknownError, UnsupportedVersionError
+
+from finality.adapters.kafka.connection import ANSWER_SECONDS_MAX, Cluster, answered
+from finality.adapters.kafka.records import Headers, bytes_of, headers_of
+from finality.adapters.kafka.topics import Topics
+from finality.core.envelope import Envelope
+from finality.core.errors import DefinitionError, FinalityError, NotFound, Unavailable
+from finality.core.placement import partition_of
+from finality.ports.broker import Rejected
+from finality.ports.topic_names import check_topic
+
+PUBLISH_SECONDS_MAX = 2 * ANSWER_SECONDS_MAX  # Looking for who takes a batch, and its answer.
+BATCH_BYTES_MAX = 1 << 20  # Of a partition, in one request; Kafka's default is the same.
+BATCH_BYTES = 128  # What a batch has beside its records, and more.
+
+Place = tuple[str, int]
+Outcomes = list[FinalityError | None]
+
+
+class Outgoing(NamedTuple):
+    """An event that goes to a partition.
+
+    Attributes:
+        number: Its place in what is published.
+        size: At least how many bytes it has as a record.
+    """
+
+    number: int
+    event: Envelope
+    headers: Headers
+    size: int
+
+
+class Publisher:
+    """What stores events on a cluster.
+
+    Attributes:
+        is_idempotent: The cluster knows a batch again that the client sends twice.
+        event_bytes_max: Of the data of an event.
+    """
+
+    def __init__(self, cluster: Cluster, topics: Topics, event_bytes_max: int) -> None:
+        self.is_idempotent = True
+        self.event_bytes_max = event_bytes_max
+        self._cluster = cluster
+        self._topics = topics
+        self._producer: AIOKafkaProducer | None = None
+        self._is_suspect = False
+        self._opening = asyncio.Lock()
+        self._transaction_turn = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Connect; without idempotence where the cluster has none.
+
+        Raises:
+            Unavailable: The cluster is out of reach.
+        """
+        try:
+            await self._start()
+        except Unavailable as problem:
+            if not isinstance(problem.__cause__, (UnknownError, UnsupportedVersionError)):
+                raise
+            self.is_idempotent = False
+            await self._start()
+
+    async def _start(self) -> None:
+        producer = AIOKafkaProducer(
+            acks="all",
+            enable_idempotence=self.is_idempotent,
+            max_batch_size=BATCH_BYTES_MAX,
+            transactional_id=self._cluster.transactional_id,
+            transaction_timeout_ms=int(2 * PUBLISH_SECONDS_MAX * 1_000),
+            **self._cluster.client,
+        )
+        try:
+            async with answered(self._cluster.name, "lets nobody publish"):
+                await producer.start()
+        except BaseException:
+            await producer.stop()
+            raise
+        self._producer = producer
+        self._is_suspect = False
+
+    async def close(self) -> None:
+        """Let go; what is under way is waited for as long as for any answer."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            with contextlib.suppress(KafkaError, OSError, TimeoutError):  # It is gone either way.
+                async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                    await producer.stop()
+
+    async def publish(self, events: Sequence[Envelope]) -> Outcomes:
+        """Store events, each on the partition of its key; return what became of each."""
+        outcomes: Outcomes = [None] * len(events)
+        placed = await self._placed(events, outcomes)
+        try:
+            await self._be_sure()
+            async with self._transaction():
+                stored = await asyncio.gather(*(self._store(place, each) for place, each in placed.items()))
+                failed = next((problem for problem, _ in stored if problem is not None), None)
+                if failed is not None and self._cluster.transactional_id is not None:
+                    raise failed
+        except Unavailable as error:
+            stored = [(error, each) for each in placed.values()]
+        for problem, left in stored:
+            for each in left:
+                outcomes[each.number] = problem
+        self._is_suspect |= any(problem for problem, _ in stored)
+        return outcomes
+
+    async def _placed(self, events: Sequence[Envelope], outcomes: Outcomes) -> dict[Place, list[Outgoing]]:
+        """Return what goes where; what cannot go has its outcome."""
+        placed: dict[Place, list[Outgoing]] = {}
+        failed: set[tuple[str, str]] = set()
+        for number, event in enumerate(events):
+            if event.key and (event.topic, event.key) in failed:
+                outcomes[number] = Unavailable(
+                    f"event {event.id} is behind one of its key that was not stored: publish it again"
+                )
+                continue
+            try:
+                place, headers, size = await self._place(event)
+            except FinalityError as problem:
+                outcomes[number] = problem
+                failed.add((event.topic, event.key))
+            else:
+                placed.setdefault(place, []).append(Outgoing(number, event, headers, size))
+        return placed
+
+    async def _place(self, event: Envelope) -> tuple[Place, Headers, int]:
+        """Return where it goes, and what goes with it.
+
+        Raises:
+            Rejected: It never can.
+            Unavailable: The cluster is out of reach.
+        """
+        try:
+            topic = await self._topics.find(check_topic(event.topic))
+        except (DefinitionError, NotFound) as problem:
+            raise Rejected(f"event {event.id} was rejected: {problem}") from problem
+        headers = headers_of(event)
+        size = bytes_of(event, headers)
+        if len(event.data) > self.event_bytes_max or size + BATCH_BYTES > topic.bytes_max:
+            raise Rejected(
+                f"event {event.id} was rejected: it has {len(event.data):,} bytes, and the most is "
+                f"{min(self.event_bytes_max, topic.bytes_max):,} on topic {event.topic!r}; publish a "
+                "reference to what is large"
+            )
+        return (event.topic, partition_of(event.key or event.id, topic.partitions)), headers, size
+
+    async def _be_sure(self) -> None:
+        """Begin anew with the client after a failure: it may have given up for good."""
+        async with self._opening:
+            if self._is_suspect or self._producer is None:
+                await self.close()
+                await self._start()
+
+    @contextlib.asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[None]:
+        """Let all be seen, or nothing, where a batch is a transaction."""
+        if self._cluster.transactional_id is None:
+            yield
+            return
+        assert self._producer is not None, "the producer was not started"
+        async with self._transaction_turn:
+            wait = answered(self._cluster.name, "did not finish a transaction", seconds=PUBLISH_SECONDS_MAX)
+            async with wait, self._producer.transaction():
+                yield
+
+    async def _store(
+        self, place: Place, outgoing: list[Outgoing]
+    ) -> tuple[FinalityError | None, Iterable[Outgoing]]:
+        """Store the events of one partition; return why it went no further, and what is left."""
+        topic, _ = place
+        bytes_max = min((await self._topics.find(topic)).bytes_max, BATCH_BYTES_MAX)
+        stored = 0
+        for batch in batches_of(outgoing, bytes_max):
+            try:
+                await self._send(place, batch)
+            except Unavailable as problem:
+                self._topics.forget(topic)  # It may take less than it did.
+                return problem, outgoing[stored:]
+            stored += len(batch)
+        return None, ()
+
+    async def _send(self, place: Place, batch: Sequence[Outgoing]) -> None:
+        producer = self._producer
+        assert producer is not None, "the producer was not started"
+        builder = producer.create_batch()
+        for each in batch:
+            key = each.event.key.encode() or None
+            written = builder.append(key=key, value=each.event.data, timestamp=None, headers=each.headers)
+            assert written is not None, f"event {each.event.id} does not fit into its batch"
+        topic, partition = place
+        what = f"did not store events on topic {topic!r}"
+        async with answered(self._cluster.name, what, seconds=PUBLISH_SECONDS_MAX):
+            await (await producer.send_batch(builder, topic, partition=partition))
+
+
+def batches_of(outgoing: Sequence[Outgoing], bytes_max: int) -> Iterator[Sequence[Outgoing]]:
+    """Yield as many events at once as a batch may hold."""
+    begin, size = 0, BATCH_BYTES
+    for end, each in enumerate(outgoing):
+        if end > begin and size + each.size > bytes_max:
+            yield outgoing[begin:end]
+            begin, size = end, BATCH_BYTES
+        size += each.size
+    if begin < len(outgoing):
+        yield outgoing[begin:]

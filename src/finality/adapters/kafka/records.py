@@ -1,0 +1,60 @@
+"""An envelope as a record of Kafka, and back: the binary mode of CloudEvents' binding for Kafka.
+
+Attributes travel as headers with the prefix ``ce_``, the content type as the header ``content-type``, the
+key as the record's own.
+
+Source: Kafka Protocol Binding for CloudEvents 1.0.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from finality.adapters.foreign import read_envelope
+from finality.core.envelope import Envelope, attributes_of
+
+PREFIX = "ce_"
+CONTENT_TYPE = "content-type"
+RECORD_BYTES = 64  # More than the lengths and numbers of a record take.
+HEADER_BYTES = 6  # The two lengths of a header.
+
+Headers = list[tuple[str, bytes]]
+
+
+class Record(Protocol):
+    """What the client says of a record."""
+
+    partition: int
+    offset: int
+    value: bytes | None
+    headers: Iterable[tuple[str, bytes]]
+
+
+_TO_HEADER = {"datacontenttype": CONTENT_TYPE}
+_FROM_HEADER = {CONTENT_TYPE: "datacontenttype"}
+
+
+def headers_of(envelope: Envelope) -> Headers:
+    """Return what travels beside the data."""
+    return [
+        (_TO_HEADER.get(name) or PREFIX + name, value.encode())
+        for name, value in attributes_of(envelope).items()
+    ]
+
+
+def bytes_of(envelope: Envelope, headers: Headers) -> int:
+    """Return at least how many bytes the record has."""
+    beside = sum(len(name) + len(value) + HEADER_BYTES for name, value in headers)
+    return len(envelope.data) + 4 * len(envelope.key) + beside + RECORD_BYTES
+
+
+def envelope_from(record: Record, *, topic: str, broker: str) -> Envelope:
+    """Return the envelope of a record; one that carries none is made up from what there is."""
+    attributes = {
+        name[len(PREFIX) :] if name.startswith(PREFIX) else _FROM_HEADER[name]: value.decode(errors="replace")
+        for name, value in record.headers
+        if name.startswith(PREFIX) or name in _FROM_HEADER
+    }
+    position = f"{record.partition}/{record.offset}"
+    return read_envelope(attributes, record.value or b"", topic=topic, position=position, broker=broker)
