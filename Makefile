@@ -63,6 +63,16 @@ lock: $(UV)  ## Pin the dependencies anew; ARGS="--upgrade" for newer ones
 		--custom-compile-command "make lock" $(ARGS) --output-file requirements.lock pyproject.toml
 	@if grep -n '://' requirements.lock; then echo "requirements.lock must not hold an address" >&2; exit 1; fi
 
+# Where tests look for it: outside of the repository, so that it is fetched once.
+KAFKA := $(HOME)/.cache/finality/kafka
+
+.PHONY: kafka
+kafka:  ## Fetch Apache Kafka, for the tests that want the real one; needs Java 17 and Maven
+	@mkdir -p $(dir $(KAFKA))
+	@test -e $(KAFKA) || { mvn --quiet --batch-mode --file .ci/kafka.xml \
+		org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
+		-DincludeScope=runtime -DoutputDirectory=$(KAFKA).part && mv $(KAFKA).part $(KAFKA); }
+
 .PHONY: clean
 clean:  ## Remove the environment and everything built
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

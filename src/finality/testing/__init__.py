@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from finality.testing.disk import SimulatedDisk
     from finality.testing.environment import SimulatedEnvironment
     from finality.testing.given import given
+    from finality.testing.kafka_server import KafkaServer, kafka
     from finality.testing.loop import SimulatedLoop
     from finality.testing.mariadb_server import MariaDbServer, mariadb
     from finality.testing.nats_server import NatsCluster, nats
@@ -32,6 +33,7 @@ _HOMES = {
     "finality.testing.disk": "SimulatedDisk",
     "finality.testing.environment": "SimulatedEnvironment",
     "finality.testing.given": "given",
+    "finality.testing.kafka_server": "KafkaServer kafka",
     "finality.testing.loop": "SimulatedLoop",
     "finality.testing.mariadb_server": "MariaDbServer mariadb",
     "finality.testing.nats_server": "NatsCluster nats",
@@ -52,6 +54,7 @@ __all__ = [
     "CrashFound",
     "CrashReport",
     "Died",
+    "KafkaServer",
     "MariaDbServer",
     "NatsCluster",
     "NoAnswer",
@@ -72,6 +75,7 @@ __all__ = [
     "World",
     "crash_everywhere",
     "given",
+    "kafka",
     "mariadb",
     "nats",
     "postgres",

@@ -53,16 +53,16 @@ class KafkaWorld:
     def _set(self, settings: dict[str, str]) -> None:
         """Set these beside what it was started with, in place of those that were set so before."""
         self._is_misset = bool(settings)
+        aside(self.alter(ConfigResourceType.BROKER, "1", settings))
 
-        async def alter() -> None:
-            admin = AIOKafkaAdminClient(bootstrap_servers=self._address)
-            await admin.start()
-            try:
-                await admin.alter_configs([ConfigResource(ConfigResourceType.BROKER, "1", settings)])
-            finally:
-                await admin.close()
-
-        aside(alter())
+    async def alter(self, kind: ConfigResourceType, name: str, settings: dict[str, str]) -> None:
+        """Give the node or a topic these settings, and none beside."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._address)
+        await admin.start()
+        try:
+            await admin.alter_configs([ConfigResource(kind, name, settings)])
+        finally:
+            await admin.close()
 
     @property
     def _address(self) -> str:
