@@ -60,5 +60,5 @@ def test_what_is_behind_the_most_that_fits_is_given_again() -> None:
 
 @pytest.mark.parametrize("text", ["", "by kafka-consumer-groups", "17,3"])
 def test_a_text_of_somebody_else_is_no_progress(text: str) -> None:
-    with pytest.raises(ValueError, match="unpack|literal"):
+    with pytest.raises(ValueError, match=r"unpack|literal"):
         progress_of(text)

@@ -139,7 +139,13 @@ def test_a_server_without_idempotence_and_settings_does_for_tests() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["kafka://", "kafka://host/orders", "kafka://host?replica=3", "kafka://me:secret@host?security=TELNET"],
+    [
+        "kafka://",
+        "kafka://host/orders",
+        "kafka://host:",
+        "kafka://host?replica=3",
+        "kafka://me:secret@host?security=TELNET",
+    ],
 )
 def test_a_url_of_no_cluster_is_refused(url: str) -> None:
     with pytest.raises(DefinitionError) as refused:

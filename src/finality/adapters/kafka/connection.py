@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from finality.core.errors import DefinitionError, Unavailable
 
 ANSWER_SECONDS_MAX = 5.0  # A healthy cluster answers in milliseconds; whoever asks, asks again.
 SECURITY = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+SERVER = re.compile(r"[\w.-]+(:\d+)?|\[[\da-fA-F:]+\](:\d+)?")
 OPTIONS = ("replicas", "security", "mechanism", "transactional_id")
 
 
@@ -48,7 +50,8 @@ def cluster_at(url: str) -> Cluster:
     place, _, query = url.removeprefix("kafka://").partition("?")
     login, _, servers = place.rstrip("/").rpartition("@")
     options = dict(parse_qsl(query))
-    if not servers or "/" in servers or not set(options) <= set(OPTIONS):
+    is_place = all(SERVER.fullmatch(server) for server in servers.split(","))
+    if not is_place or not set(options) <= set(OPTIONS):
         raise DefinitionError(
             f"{_without_password(url)!r} names no Kafka cluster: write kafka://one:9092,two:9092 with "
             f"options of {', '.join(OPTIONS)}"

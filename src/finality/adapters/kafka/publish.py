@@ -20,9 +20,9 @@ from aiokafka.errors import KafkaError, UnknownError, UnsupportedVersionError
 
 from finality.adapters.kafka.connection import ANSWER_SECONDS_MAX, Cluster, answered
 from finality.adapters.kafka.records import Headers, bytes_of, headers_of
-from finality.adapters.kafka.topics import Topics
+from finality.adapters.kafka.topics import Topic, Topics
 from finality.core.envelope import Envelope
-from finality.core.errors import DefinitionError, FinalityError, NotFound, Unavailable
+from finality.core.errors import FinalityError, Unavailable
 from finality.core.placement import partition_of
 from finality.ports.broker import Rejected
 from finality.ports.topic_names import check_topic
@@ -129,33 +129,42 @@ class Publisher:
     async def _placed(self, events: Sequence[Envelope], outcomes: Outcomes) -> dict[Place, list[Outgoing]]:
         """Return what goes where; what cannot go has its outcome."""
         placed: dict[Place, list[Outgoing]] = {}
+        topics = {name: await self._found(name) for name in {event.topic for event in events}}
         failed: set[tuple[str, str]] = set()
         for number, event in enumerate(events):
-            if event.key and (event.topic, event.key) in failed:
+            if failed and (event.topic, event.key) in failed:
                 outcomes[number] = Unavailable(
                     f"event {event.id} is behind one of its key that was not stored: publish it again"
                 )
                 continue
             try:
-                place, headers, size = await self._place(event)
+                place, outgoing = self._place(number, event, topics[event.topic])
             except FinalityError as problem:
                 outcomes[number] = problem
-                failed.add((event.topic, event.key))
+                if event.key:
+                    failed.add((event.topic, event.key))
             else:
-                placed.setdefault(place, []).append(Outgoing(number, event, headers, size))
+                placed.setdefault(place, []).append(outgoing)
         return placed
 
-    async def _place(self, event: Envelope) -> tuple[Place, Headers, int]:
-        """Return where it goes, and what goes with it.
+    async def _found(self, name: str) -> Topic | FinalityError:
+        """Return the topic, or why there is none."""
+        try:
+            return await self._topics.find(check_topic(name))
+        except FinalityError as problem:
+            return problem
+
+    def _place(self, number: int, event: Envelope, topic: Topic | FinalityError) -> tuple[Place, Outgoing]:
+        """Return where an event goes, and what goes.
 
         Raises:
             Rejected: It never can.
             Unavailable: The cluster is out of reach.
         """
-        try:
-            topic = await self._topics.find(check_topic(event.topic))
-        except (DefinitionError, NotFound) as problem:
-            raise Rejected(f"event {event.id} was rejected: {problem}") from problem
+        if isinstance(topic, Unavailable):
+            raise topic
+        if isinstance(topic, FinalityError):
+            raise Rejected(f"event {event.id} was rejected: {topic}") from topic
         headers = headers_of(event)
         size = bytes_of(event, headers)
         if len(event.data) > self.event_bytes_max or size + BATCH_BYTES > topic.bytes_max:
@@ -164,7 +173,8 @@ class Publisher:
                 f"{min(self.event_bytes_max, topic.bytes_max):,} on topic {event.topic!r}; publish a "
                 "reference to what is large"
             )
-        return (event.topic, partition_of(event.key or event.id, topic.partitions)), headers, size
+        partition = partition_of(event.key or event.id, topic.partitions)
+        return (event.topic, partition), Outgoing(number, event, headers, size)
 
     async def _be_sure(self) -> None:
         """Begin anew with the client after a failure: it may have given up for good."""

@@ -8,6 +8,7 @@ Source: Kafka Protocol Binding for CloudEvents 1.0.2.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -17,7 +18,8 @@ from finality.core.envelope import Envelope, attributes_of
 PREFIX = "ce_"
 CONTENT_TYPE = "content-type"
 RECORD_BYTES = 64  # More than the lengths and numbers of a record take.
-HEADER_BYTES = 6  # The two lengths of a header.
+HEADER_BYTES = 6  # More than the two lengths of a header take.
+NAMES_MAX = 1_000  # That are remembered.
 
 Headers = list[tuple[str, bytes]]
 
@@ -31,30 +33,35 @@ class Record(Protocol):
     headers: Iterable[tuple[str, bytes]]
 
 
-_TO_HEADER = {"datacontenttype": CONTENT_TYPE}
-_FROM_HEADER = {CONTENT_TYPE: "datacontenttype"}
+@functools.lru_cache(NAMES_MAX)
+def _header(attribute: str) -> str:
+    return CONTENT_TYPE if attribute == "datacontenttype" else PREFIX + attribute
+
+
+@functools.lru_cache(NAMES_MAX)
+def _attribute(header: str) -> str | None:
+    if header.startswith(PREFIX):
+        return header.removeprefix(PREFIX)
+    return "datacontenttype" if header == CONTENT_TYPE else None
 
 
 def headers_of(envelope: Envelope) -> Headers:
     """Return what travels beside the data."""
-    return [
-        (_TO_HEADER.get(name) or PREFIX + name, value.encode())
-        for name, value in attributes_of(envelope).items()
-    ]
+    return [(_header(name), value.encode()) for name, value in attributes_of(envelope).items()]
 
 
 def bytes_of(envelope: Envelope, headers: Headers) -> int:
     """Return at least how many bytes the record has."""
-    beside = sum(len(name) + len(value) + HEADER_BYTES for name, value in headers)
+    beside = sum([len(name) + len(value) + HEADER_BYTES for name, value in headers])
     return len(envelope.data) + 4 * len(envelope.key) + beside + RECORD_BYTES
 
 
 def envelope_from(record: Record, *, topic: str, broker: str) -> Envelope:
     """Return the envelope of a record; one that carries none is made up from what there is."""
     attributes = {
-        name[len(PREFIX) :] if name.startswith(PREFIX) else _FROM_HEADER[name]: value.decode(errors="replace")
-        for name, value in record.headers
-        if name.startswith(PREFIX) or name in _FROM_HEADER
+        attribute: value.decode(errors="replace")
+        for header, value in record.headers
+        if (attribute := _attribute(header)) is not None
     }
     position = f"{record.partition}/{record.offset}"
     return read_envelope(attributes, record.value or b"", topic=topic, position=position, broker=broker)
