@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from finality.adapters.kept_progress import NOT_DONE_MAX, progress_of, text_of
@@ -28,9 +28,10 @@ def progress_after(steps: list[tuple[str, int]], begin: int) -> tuple[Progress, 
     return progress, done
 
 
-STEPS = st.lists(st.tuples(st.sampled_from(["give", "done", "later"]), st.integers(0, 30)), max_size=60)
+STEPS = st.lists(st.tuples(st.sampled_from(["give", "done", "later"]), st.integers(0, 30)), max_size=40)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(STEPS, st.integers(0, 2**62))
 def test_the_text_says_what_is_done(steps: list[tuple[str, int]], begin: int) -> None:
     progress, done = progress_after(steps, begin)

@@ -30,5 +30,7 @@ def nats_server() -> Iterator[NatsCluster]:
 @pytest.fixture(scope="session")
 def apache_kafka() -> Iterator[KafkaServer]:
     """Give the real one: what it does in a crash is what is asked here."""
-    with finality.testing.kafka(jars=skip_without_kafka(), settings={"log.flush.interval.messages": "1"}) as server:
+    with finality.testing.kafka(
+        jars=skip_without_kafka(), settings={"log.flush.interval.messages": "1"}
+    ) as server:
         yield server

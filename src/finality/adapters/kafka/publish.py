@@ -21,11 +21,10 @@ from aiokafka.errors import KafkaError, UnknownError, UnsupportedVersionError
 from finality.adapters.kafka.connection import ANSWER_SECONDS_MAX, Cluster, answered
 from finality.adapters.kafka.records import Headers, bytes_of, headers_of
 from finality.adapters.kafka.topics import Topic, Topics
+from finality.adapters.key_order import KeyOrder, undeclared
 from finality.core.envelope import Envelope
-from finality.core.errors import FinalityError, Unavailable
+from finality.core.errors import FinalityError, NotFound, Unavailable
 from finality.core.placement import partition_of
-from finality.ports.broker import Rejected
-from finality.ports.topic_names import check_topic
 
 PUBLISH_SECONDS_MAX = 2 * ANSWER_SECONDS_MAX  # Looking for who takes a batch, and its answer.
 BATCH_BYTES_MAX = 1 << 20  # Of a partition, in one request; Kafka's default is the same.
@@ -130,51 +129,33 @@ class Publisher:
         """Return what goes where; what cannot go has its outcome."""
         placed: dict[Place, list[Outgoing]] = {}
         topics = {name: await self._found(name) for name in {event.topic for event in events}}
-        failed: set[tuple[str, str]] = set()
+        order = KeyOrder(self.event_bytes_max)
         for number, event in enumerate(events):
-            if failed and (event.topic, event.key) in failed:
-                outcomes[number] = Unavailable(
-                    f"event {event.id} is behind one of its key that was not stored: publish it again"
-                )
+            outcomes[number] = order.refusal(event)
+            if outcomes[number] is not None:
                 continue
-            try:
-                place, outgoing = self._place(number, event, topics[event.topic])
-            except FinalityError as problem:
-                outcomes[number] = problem
-                if event.key:
-                    failed.add((event.topic, event.key))
-            else:
-                placed.setdefault(place, []).append(outgoing)
+            topic = topics[event.topic]
+            if not isinstance(topic, Topic):
+                outcomes[number] = topic or order.rejected(event, undeclared(event.topic))
+                continue
+            headers = headers_of(event)
+            size = bytes_of(event, headers)
+            if size + BATCH_BYTES > topic.bytes_max:
+                told = f"it has {size:,} bytes with its attributes, and its topic takes {topic.bytes_max:,}"
+                outcomes[number] = order.rejected(event, f"{told}; publish a reference to what is large")
+                continue
+            partition = partition_of(event.key or event.id, topic.partitions)
+            placed.setdefault((event.topic, partition), []).append(Outgoing(number, event, headers, size))
         return placed
 
-    async def _found(self, name: str) -> Topic | FinalityError:
-        """Return the topic, or why there is none."""
+    async def _found(self, name: str) -> Topic | Unavailable | None:
+        """Return the topic, if there is one."""
         try:
-            return await self._topics.find(check_topic(name))
-        except FinalityError as problem:
+            return await self._topics.find(name)
+        except NotFound:
+            return None
+        except Unavailable as problem:
             return problem
-
-    def _place(self, number: int, event: Envelope, topic: Topic | FinalityError) -> tuple[Place, Outgoing]:
-        """Return where an event goes, and what goes.
-
-        Raises:
-            Rejected: It never can.
-            Unavailable: The cluster is out of reach.
-        """
-        if isinstance(topic, Unavailable):
-            raise topic
-        if isinstance(topic, FinalityError):
-            raise Rejected(f"event {event.id} was rejected: {topic}") from topic
-        headers = headers_of(event)
-        size = bytes_of(event, headers)
-        if len(event.data) > self.event_bytes_max or size + BATCH_BYTES > topic.bytes_max:
-            raise Rejected(
-                f"event {event.id} was rejected: it has {len(event.data):,} bytes, and the most is "
-                f"{min(self.event_bytes_max, topic.bytes_max):,} on topic {event.topic!r}; publish a "
-                "reference to what is large"
-            )
-        partition = partition_of(event.key or event.id, topic.partitions)
-        return (event.topic, partition), Outgoing(number, event, headers, size)
 
     async def _be_sure(self) -> None:
         """Begin anew with the client after a failure: it may have given up for good."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 
-from finality.adapters.memory.progress import Progress
 from finality.adapters.memory.topics import MemoryTopics, Partition
+from finality.adapters.progress import Progress
 from finality.ports.broker import PARKED_PARTITIONS, TAKE_EVENTS_MAX, Delivery, parked, parked_topic
 
 

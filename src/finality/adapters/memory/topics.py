@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable
 from typing import ClassVar
 
-from finality.adapters.memory.progress import Progress
+from finality.adapters.progress import Progress
 from finality.core.envelope import Envelope
 from finality.core.errors import NotFound, Unavailable
 from finality.core.placement import partition_of
