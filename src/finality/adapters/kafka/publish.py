@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
@@ -21,7 +21,7 @@ from aiokafka.errors import KafkaError, UnknownError, UnsupportedVersionError
 from finality.adapters.kafka.connection import ANSWER_SECONDS_MAX, Cluster, answered
 from finality.adapters.kafka.records import Headers, bytes_of, headers_of
 from finality.adapters.kafka.topics import Topic, Topics
-from finality.adapters.key_order import KeyOrder, undeclared
+from finality.adapters.waves import Outcomes, too_large
 from finality.core.envelope import Envelope
 from finality.core.errors import FinalityError, NotFound, Unavailable
 from finality.core.placement import partition_of
@@ -31,7 +31,6 @@ BATCH_BYTES_MAX = 1 << 20  # Of a partition, in one request; Kafka's default is 
 BATCH_BYTES = 128  # What a batch has beside its records, and more.
 
 Place = tuple[str, int]
-Outcomes = list[FinalityError | None]
 
 
 class Outgoing(NamedTuple):
@@ -46,6 +45,10 @@ class Outgoing(NamedTuple):
     event: Envelope
     headers: Headers
     size: int
+
+
+Stored = tuple[FinalityError | None, Sequence[Outgoing]]
+"""Why the events of a partition were stored no further, and what is left of them."""
 
 
 class Publisher:
@@ -106,10 +109,11 @@ class Publisher:
                 async with asyncio.timeout(ANSWER_SECONDS_MAX):
                     await producer.stop()
 
-    async def publish(self, events: Sequence[Envelope]) -> Outcomes:
+    async def publish(self, events: Sequence[Envelope]) -> list[FinalityError | None]:
         """Store events, each on the partition of its key; return what became of each."""
-        outcomes: Outcomes = [None] * len(events)
+        outcomes = Outcomes(events)
         placed = await self._placed(events, outcomes)
+        stored: Sequence[Stored]
         try:
             await self._be_sure()
             async with self._transaction():
@@ -120,32 +124,35 @@ class Publisher:
         except Unavailable as error:
             stored = [(error, each) for each in placed.values()]
         for problem, left in stored:
-            for each in left:
-                outcomes[each.number] = problem
-        self._is_suspect |= any(problem for problem, _ in stored)
-        return outcomes
+            if problem is not None:
+                self._is_suspect = True
+                for each in left:
+                    outcomes.fail(each.number, problem)
+        return outcomes.each
 
     async def _placed(self, events: Sequence[Envelope], outcomes: Outcomes) -> dict[Place, list[Outgoing]]:
-        """Return what goes where; what cannot go has its outcome."""
+        """Return what goes where, and note in *outcomes* why the rest goes nowhere."""
         placed: dict[Place, list[Outgoing]] = {}
         topics = {name: await self._found(name) for name in {event.topic for event in events}}
-        order = KeyOrder(self.event_bytes_max)
         for number, event in enumerate(events):
-            outcomes[number] = order.refusal(event)
-            if outcomes[number] is not None:
-                continue
             topic = topics[event.topic]
-            if not isinstance(topic, Topic):
-                outcomes[number] = topic or order.rejected(event, undeclared(event.topic))
+            if not outcomes.may_go(number):
                 continue
-            headers = headers_of(event)
-            size = bytes_of(event, headers)
-            if size + BATCH_BYTES > topic.bytes_max:
-                told = f"it has {size:,} bytes with its attributes, and its topic takes {topic.bytes_max:,}"
-                outcomes[number] = order.rejected(event, f"{told}; publish a reference to what is large")
-                continue
-            partition = partition_of(event.key or event.id, topic.partitions)
-            placed.setdefault((event.topic, partition), []).append(Outgoing(number, event, headers, size))
+            if isinstance(topic, Unavailable):
+                outcomes.fail(number, topic)
+            elif topic is None:
+                if outcomes.has_topic(number):
+                    outcomes.reject(number, f"no topic {event.topic!r} was declared; declare it")
+            elif len(event.data) > self.event_bytes_max:
+                outcomes.reject(number, too_large(event, self.event_bytes_max))
+            else:
+                headers = headers_of(event)
+                size = bytes_of(event, headers)
+                if size + BATCH_BYTES > topic.bytes_max:
+                    outcomes.reject(number, too_large(event, topic.bytes_max))
+                    continue
+                place = event.topic, partition_of(event.key or event.id, topic.partitions)
+                placed.setdefault(place, []).append(Outgoing(number, event, headers, size))
         return placed
 
     async def _found(self, name: str) -> Topic | Unavailable | None:
@@ -176,9 +183,7 @@ class Publisher:
             async with wait, self._producer.transaction():
                 yield
 
-    async def _store(
-        self, place: Place, outgoing: list[Outgoing]
-    ) -> tuple[FinalityError | None, Iterable[Outgoing]]:
+    async def _store(self, place: Place, outgoing: list[Outgoing]) -> Stored:
         """Store the events of one partition; return why it went no further, and what is left."""
         topic, _ = place
         bytes_max = min((await self._topics.find(topic)).bytes_max, BATCH_BYTES_MAX)
