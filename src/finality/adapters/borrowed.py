@@ -57,7 +57,7 @@ class Recovery(Protocol):
     async def settle(self, branch: BranchId) -> Decision:
         """Say what became of a one-phase commit."""
 
-    async def in_doubt(self) -> Sequence[InDoubt]:
+    async def in_doubt(self, *, says_holds: bool = False) -> Sequence[InDoubt]:
         """Return the prepared branches."""
 
     async def health(self) -> list[tuple[str, bool, str]]:

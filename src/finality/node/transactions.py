@@ -92,7 +92,8 @@ class Transactions:
     async def held(self, id: str) -> dict[str, str]:
         """Return what each branch of a transaction that is in doubt holds, and for how long, by name."""
         now = self._context.environment.now()
-        doubts = [doubt for doubt in await self._recovery.doubts() if doubt.found.branch.transaction == id]
+        found = await self._recovery.doubts(says_holds=True)
+        doubts = [doubt for doubt in found if doubt.found.branch.transaction == id]
         return {
             doubt.found.branch.name: f"is in doubt since {ago(now - doubt.since)} and holds "
             f"{doubt.found.holds or 'what it has changed'}"
@@ -102,7 +103,7 @@ class Transactions:
     async def in_doubt(self, older_than: timedelta) -> list[Doubt]:
         """Return the branches that have been in doubt for longer than *older_than*."""
         limit = self._context.environment.now() - older_than.total_seconds()
-        return [doubt for doubt in await self._recovery.doubts() if doubt.since <= limit]
+        return [doubt for doubt in await self._recovery.doubts(says_holds=True) if doubt.since <= limit]
 
     async def resolve(self, id: TransactionId, decision: Decision, *, because: str, by: str) -> bool:
         """Decide for a transaction in doubt, or accept that its branches have done different things."""
@@ -128,5 +129,4 @@ class Transactions:
             )
         if not known.state.diverged:
             return False
-        state = await decisions.hear(known, [PutRight(by, because)])
-        return state.is_accepted
+        return (await decisions.hear(known, [PutRight(by, because)])).state.is_accepted

@@ -77,7 +77,8 @@ class InDoubt:
 
     Attributes:
         age_seconds: By the participant's own clock; None when it keeps no time.
-        holds: What others wait for while it is in doubt, such as ``row locks on accounts``.
+        holds: What others wait for while it is in doubt, such as ``row locks on accounts``; may be
+            empty where nobody has asked for it.
         decided_by: Before it, in seconds since the Unix epoch, its block may still be at work, so that
             nobody presumes an abort; None for a branch that prepares when its block has ended.
     """
@@ -200,8 +201,12 @@ class Participant(Protocol[B_co]):
         """
         ...
 
-    async def in_doubt(self) -> Sequence[InDoubt]:
+    async def in_doubt(self, *, says_holds: bool = False) -> Sequence[InDoubt]:
         """Return the prepared branches of ours that its database holds, oldest first, of any home.
+
+        Args:
+            says_holds: Somebody wants to know what they hold. A sweep asks every second and does not,
+                so that this may take a look at everything that is locked.
 
         Raises:
             Unavailable: It is out of reach.

@@ -50,8 +50,8 @@ from finality.core.two_phase import (
 from finality.ports.environment import PREPARE_AFTER, PREPARE_BEFORE, Environment
 from finality.ports.participant import Branch, BranchId, Participant
 from finality.ports.store import Scope
-from finality.runtime.decisions import DecideTurn, Decisions, Known
-from finality.runtime.finishing import Finisher, heard_by
+from finality.runtime.decisions import DecideTurn, Decisions, Known, heard_by
+from finality.runtime.finishing import Finisher
 
 log = logging.getLogger("finality.two_phase")
 
@@ -78,7 +78,7 @@ class Commitments:
         self.environment = environment
         self.finisher = Finisher(participants, decisions, environment)
         self.under_way: set[TransactionId] = set()
-        self._recording: dict[TransactionId, asyncio.Task[None]] = {}
+        self._recording: dict[TransactionId, asyncio.Task[Known]] = {}
 
     def drives(self, id: TransactionId) -> bool:
         """Say whether this process is about to finish a transaction, so that no sweep needs to."""
@@ -286,9 +286,9 @@ class Commitment:
             raise self._aborted()
         heard = await self._node.finisher.tell(known)
         self._node.record_later(known, heard)
-        state = heard_by(known.state, heard)
-        if state.diverged:
-            raise self._heuristic(state.diverged)
+        _, known = heard_by(known, heard)
+        if known.state.diverged:
+            raise self._heuristic(known.state.diverged)
 
     async def _decide(self, scope: Scope | None) -> Known | None:
         """Write the decision; None if there is nobody to tell."""

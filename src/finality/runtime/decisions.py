@@ -6,17 +6,19 @@ Whoever comes second finds the first one's decision and keeps to it, whatever it
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
 
 from finality.core.errors import Conflict, OutcomeUnknown, Unavailable, VersionConflict
 from finality.core.ids import TransactionId, Version
 from finality.core.protocol import fold
+from finality.core.saga import Summary
 from finality.core.two_phase import (
     DEFINITION,
     HOME_STREAM,
     KIND,
     NEW,
+    STUCK,
     Decided,
     Decision,
     HomeNamed,
@@ -27,11 +29,12 @@ from finality.core.two_phase import (
     evolve,
     summary_of,
 )
-from finality.ports.home import Birth, HomeTransaction
+from finality.ports.home import HEADS_MAX, Birth, Head, HomeTransaction
 from finality.runtime.asked import Asked
 from finality.runtime.context import Context
 
 IDENTITY_BITS = 48  # A dozen characters of a branch's name; homes that share a database are few.
+HEAR_ATTEMPTS_MAX = 5  # Several nodes may record the same at the same time; one of them is enough.
 
 
 class DefineTurn(Asked[None]):
@@ -63,35 +66,45 @@ class DecideTurn(Asked[int | None]):
             raise Conflict(f"transaction {self.id} was given up by another node", transaction_id=self.id)
 
 
-class HearTurn(Asked[TwoPhaseState]):
-    """Lets a decided transaction hear signals; answers what it has come to."""
-
-    def __init__(self, id: TransactionId, key: int, signals: Sequence[TwoPhaseSignal]) -> None:
-        super().__init__(f"record of transaction {id}", answer=NEW)
-        self._key = key
-        self._signals = signals
-
-    def run(self, tx: HomeTransaction) -> None:
-        """Decide on what is durable, and record what is new."""
-        told = tx.read(self._key)
-        state = fold(evolve, NEW, [item.event for item in told])
-        events: list[TwoPhaseEvent] = []
-        for signal in self._signals:
-            new = decide(state, signal)
-            events += new
-            state = fold(evolve, state, new)
-        if events:
-            tx.append(self._key, events, expected=Version(len(told)), summary=summary_of(state))
-        self.answer = state
-
-
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A decided transaction: its key in the home store, and what is durable of it."""
+    """A decided transaction: its key in the home store, and what is durable of it.
+
+    Attributes:
+        version: How many events *state* is made of; whoever appends behind them is refused if there
+            are more by now.
+    """
 
     id: TransactionId
     key: int
     state: TwoPhaseState
+    version: Version
+
+
+class HearTurn(Asked[None]):
+    """Appends what a decided transaction has heard."""
+
+    def __init__(self, known: Known, events: Sequence[TwoPhaseEvent], summary: Summary) -> None:
+        super().__init__(f"record of transaction {known.id}", answer=None)
+        self._known = known
+        self._events = events
+        self._summary = summary
+
+    def run(self, tx: HomeTransaction) -> None:
+        """Append, unless somebody has come first."""
+        known = self._known
+        tx.append(known.key, self._events, expected=known.version, summary=self._summary)
+
+
+def heard_by(known: Known, signals: Sequence[TwoPhaseSignal]) -> tuple[list[TwoPhaseEvent], Known]:
+    """Return what *signals* make true of a transaction, and what it comes to by that."""
+    state = known.state
+    events: list[TwoPhaseEvent] = []
+    for signal in signals:
+        new = decide(state, signal)
+        events += new
+        state = fold(evolve, state, new)
+    return events, replace(known, state=state, version=Version(known.version + len(events)))
 
 
 class Decisions:
@@ -148,7 +161,7 @@ class Decisions:
                 ) from lost
             turn = second
         if key is not None:
-            return Known(turn.id, key, evolve(NEW, turn.decided))
+            return Known(turn.id, key, evolve(NEW, turn.decided), Version(1))
         known = await self.find(turn.id)
         assert known is not None, f"transaction {turn.id} was decided by somebody else"
         return known
@@ -158,21 +171,41 @@ class Decisions:
         head = await self._context.home.find(id)
         if head is None or head.kind != KIND:
             return None
-        told = await self._context.home.load(head.key)
-        return Known(id, head.key, fold(evolve, NEW, [item.event for item in told]))
+        return await self.load(id, head.key)
 
-    async def hear(self, known: Known, signals: Sequence[TwoPhaseSignal]) -> TwoPhaseState:
+    async def load(self, id: TransactionId, key: int) -> Known:
+        """Return a decided transaction as far as it is durable."""
+        told = await self._context.home.load(key)
+        return Known(id, key, fold(evolve, NEW, [item.event for item in told]), Version(len(told)))
+
+    async def hear(self, known: Known, signals: Sequence[TwoPhaseSignal]) -> Known:
         """Record what is new in *signals*, which came from participants or from a person; durable.
 
         Raises:
-            VersionConflict: Another node records at the same time; ask again.
+            VersionConflict: Other nodes record at the same time, again and again; ask later.
         """
-        turn = HearTurn(known.id, known.key, signals)
-        self._context.home.submit(turn)
-        return await turn.done
+        for attempt in range(1, HEAR_ATTEMPTS_MAX + 1):
+            events, heard = heard_by(known, signals)
+            if not events:
+                break
+            turn = HearTurn(known, events, summary_of(heard.state))
+            self._context.home.submit(turn)
+            try:
+                await turn.done
+            except VersionConflict:
+                if attempt == HEAR_ATTEMPTS_MAX:
+                    raise
+                known = await self.load(known.id, known.key)
+            else:
+                return heard
+        return known
 
-    async def open(self) -> list[Known]:
-        """Return the decided transactions that some branch has not heard of, or that have diverged."""
-        heads = await self._context.home.heads(kind=KIND, is_open=True)
-        found = [await self.find(head.id) for head in heads]
-        return [known for known in found if known is not None]
+    async def open(self) -> AsyncIterator[list[Head]]:
+        """Give the heads of the decided transactions that some branch has not heard of, page by page."""
+        before: int | None = None
+        while True:
+            page = await self._context.home.heads(kind=KIND, is_open=True, before=before)
+            yield [head for head in page if head.status != STUCK]
+            if len(page) < HEADS_MAX:
+                return
+            before = page[-1].key

@@ -6,24 +6,18 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 
-from finality.core.errors import FinalityError, Unavailable, VersionConflict
-from finality.core.protocol import fold
+from finality.core.errors import FinalityError, Unavailable
 from finality.core.two_phase import (
     Decision,
     Finish,
     FinishBranch,
-    TwoPhaseState,
-    decide,
-    evolve,
     outstanding,
 )
 from finality.ports.environment import FINISH_AFTER, FINISH_BEFORE, Environment
 from finality.ports.participant import Branch, BranchId, Participant
-from finality.runtime.decisions import Decisions, Known
+from finality.runtime.decisions import Decisions, Known, heard_by
 
 log = logging.getLogger("finality.two_phase")
-
-RECORD_ATTEMPTS_MAX = 5  # Several nodes may record the same at the same time; one of them is enough.
 
 
 class Finisher:
@@ -39,14 +33,12 @@ class Finisher:
         self._decisions = decisions
         self._environment = environment
 
-    async def finish(self, known: Known) -> TwoPhaseState:
+    async def finish(self, known: Known) -> Known:
         """Tell every branch that has not heard, and record the answers; return what is known then.
 
         A branch whose participant is out of reach is left for the next sweep.
         """
-        heard = await self.tell(known)
-        await self.record(known, heard)
-        return heard_by(known.state, heard)
+        return await self.record(known, await self.tell(known))
 
     async def tell(self, known: Known) -> list[Finish]:
         """Tell every branch that has not heard; return the answers that came."""
@@ -54,18 +46,13 @@ class Finisher:
         answers = await asyncio.gather(*(self._tell(known, command) for command in commands))
         return [answer for answer in answers if answer is not None]
 
-    async def record(self, known: Known, heard: Sequence[Finish]) -> None:
+    async def record(self, known: Known, heard: Sequence[Finish]) -> Known:
         """Record what branches have answered. What cannot be recorded now, a sweep asks again."""
-        if not heard:
-            return
-        for _ in range(RECORD_ATTEMPTS_MAX):
-            try:
-                await self._decisions.hear(known, heard)
-            except VersionConflict:
-                continue
-            except FinalityError as error:
-                log.warning("what became of transaction %s could not be recorded: %s", known.id, error)
-            return
+        try:
+            return await self._decisions.hear(known, heard)
+        except FinalityError as error:
+            log.warning("what became of transaction %s could not be recorded: %s", known.id, error)
+            return heard_by(known, heard)[1]
 
     async def _tell(self, known: Known, command: FinishBranch) -> Finish | None:
         name = command.branch.partition(".")[0]
@@ -87,13 +74,6 @@ class Finisher:
         if did is not command.decision:
             log.error("%s", diverged(known, command.branch, command.decision, did))
         return Finish(command.branch, did)
-
-
-def heard_by(state: TwoPhaseState, signals: Sequence[Finish]) -> TwoPhaseState:
-    """Return what *signals* make of *state*, recorded or not."""
-    for signal in signals:
-        state = fold(evolve, state, decide(state, signal))
-    return state
 
 
 def diverged(known: Known, branch: str, decision: Decision, did: Decision) -> str:

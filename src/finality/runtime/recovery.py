@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
 from finality.core.errors import FinalityError, Unavailable, VersionConflict
 from finality.core.two_phase import Decided, Decision, FoundCommitted, FoundInDoubt
+from finality.ports.home import Head
 from finality.ports.participant import Branch, BranchId, InDoubt, Participant
 from finality.runtime.commitment import Commitments
 from finality.runtime.decisions import Known
@@ -31,7 +32,7 @@ log = logging.getLogger("finality.two_phase")
 
 SWEEP_SECONDS = 1.0  # Branches in doubt hold locks, so somebody may be waiting.
 GRACE_SECONDS = 2.0  # From prepare to decision it takes milliseconds; a pause may take longer.
-AT_ONCE_MAX = 64  # Branches that are being finished; more would only queue at the participants.
+LANES_MAX = 64  # Branches that are being finished at once; more would only queue at the participants.
 LEFT = "its coordinator left it undecided"
 
 T = TypeVar("T")
@@ -80,7 +81,6 @@ class Recovery:
         self.grace_seconds = grace_seconds
         self.sweep_seconds = sweep_seconds
         self._seen: dict[BranchId, float] = {}
-        self._at_once = asyncio.Semaphore(AT_ONCE_MAX)
 
     async def run(self) -> None:
         """Sweep until cancelled or stopped; no trouble ends it, since locks would be held for ever."""
@@ -97,18 +97,26 @@ class Recovery:
 
     async def sweep(self) -> None:
         """Look once, and finish what can be finished now."""
-        await self._finish_decided()
+        async for heads in self._commitments.decisions.open():
+            await _each(heads, self._finish_decided)
         doubts = await self.doubts()
         left_at = self._commitments.environment.now() - self.grace_seconds
         ripe = [doubt for doubt in doubts if not doubt.is_foreign and left_at >= doubt.undecided_since]
-        await self._each(ripe, lambda doubt: self._end(doubt.found.branch))
+        if ripe:
+            log.warning("branches left in doubt are finished: %s, %d in all", ripe[0].found.branch, len(ripe))
+        await _each(ripe, lambda doubt: self._end(doubt.found.branch))
 
-    async def doubts(self) -> list[Doubt]:
-        """Return every branch in doubt that no block of this process is about to finish."""
+    async def doubts(self, *, says_holds: bool = False) -> list[Doubt]:
+        """Return every branch in doubt that no block of this process is about to finish.
+
+        Args:
+            says_holds: Find out what each holds, which a participant may have to look for.
+        """
         commitments = self._commitments
         identity = await commitments.decisions.identity()
         now = commitments.environment.now()
-        lists = await asyncio.gather(*map(self._ask, commitments.participants.values()))
+        asked = (self._ask(each, says_holds) for each in commitments.participants.values())
+        lists = await asyncio.gather(*asked)
         found = [each for some in lists for each in some if not commitments.drives(each.branch.transaction)]
         self._seen = {each.branch: self._since(each, now) for each in found}
         return [Doubt(each, self._seen[each.branch], each.branch.home != identity) for each in found]
@@ -118,9 +126,9 @@ class Recovery:
         seen = self._seen.get(found.branch, now)
         return seen if found.age_seconds is None else min(seen, now - found.age_seconds)
 
-    async def _ask(self, participant: Participant[Branch]) -> Iterable[InDoubt]:
+    async def _ask(self, participant: Participant[Branch], says_holds: bool) -> Iterable[InDoubt]:
         try:
-            found = await participant.in_doubt()
+            found = await participant.in_doubt(says_holds=says_holds)
         except Unavailable as error:
             if participant.name not in self.unreachable:
                 log.warning("participant %s cannot be swept: %s", participant.name, error)
@@ -129,26 +137,24 @@ class Recovery:
         self.unreachable.pop(participant.name, None)
         return found
 
-    async def _finish_decided(self) -> None:
-        commitments = self._commitments
-        known = [each for each in await commitments.decisions.open() if not commitments.drives(each.id)]
-        await self._each([each for each in known if each.state.unfinished], self._finish)
+    async def _finish_decided(self, head: Head) -> None:
+        if not self._commitments.drives(head.id):
+            await self._finish(await self._commitments.decisions.load(head.id, head.key))
 
     async def _finish(self, known: Known) -> None:
-        state = await self._commitments.finisher.finish(known)
-        self.finished += len(known.state.unfinished) - len(state.unfinished)
+        heard = await self._commitments.finisher.finish(known)
+        self.finished += len(known.state.unfinished) - len(heard.state.unfinished)
 
     async def _end(self, branch: BranchId) -> None:
         """Finish one branch, and decide for it first if nobody has."""
         decisions = self._commitments.decisions
         known = await decisions.find(branch.transaction)
         if known is None:
-            log.warning("branch %s is aborted: %s", branch, LEFT)
+            log.info("branch %s is aborted: %s", branch, LEFT)
             known = await decisions.decide(branch.transaction, Decided(Decision.ABORT, (branch.name,), LEFT))
             known = await self._look_for_committed(known)
         # It may have answered the abort before its prepare arrived: then it is named again.
-        state = await decisions.hear(known, [FoundInDoubt(branch.name)])
-        await self._finish(Known(known.id, known.key, state))
+        await self._finish(await decisions.hear(known, [FoundInDoubt(branch.name)]))
 
     async def _look_for_committed(self, known: Known) -> Known:
         """Ask every participant whether somebody has committed its branch by hand meanwhile."""
@@ -159,16 +165,18 @@ class Recovery:
             if name not in known.state.branches:
                 did = await participant.finish(BranchId(identity, known.id, name), Decision.ABORT)
                 found += [FoundCommitted(name)] if did is Decision.COMMIT else []
-        return Known(known.id, known.key, await commitments.decisions.hear(known, found)) if found else known
+        return await commitments.decisions.hear(known, found)
 
-    async def _each(self, items: list[T], work: Callable[[T], Awaitable[None]]) -> None:
-        """Do *work* for each of *items*, a bounded number at once; trouble with one hurts no other."""
 
-        async def one(item: T) -> None:
-            async with self._at_once:
-                try:
-                    await work(item)
-                except (Unavailable, VersionConflict) as error:
-                    log.warning("%s is left for the next sweep: %s", item, error)
+async def _each(items: list[T], work: Callable[[T], Awaitable[None]]) -> None:
+    """Do *work* for each of *items*, in a bounded number of lanes; trouble with one hurts no other."""
+    waiting = iter(items)
+    await asyncio.gather(*(_lane(waiting, work) for _ in items[:LANES_MAX]))
 
-        await asyncio.gather(*map(one, items))
+
+async def _lane(waiting: Iterator[T], work: Callable[[T], Awaitable[None]]) -> None:
+    for item in waiting:
+        try:
+            await work(item)
+        except (Unavailable, VersionConflict) as error:
+            log.warning("%s is left for the next sweep: %s", item, error)

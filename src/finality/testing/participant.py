@@ -151,7 +151,7 @@ class SimulatedParticipant:
         self.arrive()
         return self.witness.setdefault(branch, Decision.ABORT)
 
-    async def in_doubt(self) -> Sequence[InDoubt]:
+    async def in_doubt(self, *, says_holds: bool = False) -> Sequence[InDoubt]:
         """Return what is prepared."""
         self.arrive()
         return [InDoubt(branch, holds=", ".join(changes)) for branch, changes in self.prepared.items()]

@@ -16,7 +16,7 @@ def test_only_ours_are_listed_oldest_first_with_age_and_what_they_hold(world: Wo
             await prepared(world, stock, id_of("older", participant="stock"), 2)
             await prepared(world, bank, id_of("newer"), 3)
         async with opened(world) as bank:
-            older, newer = await bank.in_doubt()
+            older, newer = await bank.in_doubt(says_holds=True)
 
             assert [older.branch, newer.branch] == [id_of("older"), id_of("newer")]
             if older.age_seconds is not None:

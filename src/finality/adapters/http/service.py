@@ -176,7 +176,7 @@ class Service:
         """Cancel what has not been confirmed, and say what it is."""
         return await self.finish(branch, Decision.ABORT)
 
-    async def in_doubt(self) -> list[InDoubt]:
+    async def in_doubt(self, *, says_holds: bool = False) -> list[InDoubt]:
         """Return what the service holds for branches of this name, oldest first."""
         reply = await self.ask("GET", f"{BRANCHES}?participant={quote(self.name)}", retry=ONCE)
         try:

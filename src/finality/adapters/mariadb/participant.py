@@ -261,7 +261,7 @@ class MariaDbParticipant:
         [rows] = await session.say(self._queries["recover"])
         return [branch for row in rows if (branch := branch_of(row)) is not None]
 
-    async def in_doubt(self) -> Sequence[InDoubt]:
+    async def in_doubt(self, *, says_holds: bool = False) -> Sequence[InDoubt]:
         """Return the prepared branches of ours that its server holds, oldest first, of any home."""
         held = list(self._held)
         found = await self._ask(self._recoverable)

@@ -53,19 +53,27 @@ SELECT pg_current_xact_id_if_assigned() IS NOT NULL
 DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE at < now() - $1::interval LIMIT $2))
 
 -- name: in_doubt
--- The prepared transactions of this database, with the locks that each holds on tables and by agreement.
-SELECT p.gid, extract(epoch FROM clock_timestamp() - p.prepared)::float8 AS age,
-    coalesce((
-        SELECT array_agg(DISTINCT l.mode || CASE l.locktype
-            WHEN 'relation' THEN ' ' || l.relation::regclass::text ELSE ' advisory ' || l.objid END)
-        FROM pg_locks x
-        JOIN pg_locks l ON l.virtualtransaction = x.virtualtransaction AND l.pid IS NULL
-        LEFT JOIN pg_class c ON c.oid = l.relation
-        WHERE x.locktype = 'transactionid' AND x.transactionid = p.transaction AND x.pid IS NULL
-            AND (l.locktype = 'advisory' OR c.relkind IN ('r', 'p') AND c.relname <> 'finality_branch')
-            AND l.mode NOT IN ('AccessShareLock')
-    ), '{{}}') AS locks
-FROM pg_prepared_xacts p WHERE p.database = current_database() ORDER BY p.prepared, p.gid
+-- The prepared transactions of this database.
+SELECT gid, extract(epoch FROM clock_timestamp() - prepared)::float8 AS age, '{{}}'::text[] AS locks
+FROM pg_prepared_xacts WHERE database = current_database() ORDER BY prepared, gid
+
+-- name: in_doubt_with_locks
+-- The same with the locks that each holds on tables and by agreement; the server's locks are read once.
+WITH held AS MATERIALIZED (
+    SELECT * FROM pg_locks WHERE pid IS NULL
+), locks AS (
+    SELECT l.virtualtransaction, array_agg(DISTINCT l.mode || CASE l.locktype
+        WHEN 'relation' THEN ' ' || l.relation::regclass::text ELSE ' advisory ' || l.objid END) AS locks
+    FROM held l LEFT JOIN pg_class c ON c.oid = l.relation
+    WHERE (l.locktype = 'advisory' OR c.relkind IN ('r', 'p') AND c.relname <> 'finality_branch')
+        AND l.mode NOT IN ('AccessShareLock')
+    GROUP BY l.virtualtransaction
+)
+SELECT p.gid, extract(epoch FROM clock_timestamp() - p.prepared)::float8 AS age, coalesce(l.locks, '{{}}') AS locks
+FROM pg_prepared_xacts p
+LEFT JOIN held x ON x.locktype = 'transactionid' AND x.transactionid = p.transaction
+LEFT JOIN locks l USING (virtualtransaction)
+WHERE p.database = current_database() ORDER BY p.prepared, p.gid
 
 -- name: settings
 -- What the promises rest on.

@@ -226,9 +226,10 @@ class PostgresParticipant:
         outcome = await connection.fetchval(self._queries["outcome"].format(table=self._table), *key)
         return Decision.COMMIT if outcome == Decision.COMMIT.value else Decision.ABORT
 
-    async def in_doubt(self) -> Sequence[InDoubt]:
+    async def in_doubt(self, *, says_holds: bool = False) -> Sequence[InDoubt]:
         """Return the prepared branches of ours that its database holds, oldest first, of any home."""
-        rows = await self._ask(lambda connection: connection.fetch(self._queries["in_doubt"].format()))
+        sql = self._queries["in_doubt_with_locks" if says_holds else "in_doubt"].format()
+        rows = await self._ask(lambda connection: connection.fetch(sql))
         await self._prune()
         return [
             InDoubt(branch, age, holds(locks))

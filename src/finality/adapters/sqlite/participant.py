@@ -102,7 +102,7 @@ class SqliteParticipant:
         """Say what became of a one-phase commit."""
         return await self._patiently(lambda file: file.settle(branch, self.now()))
 
-    async def in_doubt(self) -> Sequence[InDoubt]:
+    async def in_doubt(self, *, says_holds: bool = False) -> Sequence[InDoubt]:
         """Return the branch of ours that is in doubt, if one is."""
         return await self.run(lambda file: file.in_doubt(self.name, self.now()))
 

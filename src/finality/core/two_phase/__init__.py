@@ -68,6 +68,7 @@ from finality.core.two_phase.summary import (
     DEFINITION,
     HOME_STREAM,
     KIND,
+    STUCK,
     HomeNamed,
     summary_of,
 )
@@ -81,6 +82,7 @@ __all__ = [
     "HOME_STREAM",
     "KIND",
     "NEW",
+    "STUCK",
     "Accepted",
     "AskPerson",
     "BranchFinished",

@@ -14,6 +14,7 @@ DEFINITION = "1"  # Of the events above; another version of them gets another nu
 
 COMMITTING, ABORTING = "committing", "aborting"
 COMMITTED, ABORTED = "committed", "aborted"
+STUCK = "stuck"  # Every branch has finished, one of them against the decision: a person is needed.
 
 
 def summary_of(state: TwoPhaseState) -> Summary:
@@ -23,7 +24,7 @@ def summary_of(state: TwoPhaseState) -> Summary:
     if state.has_ended:
         return Summary(COMMITTED if is_commit else ABORTED, has_ended=True)
     if not state.unfinished:
-        return Summary("stuck", wake_at=NEVER)
+        return Summary(STUCK, wake_at=NEVER)
     return Summary(COMMITTING if is_commit else ABORTING, wake_at=NEVER)
 
 

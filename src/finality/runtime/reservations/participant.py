@@ -188,7 +188,7 @@ class Reservations:
 
     # ── What waits ──────────────────────────────────────────────────────────────────────────
 
-    async def in_doubt(self) -> list[InDoubt]:
+    async def in_doubt(self, *, says_holds: bool = False) -> list[InDoubt]:
         """Return the holds, oldest first; one that cannot be read is among them and says so."""
         return [doubt for doubt in await self.holds() if doubt.branch.participant == self.name]
 
