@@ -38,7 +38,7 @@ class Stage:
         """Open a node that sweeps only when it is told to."""
         node = finality.open_async(self.url, participants=[self.bank, self.shop], environment=self.clock)
         async with node:
-            insides_of(node).recovery.is_stopped = True
+            await insides_of(node).recovery.stop()
             yield node
 
     @property

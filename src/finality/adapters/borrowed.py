@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from finality.adapters.unbroken import unbroken
 from finality.core.errors import Conflict, FinalityError, OutcomeUnknown, Refused, Unavailable
 from finality.core.two_phase import Decision, Vote
 from finality.ports.branch_names import check_branch, check_name
@@ -109,17 +108,18 @@ class BorrowedBranch:
 
     async def prepare(self) -> Vote:
         """Vote."""
-        return await unbroken(self._ending(self._prepare))
+        vote: Vote = await self._ending(self._prepare)
+        return vote
 
     async def commit(self) -> None:
         """Commit in one phase."""
-        await unbroken(self._ending(self._commit))
+        await self._ending(self._commit)
 
     async def abort(self) -> None:
         """Leave nothing of a branch that is not prepared."""
         if not self._has_ended:
             self._has_ended = True
-            await unbroken(self._give_back(is_clean=True))
+            await self._give_back(is_clean=True)
 
     async def _ending(self, end: Callable[[], Awaitable[Any]]) -> Any:
         if self._has_ended:

@@ -167,6 +167,7 @@ class Insides:
         try:
             self.leases.stop_taking()  # Or it would take what it lets go of.
             await self.coordinator.drain(drain_seconds)
+            await self.recovery.close(LET_GO_SECONDS)
             for loop in self._loops:
                 loop.cancel()
             await asyncio.gather(*self._loops, return_exceptions=True)

@@ -20,6 +20,7 @@ from finality.runtime.commitment import Commitment, Commitments
 from finality.runtime.context import Context
 from finality.runtime.recovery import Doubt, Recovery
 from finality.runtime.three_phase import ThreePhaseCommitment
+from finality.runtime.unbroken import unbroken
 
 T = TypeVar("T")
 
@@ -76,6 +77,9 @@ class Transactions:
 
     async def decision(self, id: TransactionId) -> Decision:
         """Return how a transaction ended, and keep it so: what is not decided now is aborted."""
+        return await unbroken(self._decision(id))
+
+    async def _decision(self, id: TransactionId) -> Decision:
         decisions = self._commitments.decisions
         known = await decisions.find(id)
         if known is None and not any(d.found.branch.transaction == id for d in await self._recovery.doubts()):
@@ -107,6 +111,9 @@ class Transactions:
 
     async def resolve(self, id: TransactionId, decision: Decision, *, because: str, by: str) -> bool:
         """Decide for a transaction in doubt, or accept that its branches have done different things."""
+        return await unbroken(self._resolve(id, decision, because, by))
+
+    async def _resolve(self, id: TransactionId, decision: Decision, because: str, by: str) -> bool:
         decisions = self._commitments.decisions
         known = await decisions.find(id)
         if known is None:

@@ -9,6 +9,10 @@
 Each keeps a *witness* of its own, written in the branch's own local transaction, so that a branch
 nobody knows is never mistaken for one that committed.
 
+What ends a branch is never cancelled on its way: ``prepare``, ``commit``, ``abort``, ``finish`` and
+``settle`` run where nobody cancels them, or in ``runtime.unbroken``. So whoever fulfils them need not
+guard each statement.
+
 Source: Transaction Processing: Concepts and Techniques, J. Gray and A. Reuter, 1993, chapter 10.
 """
 

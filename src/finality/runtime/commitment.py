@@ -50,13 +50,15 @@ from finality.core.two_phase import (
 from finality.ports.environment import PREPARE_AFTER, PREPARE_BEFORE, Environment
 from finality.ports.participant import Branch, BranchId, Participant
 from finality.ports.store import Scope
-from finality.runtime.decisions import DecideTurn, Decisions, Known, heard_by
+from finality.runtime.decisions import DecideTurn, Decisions, Known
 from finality.runtime.finishing import Finisher
+from finality.runtime.unbroken import unbroken
 
 log = logging.getLogger("finality.two_phase")
 
 B = TypeVar("B", bound=Branch)
 
+RECORD_SECONDS = 0.02  # The time of some flushes; a crash meanwhile only lets a sweep ask again.
 HOME = "home"  # The work in the home store votes with the decision itself; no participant has this name.
 
 
@@ -78,21 +80,36 @@ class Commitments:
         self.environment = environment
         self.finisher = Finisher(participants, decisions, environment)
         self.under_way: set[TransactionId] = set()
-        self._recording: dict[TransactionId, asyncio.Task[Known]] = {}
+        self._heard: dict[TransactionId, tuple[Known, Sequence[Finish]]] = {}
+        self._recording: asyncio.Task[None] | None = None
 
     def drives(self, id: TransactionId) -> bool:
         """Say whether this process is about to finish a transaction, so that no sweep needs to."""
-        return id in self.under_way or id in self._recording
+        return id in self.under_way or id in self._heard
 
     def record_later(self, known: Known, heard: Sequence[Finish]) -> None:
         """Record what branches have answered; the block need not wait, since a sweep could ask again."""
-        task = asyncio.ensure_future(self.finisher.record(known, heard))
-        self._recording[known.id] = task
-        task.add_done_callback(lambda _: self._recording.pop(known.id))
+        self._heard[known.id] = known, heard
+        if self._recording is None:
+            self._recording = asyncio.ensure_future(self._record())
+
+    async def _record(self) -> None:
+        # One flush for many: nobody waits for it, and those who wait for decisions need the disk.
+        while self._heard:
+            await asyncio.sleep(RECORD_SECONDS)
+            heard = dict(self._heard)
+            try:
+                await asyncio.gather(*(self.finisher.record(*each) for each in heard.values()))
+            except Exception:  # A sweep asks the branches again.
+                log.exception("what became of %d transactions could not be recorded", len(heard))
+            for id in heard:
+                del self._heard[id]
+        self._recording = None
 
     async def drain(self) -> None:
         """Wait until everything is recorded."""
-        await asyncio.gather(*self._recording.values())
+        if self._recording is not None:
+            await self._recording
 
 
 class Commitment:
@@ -213,8 +230,7 @@ class Commitment:
         environment = self._node.environment
         environment.reach(PREPARE_BEFORE)
         try:
-            async with asyncio.timeout(self._seconds_left()):
-                vote = await self._branches[name].prepare()
+            vote = await self._vote_of(self._branches[name])
         except TimeoutError:
             self._fail(DeadlinePassed(f"{name} did not vote in time"))
             self._hear(GiveUp(f"{name} did not vote in time"))
@@ -229,6 +245,12 @@ class Commitment:
         if vote is Vote.YES:
             self._prepared.add(name)
         self._hear(Heard(name, vote))
+
+    async def _vote_of(self, branch: Branch) -> Vote:
+        if self._deadline is None:
+            return await branch.prepare()  # The end of a block runs where nobody cancels it.
+        async with asyncio.timeout(self._seconds_left()):
+            return await unbroken(branch.prepare())
 
     def _seconds_left(self) -> float | None:
         if self._deadline is None:
@@ -286,9 +308,9 @@ class Commitment:
             raise self._aborted()
         heard = await self._node.finisher.tell(known)
         self._node.record_later(known, heard)
-        _, known = heard_by(known, heard)
-        if known.state.diverged:
-            raise self._heuristic(known.state.diverged)
+        diverged = tuple(each.branch for each in heard if each.did is not Decision.COMMIT)
+        if diverged:
+            raise self._heuristic(diverged)
 
     async def _decide(self, scope: Scope | None) -> Known | None:
         """Write the decision; None if there is nobody to tell."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from finality.core.errors import Conflict, OutcomeUnknown, Unavailable, VersionConflict
 from finality.core.ids import TransactionId, Version
@@ -66,8 +66,7 @@ class DecideTurn(Asked[int | None]):
             raise Conflict(f"transaction {self.id} was given up by another node", transaction_id=self.id)
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """A decided transaction: its key in the home store, and what is durable of it.
 
     Attributes:
@@ -104,7 +103,7 @@ def heard_by(known: Known, signals: Sequence[TwoPhaseSignal]) -> tuple[list[TwoP
         new = decide(state, signal)
         events += new
         state = fold(evolve, state, new)
-    return events, replace(known, state=state, version=Version(known.version + len(events)))
+    return events, Known(known.id, known.key, state, Version(known.version + len(events)))
 
 
 class Decisions:

@@ -61,7 +61,6 @@ class Recovery:
 
     Attributes:
         finished: How many branches it has finished.
-        is_stopped: Whether the loop ends, so that a test or a bench sweeps by itself.
         unreachable: The participants that the last sweep could not ask, and why.
         grace_seconds: How long a coordinator has to decide what it has prepared.
         sweep_seconds: How long apart sweeps are, about.
@@ -75,36 +74,55 @@ class Recovery:
         sweep_seconds: float = SWEEP_SECONDS,
     ) -> None:
         self.finished = 0
-        self.is_stopped = False
+        self._is_stopped = False
         self.unreachable: dict[str, str] = {}
         self._commitments = commitments
         self.grace_seconds = grace_seconds
         self.sweep_seconds = sweep_seconds
         self._seen: dict[BranchId, float] = {}
+        self._sweeping: asyncio.Task[None] | None = None
+        self._is_closing = False
 
     async def run(self) -> None:
         """Sweep until cancelled or stopped; no trouble ends it, since locks would be held for ever."""
-        while not self.is_stopped:
-            try:
-                await self.sweep()
-            except FinalityError as error:
-                log.warning("branches in doubt could not be swept, it is tried again: %s", error)
-            except Exception:
-                log.exception("branches in doubt could not be swept, it is tried again")
+        while not self._is_stopped:
+            # Who is cancelled in the middle of a finish may leave half of a statement behind.
+            self._sweeping = asyncio.ensure_future(self._sweep())
+            await asyncio.shield(self._sweeping)
             # Several nodes should not all ask at the same moment.
             chance = self._commitments.environment.chance()
             await asyncio.sleep(self.sweep_seconds * (0.5 + chance))
 
+    async def stop(self) -> None:
+        """End the loop when its sweep is over, so that a test or a bench sweeps by itself."""
+        self._is_stopped = True
+        if self._sweeping is not None:
+            await self._sweeping
+
+    async def close(self, seconds: float) -> None:
+        """Begin nothing more, and wait for what is being finished, so long at most."""
+        self._is_closing = True
+        if self._sweeping is not None:
+            await asyncio.wait([self._sweeping], timeout=seconds)
+
+    async def _sweep(self) -> None:
+        try:
+            await self.sweep()
+        except FinalityError as error:
+            log.warning("branches in doubt could not be swept, it is tried again: %s", error)
+        except Exception:
+            log.exception("branches in doubt could not be swept, it is tried again")
+
     async def sweep(self) -> None:
         """Look once, and finish what can be finished now."""
         async for heads in self._commitments.decisions.open():
-            await _each(heads, self._finish_decided)
+            await self._each(heads, self._finish_decided)
         doubts = await self.doubts()
         left_at = self._commitments.environment.now() - self.grace_seconds
         ripe = [doubt for doubt in doubts if not doubt.is_foreign and left_at >= doubt.undecided_since]
         if ripe:
             log.warning("branches left in doubt are finished: %s, %d in all", ripe[0].found.branch, len(ripe))
-        await _each(ripe, lambda doubt: self._end(doubt.found.branch))
+        await self._each(ripe, lambda doubt: self._end(doubt.found.branch))
 
     async def doubts(self, *, says_holds: bool = False) -> list[Doubt]:
         """Return every branch in doubt that no block of this process is about to finish.
@@ -167,16 +185,16 @@ class Recovery:
                 found += [FoundCommitted(name)] if did is Decision.COMMIT else []
         return await commitments.decisions.hear(known, found)
 
+    async def _each(self, items: list[T], work: Callable[[T], Awaitable[None]]) -> None:
+        """Do *work* for each of *items*, in a bounded number of lanes; trouble with one hurts no other."""
+        waiting = iter(items)
+        await asyncio.gather(*(self._lane(waiting, work) for _ in items[:LANES_MAX]))
 
-async def _each(items: list[T], work: Callable[[T], Awaitable[None]]) -> None:
-    """Do *work* for each of *items*, in a bounded number of lanes; trouble with one hurts no other."""
-    waiting = iter(items)
-    await asyncio.gather(*(_lane(waiting, work) for _ in items[:LANES_MAX]))
-
-
-async def _lane(waiting: Iterator[T], work: Callable[[T], Awaitable[None]]) -> None:
-    for item in waiting:
-        try:
-            await work(item)
-        except (Unavailable, VersionConflict) as error:
-            log.warning("%s is left for the next sweep: %s", item, error)
+    async def _lane(self, waiting: Iterator[T], work: Callable[[T], Awaitable[None]]) -> None:
+        for item in waiting:
+            if self._is_closing:
+                return
+            try:
+                await work(item)
+            except (Unavailable, VersionConflict) as error:
+                log.warning("%s is left for the next sweep: %s", item, error)

@@ -31,7 +31,6 @@ from finality.ports.environment import PRE_COMMIT_AFTER, PREPARE_AFTER, PREPARE_
 from finality.ports.participant import Branch, Participant
 from finality.ports.store import Scope
 from finality.runtime.commitment import B, Commitment
-from finality.runtime.decisions import heard_by
 
 log = logging.getLogger("finality.three_phase")
 
@@ -178,9 +177,9 @@ class ThreePhaseCommitment(Commitment):
             raise self._heuristic(names)  # A person has decided otherwise.
         heard = await self._node.finisher.tell(known)
         self._node.record_later(known, heard)
-        _, known = heard_by(known, heard)
-        if known.state.diverged:
-            raise self._heuristic(known.state.diverged)
+        diverged = tuple(each.branch for each in heard if each.did is not Decision.COMMIT)
+        if diverged:
+            raise self._heuristic(diverged)
 
     async def _record(self, decided: Decided) -> bool:
         """Record the outcome, which holds without a record, too; say whether that worked."""

@@ -11,6 +11,7 @@ import pytest
 
 from finality.core.errors import FinalityError, Unavailable
 from finality.core.two_phase import Decision
+from finality.runtime.unbroken import unbroken
 from tests.conformance.participants.kinds import only
 from tests.conformance.participants.worlds import (
     AnyParticipant,
@@ -120,6 +121,7 @@ PREPARING = """
 from finality.core.ids import TransactionId
 from finality.core.two_phase import Vote
 from finality.ports.participant import BranchId
+from finality.runtime.unbroken import unbroken
 
 async def main():
     bank = {participant}
@@ -183,7 +185,7 @@ def test_a_vote_goes_on_when_nobody_waits_for_it_any_more(world: World) -> None:
         async with opened(world) as bank:
             branch = await worked(world, bank, id_of("t1"), 1)
             with world.hold_witnesses() as is_waiting:
-                vote = asyncio.create_task(branch.prepare())
+                vote = asyncio.create_task(unbroken(branch.prepare()))
                 await until(is_waiting)
                 vote.cancel()
                 with pytest.raises(asyncio.CancelledError):
@@ -205,7 +207,7 @@ def test_a_branch_may_be_aborted_while_its_vote_is_under_way(world: World) -> No
         async with opened(world) as bank:
             branch = await worked(world, bank, id_of("t1"), 1)
             with world.hold_witnesses() as is_waiting:
-                vote = asyncio.create_task(branch.prepare())
+                vote = asyncio.create_task(unbroken(branch.prepare()))
                 await until(is_waiting)
                 vote.cancel()
                 await branch.abort()
@@ -283,7 +285,7 @@ def test_a_crash_between_witness_and_prepare_leaves_nothing(world: World, is_kil
         async with opened(world) as bank:
             branch = await worked(world, bank, id_of("t1"), 1)
             with world.hold_witnesses() as is_waiting, contextlib.suppress(BrokenPipeError):
-                vote = asyncio.create_task(branch.prepare())
+                vote = asyncio.create_task(unbroken(branch.prepare()))
                 await until(is_waiting)
                 if is_killed:
                     world.kill()

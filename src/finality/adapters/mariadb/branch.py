@@ -16,7 +16,6 @@ from finality.adapters.mariadb.session import (
     unavailable,
 )
 from finality.adapters.mariadb.statement import Statement, refuse, statement_of
-from finality.adapters.unbroken import unbroken
 from finality.core.errors import Conflict, FinalityError, OutcomeUnknown, Refused
 from finality.core.two_phase import Vote
 from finality.ports.participant import BranchId
@@ -119,16 +118,17 @@ class MariaDbBranch:
 
     async def prepare(self) -> Vote:
         """Vote."""
-        return await unbroken(self._ending(self._prepare))
+        vote: Vote = await self._ending(self._prepare)
+        return vote
 
     async def commit(self) -> None:
         """Commit in one phase."""
-        await unbroken(self._ending(self._commit))
+        await self._ending(self._commit)
 
     async def abort(self) -> None:
         """Leave nothing of a branch that is not prepared."""
         if not self._is_ending:
-            await unbroken(self._end())
+            await self._end()
         elif not self._has_ended:
             # Nobody waits for its vote any more. It is cut, and the participant knows what it came to.
             self._session.drop()

@@ -38,7 +38,6 @@ from finality.adapters.mariadb.session import (
 from finality.adapters.mariadb.statement import Statement
 from finality.adapters.mariadb.xid import branch_of, xid_of
 from finality.adapters.named_statements import named_statements
-from finality.adapters.unbroken import unbroken
 from finality.core.errors import Conflict, DefinitionError, Unavailable
 from finality.core.two_phase import Decision
 from finality.ports.branch_names import check_branch, check_name
@@ -189,9 +188,6 @@ class MariaDbParticipant:
 
     async def finish(self, branch: BranchId, decision: Decision) -> Decision:
         """Finish a branch that may be prepared, as decided; return what it has really done."""
-        return await unbroken(self._finish_in_turn(branch, decision))
-
-    async def _finish_in_turn(self, branch: BranchId, decision: Decision) -> Decision:
         while (other := self._finishing.get(branch)) is not None:
             await other
         turn = self._finishing[branch] = asyncio.get_running_loop().create_future()
@@ -246,7 +242,7 @@ class MariaDbParticipant:
 
     async def settle(self, branch: BranchId) -> Decision:
         """Say what became of a one-phase commit whose answer was lost, and keep it so for ever."""
-        return await unbroken(self._ask(lambda session: self._give_up(session, branch)))
+        return await self._ask(lambda session: self._give_up(session, branch))
 
     async def _give_up(self, session: Session, branch: BranchId) -> Decision:
         # The row first: it waits for a commit under way, and stops every later one.

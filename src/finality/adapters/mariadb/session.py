@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -13,12 +12,12 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import asyncmy
 from asyncmy import errors
 
+from finality.adapters.silence import silence
 from finality.core.errors import Conflict, DefinitionError, FinalityError, Refused, Unavailable
 
 SCHEMES = ("mariadb", "mysql")
 PORT = 3306
 CONNECT_SECONDS_MAX = 10
-ANSWER_SECONDS_MAX = 30.0  # For what ends a branch; a line that is silent for longer is given up.
 STATEMENTS_PREPARED_MAX = 100  # A session; the server keeps some ten thousand for all.
 
 LOST = {0, 2003, 2006, 2013, 2014, 2055, 1053, 1077, 1078, 1079, 1080, 1927}
@@ -65,7 +64,8 @@ class Session:
 
         A line that stays silent is cut.
         """
-        give_up = asyncio.get_running_loop().call_later(ANSWER_SECONDS_MAX, self._connection.close)
+        waits, cut = silence(), self._connection.close
+        waits.begins(cut)
         answers: list[Sequence[Row]] = []
         self.done = 0
         try:
@@ -79,7 +79,7 @@ class Session:
             self._mind(error)
             raise
         finally:
-            give_up.cancel()
+            waits.ends(cut)
 
     async def run(self, sql: str, parameters: Sequence[Any]) -> Sequence[Row]:
         """Run one statement of the user's, with ``?`` for each of *parameters*; return its rows."""

@@ -17,7 +17,6 @@ from finality.adapters.postgres.session import (
     unavailable,
 )
 from finality.adapters.postgres.statement import refuse, statement_of
-from finality.adapters.unbroken import unbroken
 from finality.core.errors import Conflict, FinalityError, OutcomeUnknown, Refused
 from finality.core.two_phase import Vote
 from finality.ports.participant import BranchId
@@ -111,9 +110,6 @@ class PostgresBranch:
 
     async def prepare(self) -> Vote:
         """Vote."""
-        return await unbroken(self._prepare())
-
-    async def _prepare(self) -> Vote:
         try:
             self._begin_end()
             if await self._has_only_read():
@@ -167,9 +163,6 @@ class PostgresBranch:
 
     async def commit(self) -> None:
         """Commit in one phase."""
-        await unbroken(self._commit())
-
-    async def _commit(self) -> None:
         try:
             self._begin_end()
             witness = "testify" if self._has_written else "testify_if_written"
@@ -196,7 +189,7 @@ class PostgresBranch:
     async def abort(self) -> None:
         """Leave nothing of a branch that is not prepared."""
         if not self._is_ending:
-            await unbroken(self._end())
+            await self._end()
         elif not self._has_ended:
             # Nobody waits for its vote any more. It is cut, and the participant knows what it came to.
             self._connection.terminate()

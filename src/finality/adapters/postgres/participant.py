@@ -35,7 +35,6 @@ from finality.adapters.postgres.session import (
     state_of,
     unavailable,
 )
-from finality.adapters.unbroken import unbroken
 from finality.core.errors import DefinitionError, Unavailable
 from finality.core.two_phase import Decision
 from finality.ports.branch_names import check_branch, check_name
@@ -181,14 +180,11 @@ class PostgresParticipant:
 
     async def finish(self, branch: BranchId, decision: Decision) -> Decision:
         """Finish a branch that may be prepared, as decided; return what it has really done."""
-        return await unbroken(self._finish(branch, decision))
-
-    async def _finish(self, branch: BranchId, decision: Decision) -> Decision:
         sql = self._sql("commit_prepared" if decision is Decision.COMMIT else "abort_prepared", branch)
         if await self._ask(lambda connection: self._was_prepared(connection, sql)):
             return decision
         if decision is Decision.ABORT:
-            return await self._settle(branch)
+            return await self.settle(branch)
         return await self._ask(lambda connection: self._outcome(connection, branch))
 
     async def _was_prepared(self, connection: Connection, sql: str) -> bool:
@@ -209,9 +205,6 @@ class PostgresParticipant:
 
     async def settle(self, branch: BranchId) -> Decision:
         """Say what became of a one-phase commit whose answer was lost, and keep it so for ever."""
-        return await unbroken(self._settle(branch))
-
-    async def _settle(self, branch: BranchId) -> Decision:
         return await self._ask(lambda connection: self._give_up(connection, branch))
 
     async def _give_up(self, connection: Connection, branch: BranchId) -> Decision:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 
+from finality.adapters.silence import silence
 from finality.core.errors import Conflict, FinalityError, Refused, Unavailable
 
 CONNECT_SECONDS_MAX = 10.0
-ANSWER_SECONDS_MAX = 30.0  # For what ends a branch; a line that is silent for longer is given up.
 NOT_OURS_TO_JUDGE = ("08", "57P", "58", "XX", "F0")  # The line, the operator, the disk, the server itself.
 
 # A peer that is gone without a word frees what it has locked within half a minute, not two hours.
@@ -68,12 +67,13 @@ async def answer(connection: Connection, sql: str) -> str:
     A line that stays silent is cut. It is never cancelled at the server: a commit that waits for a
     replica would go on without it.
     """
-    give_up = asyncio.get_running_loop().call_later(ANSWER_SECONDS_MAX, connection.terminate)
+    waits, cut = silence(), connection.terminate
+    waits.begins(cut)
     try:
         tag: str = await connection.execute(sql)
         return tag
     finally:
-        give_up.cancel()
+        waits.ends(cut)
 
 
 def state_of(error: BaseException) -> str:

@@ -8,19 +8,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import asyncpg
+
 import finality
+from finality.adapters.connections import FINISHING_MAX
 from finality.cli.bench.machine import description
 from finality.core.ids import TransactionId
 from finality.core.two_phase import Decided, Decision
 from finality.node.insides import Insides
 from finality.ports.participant import BranchId
-from finality.testing import postgres
+from finality.testing import PostgresServer, postgres
 
 AT_ONCE = 50
 METHOD = (
     "so many branches of an INSERT are prepared on one PostgreSQL server, fsync on, and left behind: half of "
     "them with a decision to commit, half with none. Then a node is opened that waits for nobody, and timed "
-    "until none is left"
+    "until none is left. By hand the same branches are finished over as many connections by COMMIT PREPARED "
+    "and ROLLBACK PREPARED alone: nothing is looked up, decided or recorded"
 )
 
 
@@ -41,10 +45,13 @@ async def run(directory: Path, branches: int, say: Callable[[str], None]) -> dic
         await _leave(home, url, branches)
         say("recovering them")
         seconds = await _recover(home, url, branches)
-        [[left]] = server.sql("SELECT count(*) FROM pg_prepared_xacts")
-        [[committed]] = server.sql("SELECT count(*) FROM paid", database="bank")
-    assert left == "0", f"{left} branches are still in doubt"
-    assert int(committed) == branches // 2, f"{committed} branches have committed"
+        _check(server, branches)
+        server.sql("TRUNCATE paid, finality_branch", database="bank")
+        say(f"leaving {branches} branches in doubt again")
+        await _leave(f"sqlite:///{directory / 'another.db'}", url, branches)
+        say("finishing them by hand")
+        by_hand = await _finish_by_hand(url)
+        _check(server, branches)
     return {
         "bench": "in-doubt",
         "machine": machine,
@@ -53,9 +60,18 @@ async def run(directory: Path, branches: int, say: Callable[[str], None]) -> dic
             "branches": branches,
             "seconds until none is in doubt": round(seconds, 2),
             "branches a second": round(branches / seconds),
+            "branches a second by hand": round(branches / by_hand),
+            "ratio of rates": round(by_hand / seconds, 3),
         },
-        "checked": {"committed": int(committed), "left in doubt": 0},
+        "checked": {"committed": branches // 2, "left in doubt": 0},
     }
+
+
+def _check(server: PostgresServer, branches: int) -> None:
+    [[left]] = server.sql("SELECT count(*) FROM pg_prepared_xacts")
+    [[committed]] = server.sql("SELECT count(*) FROM paid", database="bank")
+    assert left == "0", f"{left} branches are still in doubt"
+    assert int(committed) == branches // 2, f"{committed} branches have committed"
 
 
 async def _leave(home: str, url: str, branches: int) -> None:
@@ -63,7 +79,7 @@ async def _leave(home: str, url: str, branches: int) -> None:
     bank = finality.postgres(url, name="bank", connections_max=AT_ONCE)
     async with finality.open_async(home, participants=[bank]) as node:
         insides: Insides = node._insides
-        insides.recovery.is_stopped = True
+        await insides.recovery.stop()
         identity = await insides.decisions.identity()
         at_once = asyncio.Semaphore(AT_ONCE)
 
@@ -88,3 +104,22 @@ async def _recover(home: str, url: str, branches: int) -> float:
         while recovery.finished < branches:  # noqa: ASYNC110 - it looks, and asks the server nothing
             await asyncio.sleep(0.05)
         return time.perf_counter() - begun
+
+
+async def _finish_by_hand(url: str) -> float:
+    connections = [await asyncpg.connect(url) for _ in range(AT_ONCE + FINISHING_MAX)]
+    names = await connections[0].fetch("SELECT gid FROM pg_prepared_xacts ORDER BY prepared")
+    waiting = iter([name for (name,) in names])
+
+    async def finish(connection: Any) -> None:
+        for name in waiting:
+            number = int(name.split(":")[2].removeprefix("left-"))
+            verb = "COMMIT" if number % 2 else "ROLLBACK"
+            await connection.execute(f"{verb} PREPARED '{name}'")
+
+    begun = time.perf_counter()
+    await asyncio.gather(*map(finish, connections))
+    seconds = time.perf_counter() - begun
+    for connection in connections:
+        await connection.close()
+    return seconds

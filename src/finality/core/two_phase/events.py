@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from finality.core.value import value
 
 # ── Words ───────────────────────────────────────────────────────────────────────────────────
 
@@ -36,19 +37,19 @@ class BranchState(Enum):
 # ── Events: the first three are volatile, the others durable ────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Enlisted:
     """A branch has begun."""
 
     branch: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class WorkEnded:
     """The block has ended: the branches may vote."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Voted:
     """A branch has voted."""
 
@@ -56,7 +57,7 @@ class Voted:
     vote: Vote
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Decided:
     """The transaction is decided.
 
@@ -72,7 +73,7 @@ class Decided:
     by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class BranchFinished:
     """A branch has done what was decided, or something else: a heuristic outcome."""
 
@@ -80,7 +81,7 @@ class BranchFinished:
     did: Decision
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Accepted:
     """A person has put a heuristic outcome right, and says how."""
 
@@ -95,19 +96,19 @@ TwoPhaseEvent = Enlisted | WorkEnded | Voted | DurableEvent
 # ── Signals ─────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Enlist:
     """A branch begins."""
 
     branch: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EndWork:
     """The block ends well."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Heard:
     """A branch's vote arrives. For one that was lost say ``GiveUp``: it may have been a yes."""
 
@@ -116,7 +117,7 @@ class Heard:
     because: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class GiveUp:
     """The block failed, the deadline passed, or a person wants it: abort, unless it is decided."""
 
@@ -124,21 +125,21 @@ class GiveUp:
     by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FoundInDoubt:
     """A prepared branch was found that its transaction's coordinator has left behind."""
 
     branch: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FoundCommitted:
     """A prepared branch's witness says that it has committed, whoever told it to."""
 
     branch: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Finish:
     """A branch says what it has done."""
 
@@ -146,7 +147,7 @@ class Finish:
     did: Decision
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PutRight:
     """A person has dealt with a heuristic outcome."""
 
@@ -160,21 +161,21 @@ TwoPhaseSignal = Enlist | EndWork | Heard | GiveUp | FoundInDoubt | FoundCommitt
 # ── Commands ────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Prepare:
     """Ask a branch for its vote."""
 
     branch: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CommitAlone:
     """Let the only branch commit in one phase: its own commit is the decision."""
 
     branch: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FinishBranch:
     """Tell a branch the decision until it answers."""
 
@@ -182,7 +183,7 @@ class FinishBranch:
     decision: Decision
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AskPerson:
     """Branches have done different things; only a person can put that right."""
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from finality.core.two_phase.events import (
     Accepted,
@@ -21,11 +20,10 @@ from finality.core.two_phase.events import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TwoPhaseState:
+class TwoPhaseState(NamedTuple):
     """A transaction, as far as its coordinator knows it."""
 
-    branches: Mapping[str, BranchState] = field(default_factory=lambda: MappingProxyType({}))
+    branches: Mapping[str, BranchState] = MappingProxyType({})
     is_voting: bool = False
     decision: Decision | None = None
     because: str = ""
@@ -62,7 +60,7 @@ def evolve(state: TwoPhaseState, event: TwoPhaseEvent) -> TwoPhaseState:
         case Enlisted(branch):
             return _with(state, branch, BranchState.WORKING)
         case WorkEnded():
-            return replace(state, is_voting=True)
+            return state._replace(is_voting=True)
         case Voted(branch, Vote.YES):
             return _with(state, branch, BranchState.PREPARED)
         case Voted(branch, _):
@@ -70,17 +68,19 @@ def evolve(state: TwoPhaseState, event: TwoPhaseEvent) -> TwoPhaseState:
         case Decided(decision, branches, because):
             named = dict.fromkeys(branches, BranchState.PREPARED)
             merged = MappingProxyType({**state.branches, **named})
-            return replace(state, branches=merged, decision=decision, because=because)
+            return state._replace(branches=merged, decision=decision, because=because)
         case BranchFinished(branch, did):
             done = BranchState.COMMITTED if did is Decision.COMMIT else BranchState.ABORTED
             # What a person has put right before does not excuse one more branch that went wrong.
             is_accepted = state.is_accepted and did is state.decision
-            return replace(_with(state, branch, done), is_accepted=is_accepted)
+            return _with(state, branch, done)._replace(is_accepted=is_accepted)
         case Accepted():
-            return replace(state, is_accepted=True)
+            return state._replace(is_accepted=True)
         case _:
             assert_never(event)
 
 
 def _with(state: TwoPhaseState, branch: str, at: BranchState) -> TwoPhaseState:
-    return replace(state, branches=MappingProxyType({**state.branches, branch: at}))
+    branches = MappingProxyType({**state.branches, branch: at})
+    # Not _replace, which takes three times as long: this happens at every step of every transaction.
+    return TwoPhaseState(branches, state.is_voting, state.decision, state.because, state.is_accepted)
