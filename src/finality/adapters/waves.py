@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
 
 from finality.core.envelope import Envelope
 from finality.core.errors import DefinitionError, FinalityError, Unavailable
@@ -81,4 +82,29 @@ def waves(indexes: Iterable[int], events: Sequence[Envelope]) -> list[list[int]]
         if wave == len(found):
             found.append([])
         found[wave].append(index)
+    return found
+
+
+class Sized(Protocol):
+    """What has a size on the line."""
+
+    @property
+    def bytes(self) -> int:
+        """Return how many bytes it has there."""
+        ...
+
+
+S = TypeVar("S", bound=Sized)
+
+
+def portions(going: Iterable[S], bytes_max: int) -> list[list[S]]:
+    """Return *going* in portions, in order; one that is larger than *bytes_max* goes alone."""
+    found: list[list[S]] = [[]]
+    size = 0
+    for each in going:
+        if found[-1] and size + each.bytes > bytes_max:
+            found.append([])
+            size = 0
+        found[-1].append(each)
+        size += each.bytes
     return found

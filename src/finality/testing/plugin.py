@@ -11,6 +11,8 @@ def test_a_trip_survives_every_crash(crash_everywhere):
 | `finality_node`    | a synchronous node on a store in memory, closed after the test     |
 | `finality_postgres`| a PostgreSQL server, started once and stopped after the last test  |
 | `finality_mariadb` | a MariaDB server, likewise; skips where the system has none           |
+| `finality_nats`    | a NATS server with JetStream, likewise                             |
+| `finality_valkey`  | a Valkey server, which speaks Redis, likewise                      |
 | `simulation`       | makes worlds of simulated nodes, closed after the test             |
 """
 
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
     from finality.node import Node
     from finality.testing.crashes import CrashReport
     from finality.testing.mariadb_server import MariaDbServer
+    from finality.testing.nats_server import NatsCluster
     from finality.testing.postgres_server import PostgresServer
+    from finality.testing.valkey_server import ValkeyServer
     from finality.testing.world import World
 
 SEED = "--finality-seed"
@@ -74,6 +78,24 @@ def finality_mariadb() -> Iterator[MariaDbServer]:
 
     skip_without_mariadb()
     with mariadb() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def finality_nats() -> Iterator[NatsCluster]:
+    """Give a server that all tests of this process share: take topics of your own in it."""
+    from finality.testing.nats_server import nats
+
+    with nats() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def finality_valkey() -> Iterator[ValkeyServer]:
+    """Give a server that all tests of this process share: take topics of your own in it."""
+    from finality.testing.valkey_server import valkey
+
+    with valkey() as server:
         yield server
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 import finality.testing
-from finality.testing import NatsCluster
 from finality.testing.kafka_server import KafkaServer
 from finality.testing.plugin import skip_without_kafka
 from tests.conformance.brokers.kinds import KINDS, params
@@ -19,12 +18,6 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
     world = KINDS[request.param].make(request)
     yield world
     world.close()
-
-
-@pytest.fixture(scope="session")
-def nats_server() -> Iterator[NatsCluster]:
-    with finality.testing.nats() as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

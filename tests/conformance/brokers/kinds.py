@@ -9,16 +9,18 @@ import pytest
 from tests.conformance.brokers.kafka_world import KafkaWorld
 from tests.conformance.brokers.memory_world import MemoryWorld
 from tests.conformance.brokers.nats_world import NatsWorld
+from tests.conformance.brokers.redis_world import RedisWorld
 from tests.conformance.brokers.sqlite_world import SqliteWorld
 from tests.conformance.brokers.worlds import World
 
 KINDS: dict[str, type[World]] = {
     "memory": MemoryWorld,
     "nats": NatsWorld,
+    "redis": RedisWorld,
     "sqlite": SqliteWorld,
     "kafka": KafkaWorld,
 }
-SERVED = frozenset({"kafka", "nats"})
+SERVED = frozenset({"kafka", "nats", "redis"})
 """Those with a server, which one process of the test run has to itself."""
 
 

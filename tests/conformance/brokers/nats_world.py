@@ -26,7 +26,7 @@ class NatsWorld:
     @classmethod
     def make(cls, request: pytest.FixtureRequest) -> Self:
         """Return the session's own server, empty or not."""
-        return cls(request.getfixturevalue("nats_server"))
+        return cls(request.getfixturevalue("finality_nats"))
 
     def broker(self) -> NatsBroker:
         """Return one more connection."""

@@ -10,8 +10,9 @@ import sys
 
 import pytest
 
+from finality.core.envelope import Envelope
 from finality.core.errors import FinalityError, Unavailable
-from finality.ports.broker import Subscription
+from finality.ports.broker import Delivery, Subscription
 from tests.conformance.brokers.kinds import only
 from tests.conformance.brokers.worlds import (
     ALL,
@@ -19,6 +20,7 @@ from tests.conformance.brokers.worlds import (
     PATIENCE_SECONDS,
     World,
     bodies,
+    by_key,
     events,
     opened,
     patiently,
@@ -27,6 +29,7 @@ from tests.conformance.brokers.worlds import (
     run,
     take,
     topic_on,
+    until,
 )
 from tests.tidy.rules import ROOT
 
@@ -116,3 +119,50 @@ def test_a_broker_that_is_away_is_unavailable(world: World) -> None:
             await asyncio.to_thread(world.start)
 
     run(story())
+
+
+@only("can_die")
+@pytest.mark.slow
+def test_a_broker_that_is_killed_while_it_stores_keeps_what_it_acknowledged_in_order(world: World) -> None:
+    """Several publish, each keys of its own; afterwards each publishes again what it was not sure of."""
+
+    async def story() -> None:
+        async with topic_on(world) as (broker, topic), opened(world) as reader:
+            batches = {key: events(topic, 60, key) for key in "abcd"}
+            stored: set[str] = set()
+
+            async def write(published: list[Envelope]) -> list[Envelope]:
+                while published:
+                    sent = published[:5]
+                    outcomes = await broker.publish(sent)
+                    done = {each.id for each, outcome in zip(sent, outcomes, strict=True) if outcome is None}
+                    stored.update(done)
+                    published = [each for each in published if each.id not in done]
+                    if len(done) < len(sent):
+                        break
+                return published
+
+            writing = [asyncio.create_task(write(published)) for published in batches.values()]
+            await until(lambda: _holds(len(stored) >= 40))
+            world.kill()
+            left = await asyncio.gather(*writing)
+            await asyncio.to_thread(world.start)
+            for published in left:
+                await publish_patiently(broker, published)
+            subscription = await patiently(lambda: reader.subscribe(topic, GROUP, ALL), FinalityError)
+            taken: list[Delivery] = []
+            wanted = {each.id for published in batches.values() for each in published}
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while wanted - {each.envelope.id for each in taken}:
+                    taken += await patiently(subscription.take, Unavailable)
+
+            firsts = {key: [*dict.fromkeys(found)] for key, found in by_key(taken).items()}
+            assert firsts == {key: [each.data for each in published] for key, published in batches.items()}
+            if broker.capabilities.drops_repeats:
+                assert len(taken) == len(wanted)
+
+    run(story())
+
+
+async def _holds(fact: bool) -> bool:
+    return fact

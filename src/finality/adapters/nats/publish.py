@@ -26,7 +26,7 @@ from nats.errors import NoRespondersError
 from finality.adapters.nats.line import Line
 from finality.adapters.nats.topics import Topics
 from finality.adapters.nats.wire import bytes_of, headers_of, subject_of
-from finality.adapters.waves import Outcomes, waves
+from finality.adapters.waves import Outcomes, portions, waves
 from finality.core.envelope import Envelope
 from finality.core.errors import DefinitionError, FinalityError, NotFound, Unavailable
 from finality.core.placement import partition_of
@@ -111,7 +111,7 @@ class Publisher:
     async def _publish(
         self, topic: str, going: list[Outgoing], events: Sequence[Envelope], outcomes: Outcomes
     ) -> None:
-        for batch in _batches(going):
+        for batch in portions(going, BATCH_BYTES_MAX):
             ready = [each for each in batch if outcomes.may_go(each.index)]
             try:
                 await self._store(ready)
@@ -181,16 +181,3 @@ class Publisher:
         if refused.number == TOO_LARGE:
             return Rejected(f"event {event.id} was rejected: {refused}; raise the stream's max_msg_size")
         return self._line.unavailable(refused)
-
-
-def _batches(going: Sequence[Outgoing]) -> list[list[Outgoing]]:
-    """Return what goes in batches that the server holds without effort."""
-    batches: list[list[Outgoing]] = [[]]
-    size = 0
-    for each in going:
-        if batches[-1] and size + each.bytes > BATCH_BYTES_MAX:
-            batches.append([])
-            size = 0
-        batches[-1].append(each)
-        size += each.bytes
-    return batches
