@@ -26,7 +26,8 @@ class Compared:
 
     way: Way
     trial: Trial
-    drill: Drill
+    finished: Drill
+    worst: Drill
 
     def as_json(self) -> dict[str, Any]:
         """Return it for programs."""
@@ -34,10 +35,10 @@ class Compared:
         return {
             "way": way.name,
             "title": way.title,
-            "finished": way.finished,
+            "finished": way.finished.says,
             "isolation": way.isolation,
             **asdict(self.trial),
-            "coordinator_dies": asdict(self.drill),
+            "coordinator_dies": {"once_finished": asdict(self.finished), "at_worst": asdict(self.worst)},
         }
 
 
@@ -66,7 +67,7 @@ class Comparison:
 
 def steps_of(ways: Sequence[Way], count: int) -> int:
     """Return how often ``compare`` says that it has come a step further."""
-    return len(ways) * (count + WATCHED + 2)
+    return len(ways) * (count + WATCHED + 3)
 
 
 async def compare(
@@ -88,18 +89,20 @@ async def compare(
             trials[way.name] = await try_out(way, places[way.name], count, say)
         step(KILLING)
         # At once: they wait for silence to last long enough, and for little else.
-        drills = await _all([_drill(way, places[way.name], step) for way in able])
+        drills = await _all([_drills(way, places[way.name], step) for way in able])
     return Comparison(
         stores="PostgreSQL" if postgres else "SQLite",
-        ways=[Compared(way, trials[way.name], each) for way, each in zip(able, drills, strict=True)],
+        ways=[Compared(way, trials[way.name], *each) for way, each in zip(able, drills, strict=True)],
         left_out={way.name: way.missing for way in ways if way.missing is not None},
     )
 
 
-async def _drill(way: Way, place: Place, step: Callable[[str], None]) -> Drill:
-    ended = await drill(way, place)
+async def _drills(way: Way, place: Place, step: Callable[[str], None]) -> tuple[Drill, Drill]:
+    finished = await drill(way, place, is_finished=True)
     step(KILLING)
-    return ended
+    worst = await drill(way, place, is_finished=False)
+    step(KILLING)
+    return finished, worst
 
 
 async def _all(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

@@ -9,9 +9,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 import finality
 from finality.adapters.system.environment import SystemEnvironment
@@ -19,10 +21,9 @@ from finality.cli.compare.place import Place
 from finality.cli.compare.reader import Reader
 from finality.cli.compare.tally import Tally
 from finality.cli.compare.victim import READY
-from finality.cli.compare.way import PATIENCE, SILENCE, Services, Way
+from finality.cli.compare.way import PATIENCE, SILENCE, Way
 from finality.cli.compare.withdrawal import Books, Order
 
-VICTIM, NEXT = "interrupted", "next"
 DECIDE = timedelta(seconds=2)  # The deadline of a withdrawal that may be left undecided.
 READY_SECONDS_MAX = 60.0
 STAND_SECONDS_MAX = 60.0
@@ -56,24 +57,41 @@ class Drill:
     after: Books
 
 
-async def drill(way: Way, place: Place) -> Drill:
-    """Kill a coordinator, and time how it ends."""
-    reader = Reader(way, place)
+async def drill(way: Way, place: Place, *, is_finished: bool) -> Drill:
+    """Kill a coordinator, and time how it ends.
+
+    Args:
+        is_finished: Once its withdrawal is finished; otherwise where that does most harm.
+    """
+    reader, death = Reader(way, place), way.finished if is_finished else way.worst
+    order, following = (f"{each}-{'finished' if is_finished else 'open'}" for each in ("killed", "next"))
     async with way.services(place, Tally()) as services:
-        async with way.node(place, services, SystemEnvironment(), lease=SILENCE) as other:
+        async with way.node(place, services, SystemEnvironment()) as other:
             await other.opened()
             other._insides.recovery.grace_seconds = SILENCE.total_seconds()
             before = await reader.books()
-            async with _victim(way, place, services) as victim:
-                stood, next_ms = await _stood(way, other, reader, victim)
+            asked = {
+                "way": way.name,
+                "is_finished": is_finished,
+                "spec": place.spec,
+                "services": dict(services),
+                "order": order,
+                "seconds": DECIDE.total_seconds(),
+            }
+            async with _victim(asked) as victim:
+                settled = partial(_until_settled, other, reader, order)
+                next_one = partial(_withdraw_next, way, other, following)
+                stood, next_ms = await _stood(reader, victim, settled, next_one)
         paid = dict(await place.execute(way.provider, "SELECT id, state FROM payment"))
     after = await reader.books()
     assert after.total == before.total, f"{way.name}: there were {before}, and there are {after}"
-    assert paid[NEXT] == "paid", f"{way.name}: the next withdrawal has returned and is {paid[NEXT]}"
+    assert paid[following] == "paid", f"{way.name}: {following} has returned and is {paid[following]}"
+    is_done = paid.get(order) == "paid"
+    assert is_done or not is_finished, f"{way.name}: it was finished {death.says}, and is undone"
     return Drill(
-        when=way.worst.says,
+        when=death.says,
         stood_ms=round(stood * 1e3, 1),
-        is_done=paid.get(VICTIM) == "paid",
+        is_done=is_done,
         reads=reader.reads,
         apart_ms=round(reader.apart_seconds * 1e3, 1),
         held_ms=round(reader.held_seconds * 1e3, 1),
@@ -84,34 +102,30 @@ async def drill(way: Way, place: Place) -> Drill:
 
 
 async def _stood(
-    way: Way, other: finality.AsyncNode, reader: Reader, victim: asyncio.subprocess.Process
+    reader: Reader,
+    victim: asyncio.subprocess.Process,
+    settled: Callable[[], Coroutine[Any, Any, float]],
+    next_one: Callable[[], Coroutine[Any, Any, float]],
 ) -> tuple[float, float]:
     """Kill it; return for how long its withdrawal stood, and the milliseconds of the next one."""
     async with reader.looking():
         total = (await reader.books()).total
         died = await _killed(victim)
         is_whole = (await reader.books()).total == total
-        following = asyncio.ensure_future(_withdraw_next(way, other))
+        following = asyncio.ensure_future(next_one())
         if is_whole:
             reader.excuse(following)
         try:
-            settled = await _until_settled(other, reader)
+            stood = await settled() - died
         except BaseException:
             following.cancel()
             raise
-    return settled - died, await following
+    return stood, await following
 
 
 @contextlib.asynccontextmanager
-async def _victim(way: Way, place: Place, services: Services) -> AsyncIterator[asyncio.subprocess.Process]:
+async def _victim(asked: dict[str, Any]) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run a coordinator in a process that is gone when the block ends."""
-    asked = {
-        "name": way.name,
-        "spec": place.spec,
-        "services": dict(services),
-        "order": VICTIM,
-        "seconds": DECIDE.total_seconds(),
-    }
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "finality.cli.compare.victim", json.dumps(asked),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -153,18 +167,18 @@ async def _survived(victim: asyncio.subprocess.Process) -> Survived:
     )
 
 
-async def _withdraw_next(way: Way, node: finality.AsyncNode) -> float:
+async def _withdraw_next(way: Way, node: finality.AsyncNode, order: str) -> float:
     """Withdraw from the same account; a customer asks again after a conflict."""
     begun = time.perf_counter()
     while True:
         try:
-            await way.withdraw(node, Order(NEXT), deadline=PATIENCE)
+            await way.withdraw(node, Order(order), deadline=PATIENCE)
         except finality.Conflict:
             continue
         return (time.perf_counter() - begun) * 1e3
 
 
-async def _until_settled(node: finality.AsyncNode, reader: Reader) -> float:
+async def _until_settled(node: finality.AsyncNode, reader: Reader, order: str) -> float:
     """Wait until nothing of the dead one's withdrawal is open; return since when.
 
     Raises:
@@ -174,7 +188,7 @@ async def _until_settled(node: finality.AsyncNode, reader: Reader) -> float:
     while (now := time.perf_counter()) < give_up:
         books = await reader.books()
         is_held = books.held or books.authorized
-        is_open = any(head.id == VICTIM for head in await node.transactions(is_open=True))
+        is_open = any(head.id == order for head in await node.transactions(is_open=True))
         if not is_held and not is_open and not await node.in_doubt():
             return now
         await asyncio.sleep(LOOK_SECONDS)

@@ -8,7 +8,7 @@ import finality
 from finality.cli.compare.place import Place
 from finality.cli.compare.way import Death, Services, Way
 from finality.cli.compare.withdrawal import Order, pay, take
-from finality.ports.environment import COMMIT_BEFORE, Environment
+from finality.ports.environment import COMMIT_AFTER, COMMIT_BEFORE, Environment
 
 
 class Local(Way):
@@ -16,16 +16,14 @@ class Local(Way):
 
     name = "local"
     title = "local transaction"
-    finished = "with the database's one commit"
-    isolation = "full: nobody sees it before it is finished"
-    worst = Death(COMMIT_BEFORE, 1, "written, not committed")
+    finished = Death((COMMIT_AFTER,), "with the database's one commit")
+    isolation = "nothing"
+    worst = Death((COMMIT_BEFORE,), "written, not committed")
     bank = provider = "home"
 
-    def node(
-        self, place: Place, services: Services, environment: Environment, *, lease: timedelta
-    ) -> finality.AsyncNode:
+    def node(self, place: Place, services: Services, environment: Environment) -> finality.AsyncNode:
         """Return a node on the database."""
-        return finality.open_async(place.url("home"), environment=environment, lease=lease)
+        return finality.open_async(place.url("home"), environment=environment, lease=self.lease)
 
     async def withdraw(self, node: finality.AsyncNode, order: Order, *, deadline: timedelta) -> None:
         """Take and pay in one commit."""

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import finality
 from finality.cli.compare.place import Place
-from finality.cli.compare.way import Death, Services, Way
+from finality.cli.compare.way import SILENCE, Death, Services, Way
 from finality.cli.compare.withdrawal import Order, give_back, pay, take
-from finality.ports.environment import STEP_BEFORE, Environment
+from finality.ports.environment import COMMIT_AFTER, STEP_AFTER, STEP_BEFORE, Environment
 
 
 @dataclass(frozen=True)
@@ -39,20 +39,19 @@ class AsSaga(Way):
 
     name = "saga"
     title = "saga"
-    finished = "with the payment's commit, behind which nothing is undone"
-    isolation = "none: others see each step as soon as it is done"
-    worst = Death(STEP_BEFORE, 2, "money taken, nothing paid")
+    finished = Death((STEP_AFTER, STEP_AFTER, COMMIT_AFTER), "with the payment's commit")
+    lease = SILENCE
+    isolation = "each step that is done"
+    worst = Death((STEP_BEFORE, STEP_BEFORE), "money taken, nothing paid")
 
-    def node(
-        self, place: Place, services: Services, environment: Environment, *, lease: timedelta
-    ) -> finality.AsyncNode:
+    def node(self, place: Place, services: Services, environment: Environment) -> finality.AsyncNode:
         """Return a node with two stores for the steps."""
         return finality.open_async(
             place.url("home"),
             stores={name: place.url(name) for name in ("bank", "provider")},
             sagas=[Withdraw],
             environment=environment,
-            lease=lease,
+            lease=self.lease,
         )
 
     async def withdraw(self, node: finality.AsyncNode, order: Order, *, deadline: timedelta) -> None:

@@ -8,7 +8,7 @@ import finality
 from finality.cli.compare.place import Place
 from finality.cli.compare.way import Death, Services, Way
 from finality.cli.compare.withdrawal import MoneyHold, Order, PaymentHold
-from finality.ports.environment import PREPARE_AFTER, Environment
+from finality.ports.environment import FINISH_BEFORE, PREPARE_AFTER, Environment
 
 
 class Tcc(Way):
@@ -16,20 +16,18 @@ class Tcc(Way):
 
     name = "tcc"
     title = "TCC"
-    finished = "with the decision, in the coordinator's journal"
-    isolation = "by holds: others see the money set aside, and may go on"
-    worst = Death(PREPARE_AFTER, 2, "both held, nothing decided")
+    finished = Death((FINISH_BEFORE,), "with the decision, in the coordinator's journal")
+    isolation = "the money set aside"
+    worst = Death((PREPARE_AFTER, PREPARE_AFTER), "both held, nothing decided")
 
-    def node(
-        self, place: Place, services: Services, environment: Environment, *, lease: timedelta
-    ) -> finality.AsyncNode:
+    def node(self, place: Place, services: Services, environment: Environment) -> finality.AsyncNode:
         """Return a node with two stores that can be reserved in."""
         return finality.open_async(
             place.url("home"),
             stores={name: place.url(name) for name in ("bank", "provider")},
             reservations=[MoneyHold, PaymentHold],
             environment=environment,
-            lease=lease,
+            lease=self.lease,
         )
 
     async def withdraw(self, node: finality.AsyncNode, order: Order, *, deadline: timedelta) -> None:

@@ -12,7 +12,7 @@ from finality.cli.compare.place import Place
 from finality.cli.compare.tally import Tally
 from finality.cli.compare.way import SILENCE, Death, Services, Way
 from finality.cli.compare.withdrawal import MoneyHold, Order, PaymentHold
-from finality.ports.environment import PREPARE_AFTER, Environment
+from finality.ports.environment import PRE_COMMIT_AFTER, PREPARE_AFTER, Environment
 
 TOKEN = "known to everybody on this machine"  # noqa: S105 - the services live as long as the comparison
 KINDS: dict[str, type[finality.Reservation[Any]]] = {"bank": MoneyHold, "provider": PaymentHold}
@@ -23,9 +23,9 @@ class ThreePhase(Way):
 
     name = "three-phase"
     title = "three-phase commit"
-    finished = "when all are pre-committed"
-    isolation = "by holds: others see the money set aside, and may go on"
-    worst = Death(PREPARE_AFTER, 2, "both voted yes, nothing decided")
+    finished = Death((PRE_COMMIT_AFTER, PRE_COMMIT_AFTER), "when both are pre-committed")
+    isolation = "the money set aside"
+    worst = Death((PREPARE_AFTER, PREPARE_AFTER), "both voted yes, nothing decided")
     extra = ("http", "aiohttp")
 
     @contextlib.asynccontextmanager
@@ -46,15 +46,13 @@ class ThreePhase(Way):
                 urls[name] = await stack.enter_async_context(served(app))
             yield urls
 
-    def node(
-        self, place: Place, services: Services, environment: Environment, *, lease: timedelta
-    ) -> finality.AsyncNode:
+    def node(self, place: Place, services: Services, environment: Environment) -> finality.AsyncNode:
         """Return a node that knows the services."""
         return finality.open_async(
             place.url("home"),
             participants=[finality.service(services[name], name=name, token=TOKEN) for name in KINDS],
             environment=environment,
-            lease=lease,
+            lease=self.lease,
         )
 
     async def withdraw(self, node: finality.AsyncNode, order: Order, *, deadline: timedelta) -> None:

@@ -10,10 +10,9 @@ import finality
 from finality.cli.compare.place import WITNESSES, Place
 from finality.cli.compare.reader import Reader
 from finality.cli.compare.tally import Tally
-from finality.cli.compare.way import PATIENCE, Services, Way
+from finality.cli.compare.way import PATIENCE, Way
 from finality.cli.compare.withdrawal import ACCOUNT, ACCOUNTS, CENTS, EXPIRED, PAYMENTS, Books, Order
 
-LEASE = PATIENCE  # Of a node that is not killed: its renewals would be counted.
 WARM = 3  # Withdrawals that open connections and plan statements.
 WATCHED = 20  # Withdrawals that somebody looks at, which slows them down.
 START_CENTS = 1_000_000_00
@@ -80,29 +79,26 @@ async def found(way: Way, place: Place) -> None:
 async def try_out(way: Way, place: Place, count: int, done: Callable[[], None]) -> Trial:
     """Run a way *count* times and more; *done* is called after each withdrawal."""
     tally, reader = Tally(), Reader(way, place)
-    async with way.services(place, tally) as services:
-        node = _node(way, place, services, tally)
-        async with node:
-            await tally.watch(node, place.silent)
-            for number in range(WARM):
-                await way.withdraw(node, Order(f"warm-{number}"), deadline=PATIENCE)
-            costs = await _costs(way, place, node, tally, count, done)
-            async with reader.looking():
-                for number in range(WATCHED):
-                    await way.withdraw(node, Order(f"watched-{number}"), deadline=PATIENCE)
-                    done()
-                await tally.settled()
-            sight = Sight(reader.reads, reader.apart)
-            refusal = await _refusal(way, node, tally, reader)
-            done()
+    async with (
+        way.services(place, tally) as services,
+        way.node(place, services, tally.environment()) as node,
+    ):
+        await tally.watch(node, place.silent)
+        for number in range(WARM):
+            await way.withdraw(node, Order(f"warm-{number}"), deadline=PATIENCE)
+        costs = await _costs(way, place, node, tally, count, done)
+        async with reader.looking():
+            for number in range(WATCHED):
+                await way.withdraw(node, Order(f"watched-{number}"), deadline=PATIENCE)
+                done()
+            await tally.settled()
+        sight = Sight(reader.reads, reader.apart)
+        refusal = await _refusal(way, node, tally, reader)
+        done()
     paid = (WARM + count + WATCHED) * CENTS
     books = await reader.books()
     assert books == Books(START_CENTS - paid, 0, paid), f"{way.name}: {paid} cents were paid, but {books}"
     return Trial(costs, sight, refusal)
-
-
-def _node(way: Way, place: Place, services: Services, tally: Tally) -> finality.AsyncNode:
-    return way.node(place, services, tally.environment(), lease=LEASE)
 
 
 async def _costs(

@@ -9,7 +9,7 @@ import finality
 from finality.cli.compare.place import Place
 from finality.cli.compare.way import Death, Services, Way
 from finality.cli.compare.withdrawal import Order, pay, take
-from finality.ports.environment import PREPARE_AFTER, Environment
+from finality.ports.environment import FINISH_BEFORE, PREPARE_AFTER, Environment
 
 
 class TwoPhase(Way):
@@ -17,17 +17,15 @@ class TwoPhase(Way):
 
     name = "two-phase"
     title = "two-phase commit"
-    finished = "with the decision, in the coordinator's journal"
-    isolation = "by locks: who wants to change it waits; a plain read may come between the two commits"
-    worst = Death(PREPARE_AFTER, 2, "both voted yes, nothing decided")
+    finished = Death((FINISH_BEFORE,), "with the decision, in the coordinator's journal")
+    isolation = "locks; a plain read may fall between the two commits"
+    worst = Death((PREPARE_AFTER, PREPARE_AFTER), "both voted yes, nothing decided")
 
-    def node(
-        self, place: Place, services: Services, environment: Environment, *, lease: timedelta
-    ) -> finality.AsyncNode:
+    def node(self, place: Place, services: Services, environment: Environment) -> finality.AsyncNode:
         """Return a node with two participants."""
         participants = [place.participant(name) for name in ("bank", "provider")]
         return finality.open_async(
-            place.url("home"), participants=participants, environment=environment, lease=lease
+            place.url("home"), participants=participants, environment=environment, lease=self.lease
         )
 
     async def withdraw(self, node: finality.AsyncNode, order: Order, *, deadline: timedelta) -> None:

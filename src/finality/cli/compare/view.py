@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from finality.cli.compare.comparison import Compared, Comparison
+from finality.cli.compare.drill import Drill
 from finality.cli.compare.trial import Sight
 from finality.cli.compare.way import SILENCE
 from finality.cli.compare.withdrawal import Books
@@ -35,10 +36,12 @@ def _table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
 
 
 def _nature(ways: list[Compared]) -> Table:
-    table = _table("What it is", "", "where it is finished", "what others see before that", "seen apart")
+    columns = ("", "where it is finished", "killed there", "what others see before that", "seen apart")
+    table = _table("What it is", *columns)
     for each in ways:
         way = each.way
-        table.add_row(way.title, way.finished, way.isolation, _sight(each.trial.sight))
+        killed = f"{_end(each.finished)} {_ms(each.finished.stood_ms)} later"
+        table.add_row(way.title, way.finished.says, killed, way.isolation, _sight(each.trial.sight))
     return table
 
 
@@ -74,7 +77,7 @@ def _deaths(ways: list[Compared]) -> Table:
         "When the coordinator dies (kill -9 where it hurts most)", *columns, right=(*columns[2:6],)
     )
     for each in ways:
-        drill = each.drill
+        drill = each.worst
         table.add_row(
             each.way.name,
             drill.when,
@@ -82,7 +85,7 @@ def _deaths(ways: list[Compared]) -> Table:
             Text(_ms(drill.apart_ms), "yellow") if drill.apart_ms else Text("never", "green"),
             _ms(drill.held_ms) if drill.held_ms else "-",
             _ms(drill.next_ms),
-            "withdrawn" if drill.is_done else "undone",
+            _end(drill),
         )
     return table
 
@@ -95,6 +98,10 @@ def _notes(comparison: Comparison) -> Iterator[str]:
     yield f"who is silent for {SILENCE.total_seconds():g} s is taken for dead"
     for name, extra in comparison.left_out.items():
         yield f"{name} was left out: pip install 'finality[{extra}]'"
+
+
+def _end(drill: Drill) -> str:
+    return "withdrawn" if drill.is_done else "undone"
 
 
 def _sight(sight: Sight) -> Text:

@@ -27,16 +27,14 @@ PATIENCE = timedelta(seconds=30)  # For a withdrawal that nobody disturbs, on a 
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """Where a coordinator that dies does most harm.
+    """Where a coordinator dies.
 
     Attributes:
-        point: The crash point.
-        passes: At which pass of it, from the call on.
+        path: The crash points that it passes, in this order, from the call on; it dies at the last one.
         says: What has happened by then.
     """
 
-    point: str
-    passes: int
+    path: tuple[str, ...]
     says: str
 
 
@@ -44,9 +42,10 @@ class Way(ABC):
     """One way to withdraw.
 
     Attributes:
-        finished: Where it is finished: what must be durable so that it will not be undone.
+        finished: Where it is finished: whoever dies here or later, it will be done.
         isolation: What others may see of it before that.
-        worst: Where its coordinator dies.
+        worst: Where a coordinator that dies does most harm.
+        lease: Of a coordinator: after it another node takes over its sagas.
         bank: The database that holds the accounts.
         provider: The database that holds the payments.
         extra: What it needs beyond the base installation, and the module that shows that it is there.
@@ -54,9 +53,10 @@ class Way(ABC):
 
     name: ClassVar[str]
     title: ClassVar[str]
-    finished: ClassVar[str]
+    finished: ClassVar[Death]
     isolation: ClassVar[str]
     worst: ClassVar[Death]
+    lease: ClassVar[timedelta] = PATIENCE  # It commits in between, which is one thing less to count.
     bank: ClassVar[str] = "bank"
     provider: ClassVar[str] = "provider"
     extra: ClassVar[tuple[str, str] | None] = None
@@ -74,9 +74,7 @@ class Way(ABC):
         yield {}
 
     @abstractmethod
-    def node(
-        self, place: Place, services: Services, environment: Environment, *, lease: timedelta
-    ) -> finality.AsyncNode:
+    def node(self, place: Place, services: Services, environment: Environment) -> finality.AsyncNode:
         """Return a coordinator; it knows all that it needs to finish what another has begun."""
 
     @abstractmethod
