@@ -8,7 +8,7 @@ import finality
 from finality.cli.compare.place import Place
 from finality.cli.compare.way import Death, Services, Way
 from finality.cli.compare.withdrawal import Order, pay, take
-from finality.ports.environment import COMMIT_AFTER, COMMIT_BEFORE, Environment
+from finality.ports.environment import COMMIT_BEFORE, Environment
 
 
 class Local(Way):
@@ -16,7 +16,7 @@ class Local(Way):
 
     name = "local"
     title = "local transaction"
-    finished = Death((COMMIT_AFTER,), "with the database's one commit")
+    finished = Death((), "with the database's one commit")
     isolation = "nothing"
     worst = Death((COMMIT_BEFORE,), "written, not committed")
     bank = provider = "home"

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from collections import Counter
 from datetime import timedelta
 
 from finality.adapters.system.environment import SystemEnvironment
@@ -14,7 +15,9 @@ from finality.cli.compare.place import place_at
 from finality.cli.compare.way import Death
 from finality.cli.compare.ways import way_named
 from finality.cli.compare.withdrawal import Order
+from finality.ports.environment import COMMIT_AFTER, COMMIT_BEFORE
 
+CALM_SECONDS = 0.1  # A node that opens commits its lease twice; afterwards not for seconds.
 READY, SURVIVED = "ready", "survived"
 
 
@@ -29,13 +32,27 @@ class Doomed(SystemEnvironment):
         super().__init__()
         self.is_armed = False
         self._ahead = list(death.path)
+        self._commits: Counter[str] = Counter()
 
     def reach(self, point: str) -> None:
         """Pass, or never return."""
-        if self.is_armed and point == self._ahead[0]:
+        if point in (COMMIT_BEFORE, COMMIT_AFTER):
+            self._commits[point] += 1
+        if self.is_armed and self._ahead and point == self._ahead[0]:
             self._ahead.pop(0)
             if not self._ahead:
-                os.kill(os.getpid(), signal.SIGKILL)
+                self.die()
+
+    async def calm(self) -> None:
+        """Wait until nothing is committed: what the node does for itself is not where it shall die."""
+        seen = -1
+        while seen != self._commits.total() or self._commits[COMMIT_BEFORE] != self._commits[COMMIT_AFTER]:
+            seen = self._commits.total()
+            await asyncio.sleep(CALM_SECONDS)
+
+    def die(self) -> None:
+        """End as a power cut does: nothing in this process gets to run again."""
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 async def withdraw_and_die(
@@ -43,13 +60,17 @@ async def withdraw_and_die(
 ) -> None:
     """Say that it is ready, wait for a line, withdraw, and die on the way."""
     which = way_named(way)
-    world = Doomed(which.finished if is_finished else which.worst)
+    death = which.finished if is_finished else which.worst
+    world = Doomed(death)
     async with which.node(place_at(spec), services, world) as node:
         await node.opened()
+        await world.calm()
         print(READY, flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         world.is_armed = True
         await which.withdraw(node, Order(order), deadline=timedelta(seconds=seconds))
+        if not death.path:
+            world.die()
     print(SURVIVED, flush=True)
 
 

@@ -30,7 +30,8 @@ class Death:
     """Where a coordinator dies.
 
     Attributes:
-        path: The crash points that it passes, in this order, from the call on; it dies at the last one.
+        path: The crash points that it passes, in this order, from the call on; it dies at the last one,
+            or if there is none, when the call has returned.
         says: What has happened by then.
     """
 
