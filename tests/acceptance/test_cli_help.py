@@ -21,6 +21,8 @@ COMMANDS = (
     ("run",),
     ("transaction",),
     *(("transaction", verb) for verb in ("list", "show", "explain", "retry", "cancel", "signal")),
+    ("outbox",),
+    ("outbox", "list"),
     ("journal",),
     ("journal", "tail"),
     ("node",),

@@ -33,6 +33,7 @@ COMMANDS = {
         "List, show and explain transactions; help stuck ones.",
     ),
     "journal": ("finality.cli.journal:journal", "Read the journal, and follow it."),
+    "outbox": ("finality.cli.outbox:outbox", "See what is published, send it again, help what is parked."),
     "node": ("finality.cli.node:node", "Show the nodes that share a store."),
     "migrate": ("finality.cli.migrate:migrate", "Bring a store's schema to this version, while nodes run."),
     "doctor": ("finality.cli.doctor:doctor", "Find what is wrong with a store, or soon will be."),

@@ -16,6 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 STORE_VARIABLE = "FINALITY_STORE"
+BROKER_VARIABLE = "FINALITY_BROKER"
 PARTICIPANTS_VARIABLE = "FINALITY_PARTICIPANTS"
 
 
@@ -42,6 +43,17 @@ def participant_option(command: F) -> F:
         show_envvar=True,
         callback=_named_urls,
         help="A database or service that takes part in transactions, as bank=postgresql://…; repeat it.",
+    )(command)
+
+
+def broker_option(command: F) -> F:
+    """Add ``--broker``."""
+    return click.option(
+        "--broker",
+        metavar="URL",
+        envvar=BROKER_VARIABLE,
+        show_envvar=True,
+        help="The broker: nats://host, kafka://host:9092, amqp://host, redis://host or sqlite:///events.db.",
     )(command)
 
 

@@ -243,7 +243,13 @@ class AsyncNode(Aggregates):
     async def health(self) -> Health:
         """Return how this node and its stores are, for a health page or an alarm."""
         await self.opened()
-        return await health_of(self._context, self._views, in_flight=len(self._coordinator.drives))
+        return await health_of(
+            self._context,
+            self._views,
+            in_flight=len(self._coordinator.drives),
+            readers=self._insides.readers,
+            link=self._insides.link,
+        )
 
     async def outbox(self, *, at: str | None = None) -> Outbox:
         """Return the outbox of a store, to look at it and to send again what is in it."""

@@ -8,9 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,8 @@ from finality.core.breaker import Breaker, BreakerPolicy, evolve
 from finality.core.errors import FinalityError, Unavailable
 from finality.core.protocol import fold
 from finality.node.async_node import AsyncNode
+from finality.node.event_findings import event_findings
+from finality.node.finding import Finding, Level
 from finality.node.opening import POSTGRES, open_async, participant_at, path_of
 from finality.ports.home import Head, NodeRow
 from finality.ports.participant import Branch, Participant
@@ -32,32 +32,17 @@ IN_DOUBT_SOON = timedelta(minutes=1)  # A node needs seconds, so one is missing.
 SHOWN_MAX = 5
 
 
-class Level(Enum):
-    """How bad it is. A problem needs somebody now."""
-
-    OK = "ok"
-    WARNING = "warning"
-    PROBLEM = "problem"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one check found, and what to do about it."""
-
-    check: str
-    level: Level
-    found: str
-    todo: str = ""
-
-
-async def examine(url: str, participants: Mapping[str, str] | None = None) -> list[Finding]:
-    """Look at the store at *url*, at the nodes that share it and at *participants*; change nothing.
+async def examine(
+    url: str, participants: Mapping[str, str] | None = None, broker: str | None = None
+) -> list[Finding]:
+    """Look at the store at *url*, the nodes that share it, *participants* and a *broker*; change nothing.
 
     Args:
         participants: Their URLs, by the names that decisions know them by.
 
     Raises:
-        DefinitionError: *url* names no store, or a participant's URL nothing that can vote.
+        DefinitionError: *url* names no store, a participant's URL nothing that can vote, or the
+            broker's none.
     """
     findings = [_python()]
     given = [participant_at(name, each) for name, each in (participants or {}).items()]
@@ -69,6 +54,7 @@ async def examine(url: str, participants: Mapping[str, str] | None = None) -> li
             for participant in given:
                 findings += await _participant(participant)
             findings += await _in_doubt(node) if given else []
+            findings += await event_findings(node, broker)
     except (FinalityError, OSError) as error:
         findings.append(Finding("store", Level.PROBLEM, str(error)))
     return findings

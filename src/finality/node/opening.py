@@ -199,6 +199,30 @@ async def migrate_store(url: str, *, through_post: bool = False) -> list[str]:
         return []
 
 
+async def adopt_outbox(url: str, table: str, *, is_undone: bool = False) -> None:
+    """Relay what is inserted into a foreign outbox table of a home store, too, or no longer.
+
+    Args:
+        table: It has the columns that Debezium's outbox router reads; the home's default schema.
+        is_undone: Take the trigger away again.
+
+    Raises:
+        NotFound: There is no such table, or no store.
+        DefinitionError: The table is no outbox, or the URL names no store.
+        Unavailable: The store is out of reach.
+    """
+    check_url(url)
+    check_exists(url)
+    if url.startswith(POSTGRES):
+        from finality.adapters.postgres.adopted import adopt as adopt_in_postgres
+
+        await adopt_in_postgres(url, table, is_undone=is_undone)
+        return
+    from finality.adapters.sqlite.adopted import adopt
+
+    adopt(path_of(url), table, is_undone=is_undone)
+
+
 def path_of(url: str) -> Path:
     """Return the file that a ``sqlite:///`` URL names."""
     return Path(url.removeprefix("sqlite:///"))

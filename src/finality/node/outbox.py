@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -126,15 +126,13 @@ class Outbox:
         """
         at = (await self.event(str(since))).at if isinstance(since, int) else since.timestamp()
         cursor = await self._store.outbox_since(at)
-        held = await self._store.progress(RELAY)
-        passed = {row.share: row.cursor for row in held}
 
         def rewind(tx: LocalTransaction) -> None:
             for share in range(SHARES):
                 tx.rewind(RELAY, share, cursor)
 
         count = 0
-        for share in passed:
+        for share in range(SHARES):
             after = cursor
             while (page := await self._store.outbox(share, after=after)).events:
                 count, after = count + len(page.events), page.cursor
@@ -167,6 +165,48 @@ class Outbox:
         turn = OutboxTurn(what, work)
         self._store.submit(turn)
         return await turn.done
+
+
+class SyncOutbox:
+    """``Outbox`` without ``await``."""
+
+    def __init__(self, outbox: Outbox, wait: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
+        self._outbox = outbox
+        self._wait = wait
+
+    def events(
+        self, *, topic: str | None = None, before: int | None = None, limit: int = 100
+    ) -> list[OutboxEvent]:
+        """Return what is in the outbox, newest first; relayed or not."""
+        found: list[OutboxEvent] = self._wait(self._outbox.events(topic=topic, before=before, limit=limit))
+        return found
+
+    def event(self, id: str) -> OutboxEvent:
+        """Return an event by its id or its position."""
+        found: OutboxEvent = self._wait(self._outbox.event(id))
+        return found
+
+    def shares(self) -> list[Share]:
+        """Return how far the outbox is relayed, by share."""
+        found: list[Share] = self._wait(self._outbox.shares())
+        return found
+
+    def parked(self, *, topic: str | None = None, limit: int = PARKED_MAX) -> list[Parked]:
+        """Return what the broker has rejected, and what waits behind it, in order."""
+        found: list[Parked] = self._wait(self._outbox.parked(topic=topic, limit=limit))
+        return found
+
+    def resend(self, since: datetime | int) -> int:
+        """Relay again what was published since a time or a position; return how many events that are."""
+        return int(self._wait(self._outbox.resend(since)))
+
+    def retry(self, place: int) -> bool:
+        """Publish a parked event again; False when it is not parked (any more)."""
+        return bool(self._wait(self._outbox.retry(place)))
+
+    def discard(self, place: int) -> bool:
+        """Give a parked event up; what waits behind it goes on."""
+        return bool(self._wait(self._outbox.discard(place)))
 
 
 def _literal(text: str) -> str:

@@ -24,6 +24,7 @@ from finality.node.async_node import DRAIN_SECONDS, AsyncNode
 from finality.node.block import BlockTx
 from finality.node.health import Health
 from finality.node.opening import open_async
+from finality.node.outbox import SyncOutbox
 from finality.node.sync_aggregates import SyncAggregates
 from finality.patterns.outcome import Outcome
 from finality.patterns.protocol import TWO_PHASE, CommitProtocol
@@ -308,6 +309,10 @@ class Node(SyncAggregates):
             self._wait(scope.__aexit__(type(error), error, error.__traceback__))
             raise
         self._wait(scope.__aexit__(None, None, None))
+
+    def outbox(self, *, at: str | None = None) -> SyncOutbox:
+        """Return the outbox of a store, to look at it and to send again what is in it."""
+        return SyncOutbox(self._wait(self.asynchronous.outbox(at=at)), self._wait)
 
     def decision(self, id: str) -> Decision:
         """Return how a transaction block ended, by its ``tx.id``. See ``AsyncNode.decision``."""

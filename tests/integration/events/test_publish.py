@@ -20,6 +20,7 @@ import finality
 from finality.adapters.msgspec.codec import JsonCodec
 from finality.core.envelope import Envelope
 from finality.core.errors import DefinitionError
+from finality.node.opening import adopt_outbox
 from finality.ports.codec import DecodeError
 from finality.testing import PostgresServer
 from tests.integration.events.kit import TOPIC, Placed, arrived, own_broker, place, relaying, stored
@@ -260,3 +261,58 @@ def test_without_a_broker_events_stay_where_they_are(tmp_path: Path) -> None:
             assert (await node.health()).node
 
     asyncio.run(story())
+
+
+# ── A foreign outbox ────────────────────────────────────────────────────────────────────────
+
+FOREIGN = """
+CREATE TABLE outbox_event (
+    id {id} PRIMARY KEY, aggregatetype TEXT, aggregateid TEXT, type TEXT, payload {payload}
+)
+"""
+INSERT_AND_DELETE = (
+    "INSERT INTO outbox_event VALUES ('6a86cb52-6d2e-4c5d-8d0e-6d2c4ec15ef0', 'orders', 'k', 'Placed', '{}')",
+    "DELETE FROM outbox_event",
+)
+
+
+async def adopted(url: str, id: str, payload: str) -> Envelope:
+    """Return what comes of a row of an adopted outbox that is deleted in its own commit."""
+    async with relaying(url) as (node, broker):
+        await node.run(lambda tx: tx.execute(FOREIGN.format(id=id, payload=payload)))
+        with pytest.raises(finality.NotFound, match="no table"):
+            await adopt_outbox(url, "outbox")
+        await adopt_outbox(url, "outbox_event")
+        await adopt_outbox(url, "outbox_event")
+        await node.run(lambda tx: [tx.execute(sql) for sql in INSERT_AND_DELETE])
+        [event] = await arrived(broker, 1)
+        await adopt_outbox(url, "outbox_event", is_undone=True)
+        await node.run(lambda tx: [tx.execute(sql) for sql in INSERT_AND_DELETE])
+        assert len(await (await node.outbox()).events()) == 1
+        return event
+
+
+def test_a_foreign_outbox_on_sqlite_is_relayed(tmp_path: Path) -> None:
+    event = asyncio.run(adopted(url_of(tmp_path), "TEXT", "TEXT"))
+
+    assert (event.topic, event.key, event.type, event.data) == ("orders", "k", "Placed", b"{}")
+    assert event.id.startswith("6a86cb52")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("payload", ["jsonb", "bytea"])
+def test_a_foreign_outbox_on_postgresql_is_relayed(database: str, payload: str) -> None:
+    event = asyncio.run(adopted(database, "uuid", payload))
+
+    assert (event.topic, event.key, event.type, event.data) == ("orders", "k", "Placed", b"{}")
+    assert event.id.startswith("6a86cb52")
+
+
+def test_a_table_that_is_no_outbox_is_not_adopted(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with finality.open_async(url_of(tmp_path)) as node:
+            await node.run(lambda tx: tx.execute("CREATE TABLE orders (id TEXT)"))
+            await adopt_outbox(url_of(tmp_path), "orders")
+
+    with pytest.raises(DefinitionError, match="has no column aggregatetype"):
+        asyncio.run(story())

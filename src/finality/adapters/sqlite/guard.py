@@ -7,6 +7,7 @@ from typing import Any
 
 import apsw
 
+from finality.adapters.adopted import TRIGGER
 from finality.ports.store import Rows, StatementRefused
 
 OURS = "finality_"
@@ -53,8 +54,10 @@ class Guard:
         what = "write" if self._is_reader else "end the transaction, write a table of Finality's"
         return f"it would {what} or change a setting; the transaction ends when your code returns"
 
-    def _authorize(self, action: int, first: str | None, second: str | None, *_: str | None) -> int:
-        if not self._is_user or action in READS:
+    def _authorize(
+        self, action: int, first: str | None, second: str | None, _: str | None, trigger: str | None
+    ) -> int:
+        if not self._is_user or action in READS or (trigger or "").startswith(TRIGGER):
             return apsw.SQLITE_OK
         if action == apsw.SQLITE_PRAGMA:
             return apsw.SQLITE_OK if (first or "").lower() in PRAGMAS else apsw.SQLITE_DENY
