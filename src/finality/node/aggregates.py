@@ -85,30 +85,43 @@ class Aggregates(Life):
             Conflict: Somebody was first each time.
         """
         await self.opened()
-        known, codec = kind_of(kind), self._codec
-        kept = meta_of(meta, None, None, codec)
+        known = kind_of(kind)
         attempt = 1
         while True:
             aggregate = await self.load(kind, id)
             events = _listed(known, decision(aggregate))
             if not events:
                 return aggregate
-            loaded = aggregate.loaded
             try:
-                version = await written(
-                    self._context.home,
-                    f"decision on {known.name} {id}",
-                    lambda sources: record(sources, known, aggregate, loaded, events, kept, codec),  # noqa: B023 - it has run before the next round
-                )
+                return await self.append(aggregate, *events, meta=meta)
             except Conflict:
                 if retry.is_exhausted(attempt):
                     raise
-                await asyncio.sleep(retry.delay_seconds(attempt, self._environment.chance()))
-                attempt += 1
-            else:
-                for event in events:
-                    aggregate = aggregate.evolve(event)
-                return cast(A, placed(aggregate, Loaded(id, version, key=loaded.key)))
+            await asyncio.sleep(retry.delay_seconds(attempt, self._environment.chance()))
+            attempt += 1
+
+    async def append(self, aggregate: A, *events: Any, meta: Meta | None = None) -> A:
+        """Append what was decided on *aggregate*, all or none; durable on return, and many share a commit.
+
+        Returns:
+            The aggregate with the events, to decide on further.
+
+        Raises:
+            Conflict: Somebody was first; load it again and decide anew, or let ``decide`` do it.
+            Refused: It is archived.
+            DefinitionError: It does not take such events, or was loaded with *at*.
+        """
+        await self.opened()
+        known, loaded, codec = kind_of(type(aggregate)), aggregate.loaded, self._codec
+        kept = meta_of(meta, None, None, codec)
+        version, key = await written(
+            self._context.home,
+            f"append to {known.name} {loaded.id}",
+            lambda sources: record(sources, known, aggregate, loaded, events, kept, codec),
+        )
+        for event in events:
+            aggregate = aggregate.evolve(event)
+        return cast(A, placed(aggregate, Loaded(loaded.id, version, key=key)))
 
     async def aggregates(
         self, kind: type[A], *, after: str = "", with_archived: bool = False, limit: int = 100
@@ -174,7 +187,7 @@ class Aggregates(Life):
             source = await self._source(known, id)
             if source.is_archived:
                 return False
-            last = Fact(ARCHIVED, self._codec.encode(Archived(because, by)).encode())
+            last = Fact(ARCHIVED, self._codec.pack(Archived(because, by)))
             try:
                 await written(
                     self._context.home,

@@ -44,6 +44,10 @@ class SyncAggregates:
         """Decide on the aggregate and append what *decision* returns. See ``AsyncNode.decide``."""
         return cast(A, self._wait(self.asynchronous.decide(kind, id, decision, meta=meta, retry=retry)))
 
+    def append(self, aggregate: A, *events: Any, meta: Meta | None = None) -> A:
+        """Append what was decided on *aggregate*. See ``AsyncNode.append``."""
+        return cast(A, self._wait(self.asynchronous.append(aggregate, *events, meta=meta)))
+
     def aggregates(
         self, kind: type[A], *, after: str = "", with_archived: bool = False, limit: int = 100
     ) -> list[A]:

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from finality.core.errors import DefinitionError
-from finality.core.sourcing import Upcaster, check_category, missing_upcaster
+from finality.core.sourcing import Upcaster, check_category, missing_upcaster, type_name
 from finality.patterns.definition import check_carried
 from finality.patterns.part import did_you_mean
 from finality.runtime.sourcing.kind import EventType
@@ -120,7 +120,8 @@ def _define(cls: type) -> EventType:
             f"event {cls.__name__} is at version {declared.version} and nothing reads version {missing}: "
             f"write @finality.upcast({cls.__name__}, from_version={missing})"
         )
-    return EventType(cls, declared.name, declared.version, declared.tags, declared.upcasters)
+    type_ = type_name(declared.name, declared.version)
+    return EventType(cls, declared.name, type_, declared.version, declared.tags, declared.upcasters)
 
 
 def check_event(cls: Any, what: str) -> None:

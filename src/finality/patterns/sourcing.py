@@ -59,7 +59,7 @@ class Book:
                 f"{kind.name} {loaded.id} was loaded before this transaction appended to it: load it again, "
                 "and decide on what it is now"
             )
-        version = record(sources, kind, grounds, loaded, events, known, self._codec)
+        version, _ = record(sources, kind, grounds, loaded, events, known, self._codec)
         self._appended[stream] = version
         return version
 

@@ -23,7 +23,7 @@ class Codec(Protocol):
         """
         ...
 
-    def decode(self, text: Json, type_: Any) -> Any:
+    def decode(self, text: Json | bytes, type_: Any) -> Any:
         """Return the value of *type_* that *text* stands for.
 
         Raises:

@@ -42,11 +42,11 @@ class Sources(Protocol):
 
     def record(
         self, stream: StreamName, facts: Sequence[Fact], *, expected: Version, key: int | None = None
-    ) -> None:
-        """Append *facts*, all or none, with what they can be found by.
+    ) -> int:
+        """Append *facts*, all or none, with what they can be found by; return the stream's key.
 
         Args:
-            key: The store's own name of the stream, if it is known; this spares a look.
+            key: It, if it is known; this spares a look.
 
         Raises:
             VersionConflict: The stream is not at *expected*; nothing was written.

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from finality.adapters.msgspec.codec import JsonCodec
 from finality.core.errors import Refused
-from finality.core.ids import Json, NodeId, Position, Version
+from finality.core.ids import NodeId, Position, Version
 from finality.core.protocol import Recorded
 from finality.core.sourcing import Fact, aggregate_stream
 from finality.patterns.aggregate import Aggregate, kind_of
@@ -94,7 +94,7 @@ def _recorded(kind: Kind, events: Iterable[Any], id: str) -> Iterable[Recorded]:
 
 def _kept(kind: Kind, events: tuple[Any, ...]) -> Iterable[Any]:
     for event, fact in zip(events, facts_of(events, kind.by_class, None, kind.name, CODEC), strict=True):
-        kept = CODEC.decode(Json(fact.data.decode()), type(event))
+        kept = CODEC.decode(fact.data, type(event))
         assert kept == event, f"the journal would give back {kept!r} for {event!r}"
         yield kept
 

@@ -41,10 +41,12 @@ class MemorySources:
 
     def record(
         self, stream: StreamName, facts: Sequence[Fact], *, expected: Version, key: int | None = None
-    ) -> None:
-        """Append *facts*."""
+    ) -> int:
+        """Append *facts*; return the stream's key."""
         check_facts(facts)
-        self._tx.insert(self._tx.begun(stream, expected), stream, expected, facts)
+        key = self._tx.begun(stream, expected)
+        self._tx.insert(key, stream, expected, facts)
+        return key
 
     def matching(self, query: Query) -> list[Recorded]:
         """Return every event that matches."""

@@ -77,7 +77,7 @@ class JsonCodec:
                 f"a value of type {type(value).__name__} cannot be written as JSON: {_reason(error)}"
             ) from None
 
-    def decode(self, text: Json, type_: Any) -> Any:
+    def decode(self, text: Json | bytes, type_: Any) -> Any:
         """Return the value of *type_* that *text* stands for."""
         return self._read(text, type_)
 

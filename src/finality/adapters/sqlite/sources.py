@@ -43,11 +43,13 @@ class SqliteSources:
 
     def record(
         self, stream: StreamName, facts: Sequence[Fact], *, expected: Version, key: int | None = None
-    ) -> None:
-        """Append *facts*."""
+    ) -> int:
+        """Append *facts*; return the stream's key."""
         check_facts(facts)
         self._tx.guard()
-        self._tx.insert(self._tx.moved(stream, expected, len(facts), key), expected, facts)
+        key = self._tx.moved(stream, expected, len(facts), key)
+        self._tx.insert(key, expected, facts)
+        return key
 
     def matching(self, query: Query) -> list[Recorded]:
         """Return every event that matches."""

@@ -98,6 +98,25 @@ def two_phase(seconds: float, rounds: int, concurrencies: tuple[int, ...], is_js
         _print(asyncio.run(work), is_json)
 
 
+@bench.command()
+@click.option("--seconds", default=10.0, show_default=True, help="For each figure.")
+@click.option("--rounds", default=3, show_default=True, help="Finality and its peer in turn, so often.")
+@click.option("--concurrency", "concurrencies", type=int, multiple=True, help="Clients; repeatable.")
+@click.option("--json", "is_json", is_flag=True, help="Print one object.")
+def append(seconds: float, rounds: int, concurrencies: tuple[int, ...], is_json: bool) -> None:
+    """Events appended to aggregates, 1 and 100 at a time, beside the eventsourcing library.
+
+    It starts a server of its own: pip install finality[postgres,testing] "eventsourcing[postgres]".
+    """
+    from finality.cli.bench.append import run
+
+    with tempfile.TemporaryDirectory(prefix="finality-bench-") as directory:
+        each = seconds / max(rounds, 1)
+        _print(
+            asyncio.run(run(Path(directory), each, rounds, concurrencies or (1, 64), _say(is_json))), is_json
+        )
+
+
 @bench.command("in-doubt")
 @click.option("--branches", default=10_000, show_default=True, help="Prepared, and left behind.")
 @click.option("--json", "is_json", is_flag=True, help="Print one object.")

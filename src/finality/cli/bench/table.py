@@ -18,12 +18,12 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
         yield from _saga(result)
     elif result["bench"] == "two-phase":
         yield from _beside(result["results"])
-    elif result["bench"] == "peers":
+    elif result["bench"] in ("peers", "append"):
         for what, results in result["results"].items():
             yield f"{what}:"
             yield from _beside(results)
             yield ""
-        for name, why in result["left_out"].items():
+        for name, why in result.get("left_out", {}).items():
             yield f"{name} was left out: {why}"
     else:
         for name, value in result["results"].items():

@@ -16,6 +16,7 @@ class EventType:
 
     Attributes:
         name: What the journal calls it.
+        type: The same with the version of its shape, which stands with each event.
         version: Of its shape.
         tags: The fields whose values its events can be found by.
         upcasters: What leads on from each earlier version.
@@ -23,6 +24,7 @@ class EventType:
 
     cls: type
     name: str
+    type: str
     version: int = 1
     tags: tuple[str, ...] = ()
     upcasters: Mapping[int, Upcaster] | None = None

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from finality.core.errors import NotFound, Stuck
-from finality.core.ids import Json, Version
+from finality.core.ids import Version
 from finality.core.protocol import Recorded
 from finality.core.sourcing import ARCHIVED, Archived, Fact, Meta, Upcaster, split_type, upcasted
 from finality.ports.codec import Codec, DecodeError
@@ -29,7 +29,7 @@ def start(kind: Kind, source: Source | None, at: At, codec: Codec) -> tuple[Any,
     if at is not None and snapshot.version > at:
         return kind.empty(), Version(0)
     try:
-        return codec.decode(Json(snapshot.data.decode()), kind.cls), snapshot.version
+        return codec.decode(snapshot.data, kind.cls), snapshot.version
     except DecodeError:
         return kind.empty(), Version(0)  # It is only a short cut: the events say it all.
 
@@ -93,7 +93,7 @@ def event_of(recorded: Recorded, types: Mapping[str, EventType], codec: Codec) -
             names = ", ".join(sorted(types))
             raise DecodeError(f"it is not among the events known here: {names}")
         if found == known.version:
-            return codec.decode(Json(fact.data.decode()), known.cls)
+            return codec.decode(fact.data, known.cls)
         if found > known.version:
             raise DecodeError(f"its version {found} is newer than this code's, {known.version}")
         return _upcasted(fact, known, known.upcasters or {}, found, codec)
@@ -109,14 +109,14 @@ def _upcasted(
     fact: Fact, known: EventType, upcasters: Mapping[int, Upcaster], found: int, codec: Codec
 ) -> Any:
     fields = upcasted(upcasters, json.loads(fact.data), found=found, wanted=known.version)
-    return codec.decode(Json(json.dumps(fields)), known.cls)
+    return codec.decode(json.dumps(fields).encode(), known.cls)
 
 
 def told(recorded: Recorded, types: Mapping[str, EventType], codec: Codec) -> Recorded:
     """Return a recorded fact as its event, with what is known of it besides."""
     fact = recorded.event
-    meta = codec.decode(Json(fact.meta.decode()), Meta) if fact.meta is not None else None
+    meta = codec.decode(fact.meta, Meta) if fact.meta is not None else None
     if fact.type == ARCHIVED:
-        return replace(recorded, event=codec.decode(Json(fact.data.decode()), Archived), meta=meta)
+        return replace(recorded, event=codec.decode(fact.data, Archived), meta=meta)
     event = event_of(recorded, types, codec)
     return replace(recorded, event=event, meta=meta)

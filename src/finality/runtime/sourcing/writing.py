@@ -8,7 +8,7 @@ from typing import Any
 
 from finality.core.errors import DefinitionError, Refused
 from finality.core.ids import Version
-from finality.core.sourcing import Fact, Meta, Snapshot, aggregate_stream, is_due, tags_of, type_name
+from finality.core.sourcing import Fact, Meta, Snapshot, aggregate_stream, is_due, tags_of
 from finality.ports.codec import Codec
 from finality.ports.sources import Sources
 from finality.runtime.sourcing.kind import EventType, Kind, Loaded
@@ -27,7 +27,7 @@ def meta_of(
     known = asdict(meta) if meta is not None else {}
     known["correlation_id"] = known.get("correlation_id") or correlation_id
     known["causation_id"] = known.get("causation_id") or causation_id
-    return codec.encode({name: value for name, value in known.items() if value}).encode()
+    return codec.pack({name: value for name, value in known.items() if value})
 
 
 def facts_of(
@@ -38,25 +38,26 @@ def facts_of(
     Raises:
         DefinitionError: One is of a type that *who* does not take.
     """
-    facts = []
+    facts, encode, known = [], codec.pack, types.get
     for event in events:
-        known = types.get(type(event))
-        if known is None:
+        found = known(type(event))
+        if found is None:
             names = ", ".join(sorted(each.name for each in types.values()))
             raise DefinitionError(
                 f"{who} cannot take {event!r}: its events are {names}; declare it among them, or return one"
             )
-        tags = tags_of({name: getattr(event, name) for name in known.tags}) if known.tags else ()
-        data = codec.encode(event).encode()
-        facts.append(Fact(type_name(known.name, known.version), data, meta, tuple(sorted(tags))))
+        tags: tuple[str, ...] = ()
+        if found.tags:
+            tags = tuple(sorted(tags_of({name: getattr(event, name) for name in found.tags})))
+        facts.append(Fact(found.type, encode(event), meta, tags))
     return facts
 
 
 def record(
     sources: Sources, kind: Kind, aggregate: Any, loaded: Loaded, events: Sequence[Any], meta: bytes | None,
     codec: Codec,
-) -> Version:  # fmt: skip
-    """Append *events* to the stream that *aggregate* was loaded from; return its new version.
+) -> tuple[Version, int | None]:  # fmt: skip
+    """Append *events* to the stream that *aggregate* was loaded from; return its new version, and its key.
 
     Raises:
         VersionConflict: It has moved on since.
@@ -71,14 +72,14 @@ def record(
     if loaded.is_archived:
         raise Refused(f"{kind.name} {loaded.id} is archived: it takes no more events; begin another one")
     if not events:
-        return loaded.version
+        return loaded.version, loaded.key
     stream = aggregate_stream(kind.name, loaded.id)
     facts = facts_of(events, kind.by_class, meta, kind.name, codec)
-    sources.record(stream, facts, expected=loaded.version, key=loaded.key)
+    key = sources.record(stream, facts, expected=loaded.version, key=loaded.key)
     version = Version(loaded.version + len(events))
     if is_due(kind.snapshot_every, before=loaded.version, after=version):
         for event in events:
             aggregate = aggregate.evolve(event)
-        data = codec.encode(aggregate).encode()
+        data = codec.pack(aggregate)
         sources.keep_snapshot(stream, Snapshot(version, kind.shape, data))
-    return version
+    return version, key
