@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Conflict,
         DeadlinePassed,
         DefinitionError,
+        Erased,
         Fenced,
         FinalityError,
         HeuristicOutcome,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         VersionConflict,
     )
     from finality.core.explain import Explanation
+    from finality.core.personal import Personal
     from finality.core.secret import Secret
     from finality.core.sourcing import Archived, Meta
     from finality.core.two_phase import Decision
@@ -70,11 +72,12 @@ _HOMES = {
     "finality.adapters.sqlite.participant": "sqlite",
     "finality.core.backoff": "FOREVER Retry",
     "finality.core.errors": (
-        "Compensated CompensationFailed Conflict DeadlinePassed DefinitionError Fenced "
+        "Compensated CompensationFailed Conflict DeadlinePassed DefinitionError Erased Fenced "
         "FinalityError HeuristicOutcome InputMismatch LimitExceeded NotFound OutcomeUnknown Refused "
         "SchemaMismatch Stuck TransactionAborted Unavailable VersionConflict"
     ),
     "finality.core.explain": "Explanation",
+    "finality.core.personal": "Personal",
     "finality.core.secret": "Secret",
     "finality.core.sourcing": "Archived Meta",
     "finality.core.two_phase": "Decision",
@@ -129,6 +132,7 @@ __all__ = [
     "DeadlinePassed",
     "Decision",
     "DefinitionError",
+    "Erased",
     "Events",
     "Explanation",
     "Fenced",
@@ -146,6 +150,7 @@ __all__ = [
     "NotFound",
     "Outcome",
     "OutcomeUnknown",
+    "Personal",
     "Refused",
     "Reservation",
     "Retry",

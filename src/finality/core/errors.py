@@ -16,6 +16,7 @@ FinalityError
 │   └── MethodFailed       a confirm or cancel has raised; it is asked again
 ├── InputMismatch        the id is taken by a transaction with another input
 ├── NotFound             no transaction has this id
+├── Erased               the person whose data it is was forgotten
 ├── LimitExceeded        it is larger than a stated bound; nothing was written
 ├── SchemaMismatch       the store was written by another version of Finality
 └── DefinitionError      your declaration cannot keep its promise
@@ -153,6 +154,12 @@ class NotFound(FinalityError):
     """No transaction has this id in this store."""
 
     code = "not_found"
+
+
+class Erased(FinalityError):
+    """Personal data cannot be read or kept: the person was forgotten, and the key is deleted."""
+
+    code = "erased"
 
 
 class LimitExceeded(FinalityError):

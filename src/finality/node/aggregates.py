@@ -8,13 +8,14 @@ from typing import Any, TypeVar, cast
 
 from finality.core.backoff import Retry
 from finality.core.errors import Conflict, NotFound
-from finality.core.ids import StreamName
+from finality.core.ids import StreamName, Version
 from finality.core.protocol import Recorded
 from finality.core.sourcing import (
     ARCHIVED,
     Archived,
     Fact,
     Meta,
+    Snapshot,
     aggregate_stream,
     category_prefix,
     check_id,
@@ -23,9 +24,11 @@ from finality.core.sourcing import (
 from finality.node.life import Life
 from finality.node.transactions import CONFLICT_RETRY
 from finality.patterns.aggregate import Aggregate, kind_of
+from finality.ports.codec import DecodeError
 from finality.ports.sources import Source, Sources
+from finality.runtime.sourcing import personal
 from finality.runtime.sourcing.kind import Kind, Loaded, placed
-from finality.runtime.sourcing.reading import At, folded, start, told
+from finality.runtime.sourcing.reading import At, folded, told, usable
 from finality.runtime.sourcing.turn import written
 from finality.runtime.sourcing.writing import meta_of, record
 
@@ -52,11 +55,21 @@ class Aggregates(Life):
         return cast(A, await self._folded(known, id, source, at))
 
     async def _folded(self, kind: Kind, id: str, source: Source | None, at: At = None) -> Any:
-        begun = start(kind, source, at, self._codec)
+        snapshot = usable(kind, source, at)
+        try:
+            return await self._begun(kind, id, source, snapshot, at)
+        except DecodeError:  # The snapshot is only a short cut: the events say it all.
+            return await self._begun(kind, id, source, None, at)
+
+    async def _begun(
+        self, kind: Kind, id: str, source: Source | None, snapshot: Snapshot | None, at: At
+    ) -> Any:
+        sources, after = self._context.home.sources, Version(0) if snapshot is None else snapshot.version
         events: list[Recorded] = []
-        if source is not None and source.version > begun[1]:
-            events = await self._context.home.sources.read(source, after=begun[1])
-        return folded(kind, id, source, begun, events, at, self._codec)
+        if source is not None and source.version > after:
+            events = await sources.read(source, after=after)
+        with await personal.of(self._codec, sources, source, events):
+            return folded(kind, id, source, snapshot, events, at, self._codec)
 
     async def decide(
         self,
@@ -114,11 +127,12 @@ class Aggregates(Life):
         await self.opened()
         known, loaded, codec = kind_of(type(aggregate)), aggregate.loaded, self._codec
         kept = meta_of(meta, None, None, codec)
-        version, key = await written(
-            self._context.home,
-            f"append to {known.name} {loaded.id}",
-            lambda sources: record(sources, known, aggregate, loaded, events, kept, codec),
-        )
+
+        def work(sources: Sources) -> tuple[Version, int | None]:
+            with personal.within(codec, sources):
+                return record(sources, known, aggregate, loaded, events, kept, codec)
+
+        version, key = await written(self._context.home, f"append to {known.name} {loaded.id}", work)
         for event in events:
             aggregate = aggregate.evolve(event)
         return cast(A, placed(aggregate, Loaded(loaded.id, version, key=key)))
@@ -152,8 +166,10 @@ class Aggregates(Life):
         await self.opened()
         known = kind_of(kind)
         source = await self._source(known, id)
-        recorded = await self._context.home.sources.read(source)
-        return [told(each, known.types, self._codec) for each in recorded]
+        sources = self._context.home.sources
+        recorded = await sources.read(source)
+        with await personal.of(self._codec, sources, None, recorded):
+            return [told(each, known.types, self._codec) for each in recorded]
 
     async def _source(self, kind: Kind, id: str) -> Source:
         source = await self._context.home.sources.find(aggregate_stream(kind.name, id))
@@ -200,6 +216,15 @@ class Aggregates(Life):
                     raise
             await asyncio.sleep(CONFLICT_RETRY.delay_seconds(attempt, self._environment.chance()))
             attempt += 1
+
+    async def forget(self, subject: str) -> None:
+        """Delete the key of everything personal that is kept about *subject*, for ever; durable on return.
+
+        Whatever is read from now on shows it as erased: events, snapshots, the outbox, and every copy.
+        Under the same name nothing personal is kept any more.
+        """
+        await self.opened()
+        await written(self._context.home, "forgetting a person", lambda sources: sources.forget(subject))
 
 
 def _listed(kind: Kind, decided: Any) -> tuple[Any, ...]:

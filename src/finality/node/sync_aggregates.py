@@ -63,6 +63,10 @@ class SyncAggregates:
         """Close the aggregate for ever. See ``AsyncNode.archive``."""
         return bool(self._wait(self.asynchronous.archive(kind, id, because=because, by=by)))
 
+    def forget(self, subject: str) -> None:
+        """Delete the key of everything personal that is kept about *subject*. See ``AsyncNode.forget``."""
+        self._wait(self.asynchronous.forget(subject))
+
 
 class BlockSourcing:
     """Event sourcing in ``with node.transaction() as tx``."""

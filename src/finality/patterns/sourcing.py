@@ -7,15 +7,17 @@ from typing import Any, TypeVar, cast
 
 from finality.core.errors import DefinitionError
 from finality.core.ids import StreamName, Version
-from finality.core.sourcing import Meta, aggregate_stream
+from finality.core.sourcing import Meta, Snapshot, aggregate_stream
 from finality.patterns.aggregate import Aggregate, kind_of
 from finality.patterns.event import event_type
 from finality.patterns.outbox import Origin
 from finality.patterns.query import Events, Found
-from finality.ports.codec import Codec
-from finality.ports.sources import Sources
+from finality.ports.codec import Codec, DecodeError
+from finality.ports.sources import Source, Sources
 from finality.ports.store import LocalTransaction
-from finality.runtime.sourcing.reading import At, folded, start, told
+from finality.runtime.sourcing.kind import Kind
+from finality.runtime.sourcing.personal import within
+from finality.runtime.sourcing.reading import At, folded, told, usable
 from finality.runtime.sourcing.writing import facts_of, meta_of, record
 
 T = TypeVar("T")
@@ -36,12 +38,21 @@ class Book:
 
     def load(self, local: Any, cls: type[A], id: str, at: At) -> A:
         """Return an aggregate as this transaction sees it."""
-        sources, kind, codec = sources_of(local), kind_of(cls), self._codec
+        sources, kind = sources_of(local), kind_of(cls)
         source = sources.find(aggregate_stream(kind.name, id))
-        begun = start(kind, source, at, codec)
-        has_more = source is not None and source.version > begun[1]
-        events = sources.read(source, after=begun[1]) if source is not None and has_more else []
-        return cast(A, folded(kind, id, source, begun, events, at, codec))
+        with within(self._codec, sources):
+            try:
+                return cast(A, self._folded(sources, kind, id, source, usable(kind, source, at), at))
+            except DecodeError:  # The snapshot is only a short cut: the events say it all.
+                return cast(A, self._folded(sources, kind, id, source, None, at))
+
+    def _folded(
+        self, sources: Sources, kind: Kind, id: str, source: Source | None, snapshot: Snapshot | None, at: At
+    ) -> Any:
+        after = Version(0) if snapshot is None else snapshot.version
+        has_more = source is not None and source.version > after
+        events = sources.read(source, after=after) if source is not None and has_more else []
+        return folded(kind, id, source, snapshot, events, at, self._codec)
 
     def append(
         self, local: Any, grounds: Aggregate[Any] | Found[Any], events: tuple[Any, ...], meta: Meta | None
@@ -59,7 +70,8 @@ class Book:
                 f"{kind.name} {loaded.id} was loaded before this transaction appended to it: load it again, "
                 "and decide on what it is now"
             )
-        version, _ = record(sources, kind, grounds, loaded, events, known, self._codec)
+        with within(self._codec, sources):
+            version, _ = record(sources, kind, grounds, loaded, events, known, self._codec)
         self._appended[stream] = version
         return version
 
@@ -70,14 +82,17 @@ class Book:
         if not events:
             return Version(0)
         types = {type(event): event_type(type(event)) for event in events}
-        facts = facts_of(events, types, meta, BOUNDARY, self._codec)
+        with within(self._codec, sources):
+            facts = facts_of(events, types, meta, BOUNDARY, self._codec)
         sources.record(StreamName(f"{BOUNDARY}/{sources.new_id()}"), facts, expected=Version(0))
         return Version(len(facts))
 
     def read(self, local: Any, asked: Events[E]) -> Found[E]:
         """Return the events that are asked for, as this transaction sees them."""
-        recorded = sources_of(local).matching(asked.query)
-        return Found(asked, tuple(told(each, asked.types, self._codec) for each in recorded))
+        sources = sources_of(local)
+        with within(self._codec, sources):
+            recorded = sources.matching(asked.query)
+            return Found(asked, tuple(told(each, asked.types, self._codec) for each in recorded))
 
 
 def sources_of(local: Any) -> Sources:

@@ -28,6 +28,7 @@ from finality.ports.participant import Branch, Participant, ReservingBranch
 from finality.ports.store import LocalTransaction, Rows, Scope
 from finality.runtime.commitment import Commitment
 from finality.runtime.reservations.participant import participant_name
+from finality.runtime.sourcing import personal
 
 T = TypeVar("T")
 B = TypeVar("B", bound=Branch)
@@ -71,11 +72,9 @@ class SyncTx(SyncSourcing):
         Raises:
             DefinitionError: The topic or a header has no name that every broker could carry.
         """
-        put(
-            self._local,
-            published(self._codec, topic, event, key=key, headers=headers, origin=self._origin),
-            delay,
-        )
+        with personal.at(self._codec, self._local):
+            row = published(self._codec, topic, event, key=key, headers=headers, origin=self._origin)
+        put(self._local, row, delay)
 
     # ── Countermeasures: what stands in for isolation ───────────────────────────────────────
 
@@ -184,8 +183,14 @@ class Tx(AsyncSourcing):
         Raises:
             DefinitionError: The topic or a header has no name that every broker could carry.
         """
-        row = published(self._codec, topic, event, key=key, headers=headers, origin=self._origin)
-        await self._call(lambda local: put(local, row, delay))
+        origin = self._origin._replace(traceparent=self._origin.traceparent or current_traceparent())
+
+        def write(local: LocalTransaction) -> None:
+            with personal.at(self._codec, local):
+                row = published(self._codec, topic, event, key=key, headers=headers, origin=origin)
+            put(local, row, delay)
+
+        await self._call(write)
 
     # ── Countermeasures: what stands in for isolation ───────────────────────────────────────
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from finality.core.envelope import JSON_TYPE
@@ -58,4 +60,21 @@ class Codec(Protocol):
         Raises:
             DecodeError: The type is unknown, or the data does not fit it.
         """
+        ...
+
+    def subjects(
+        self,
+        read: Callable[[Collection[str]], Mapping[str, bytes | None]],
+        keep: Callable[[str, bytes], None] | None = None,
+    ) -> AbstractContextManager[None]:
+        """Have personal data sealed and opened, within the block, with the keys of a home store.
+
+        Args:
+            read: Finds the sealed keys of subjects, None of those who were forgotten.
+            keep: Keeps the sealed key of a new subject; without it only what is known is sealed.
+        """
+        ...
+
+    def subjects_in(self, data: bytes) -> set[str]:
+        """Return whose personal data is in *data*, which the codec has written."""
         ...

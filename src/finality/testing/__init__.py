@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from finality.testing.disk import SimulatedDisk
     from finality.testing.environment import SimulatedEnvironment
     from finality.testing.given import given
+    from finality.testing.golden import golden
     from finality.testing.kafka_server import KafkaServer, kafka
     from finality.testing.loop import SimulatedLoop
     from finality.testing.mariadb_server import MariaDbServer, mariadb
@@ -33,6 +34,7 @@ _HOMES = {
     "finality.testing.disk": "SimulatedDisk",
     "finality.testing.environment": "SimulatedEnvironment",
     "finality.testing.given": "given",
+    "finality.testing.golden": "golden",
     "finality.testing.kafka_server": "KafkaServer kafka",
     "finality.testing.loop": "SimulatedLoop",
     "finality.testing.mariadb_server": "MariaDbServer mariadb",
@@ -75,6 +77,7 @@ __all__ = [
     "World",
     "crash_everywhere",
     "given",
+    "golden",
     "kafka",
     "mariadb",
     "nats",

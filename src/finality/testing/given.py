@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar
 
 from finality.adapters.msgspec.codec import JsonCodec
+from finality.adapters.msgspec.seal import KEY_BYTES, SecretKey
 from finality.core.errors import Refused
 from finality.core.ids import NodeId, Position, Version
 from finality.core.protocol import Recorded
@@ -27,7 +29,8 @@ from finality.runtime.sourcing.writing import facts_of
 
 A = TypeVar("A", bound=Aggregate[Any])
 
-CODEC = JsonCodec()
+KEY = SecretKey("", bytes(KEY_BYTES))
+CODEC = JsonCodec((KEY,))
 ID = "given"
 
 
@@ -53,7 +56,8 @@ class Decided(Generic[A]):
     def __init__(self, kind: Kind, before: A, events: tuple[Any, ...], refused: Refused | None) -> None:
         self._kind = kind
         self._before = before
-        self._events = tuple(_kept(kind, events))
+        with _keys():
+            self._events = tuple(_kept(kind, events))
         self._refused = refused
 
     def then(self, *events: Any) -> A:
@@ -79,9 +83,15 @@ class Decided(Generic[A]):
 def given(kind: type[A], *events: Any, id: str = ID) -> Given[A]:
     """Return the aggregate that *events* make, as if it were loaded with *id*."""
     known = kind_of(kind)
-    recorded = list(_recorded(known, events, id))
-    begun = (known.empty(), Version(0))
-    return Given(known, folded(known, id, None, begun, recorded, None, CODEC))
+    with _keys():
+        recorded = list(_recorded(known, events, id))
+        return Given(known, folded(known, id, None, None, recorded, None, CODEC))
+
+
+def _keys() -> AbstractContextManager[None]:
+    """Seal personal data as a home store does, with keys that are thrown away."""
+    kept: dict[str, bytes | None] = {}
+    return CODEC.subjects(lambda subjects: kept, lambda subject, sealed: kept.update({subject: sealed}))
 
 
 def _recorded(kind: Kind, events: Iterable[Any], id: str) -> Iterable[Recorded]:

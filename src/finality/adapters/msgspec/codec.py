@@ -13,16 +13,26 @@ import math
 import sys
 import typing
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
+from finality.adapters.msgspec.personal import (
+    Keep,
+    Read,
+    opened_personal,
+    sealed_personal,
+    subjects,
+    subjects_in,
+)
 from finality.adapters.msgspec.seal import SecretKey, seal, unseal
 from finality.core.breaker import BreakerEvent
 from finality.core.envelope import JSON_TYPE
 from finality.core.ids import Json
+from finality.core.personal import Personal
 from finality.core.saga.events import SagaEvent
 from finality.core.secret import Secret
 from finality.core.two_phase import DurableEvent, HomeNamed
@@ -123,6 +133,14 @@ class JsonCodec:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise DecodeError(f"not a {type_name}: {error}") from error
 
+    def subjects(self, read: Read, keep: Keep | None = None) -> AbstractContextManager[None]:
+        """Have personal data sealed and opened with the keys that *read* finds and *keep* makes."""
+        return subjects(self._keys, read, keep)
+
+    def subjects_in(self, data: bytes) -> set[str]:
+        """Return whose personal data is in *data*."""
+        return subjects_in(data)
+
     def check(self, type_: Any) -> None:
         """See that values of *type_* can be read back.
 
@@ -138,9 +156,9 @@ class JsonCodec:
             ) from error
         types = _types_in(found, set())
         for custom in [part.cls for part in types if isinstance(part, msgspec.inspect.CustomType)]:
-            if typing.get_origin(custom) is Secret:
+            if typing.get_origin(custom) in (Secret, Personal):
                 self.check(typing.get_args(custom)[0])
-            elif custom is not Secret and not _is_pydantic(custom):
+            elif custom not in (Secret, Personal) and not _is_pydantic(custom):
                 raise TypeError(
                     f"nothing says how to read a {_name(custom)} from JSON: use a dataclass, an attrs or "
                     "pydantic class, a Struct, or a type of the standard library"
@@ -171,6 +189,8 @@ class JsonCodec:
         """Return what stands for a *value* that msgspec does not know."""
         if isinstance(value, Secret):
             return seal(self._encode(value.reveal()), self._keys)
+        if isinstance(value, Personal):
+            return sealed_personal(value, self._encode)
         if _is_pydantic(type(value)):
             return _dumped(value)
         match value:  # A subclass is written as what it extends.
@@ -192,6 +212,9 @@ class JsonCodec:
         if type_ is Secret or typing.get_origin(type_) is Secret:
             inner = typing.get_args(type_)[0] if typing.get_args(type_) else Any
             return Secret(self._opened(unseal(value, self._keys), inner))
+        if type_ is Personal or typing.get_origin(type_) is Personal:
+            inner = typing.get_args(type_)[0] if typing.get_args(type_) else Any
+            return opened_personal(value, lambda data: self._opened(data, inner))
         if _is_pydantic(type_):
             return type_.model_validate_json(self._encode(value), by_alias=False, by_name=True)
         return value

@@ -75,9 +75,18 @@ def seal(data: bytes, keys: Sequence[SecretKey]) -> dict[str, str]:
             "a secret would be journaled and there is no key to seal it: make one with "
             "finality.new_secret_key() and pass it as FINALITY_SECRET_KEY or finality.open(…, secret_key=…)"
         )
-    key, nonce = keys[0], os.urandom(NONCE_BYTES)
-    sealed = nonce + _cipher(key).encrypt(nonce, data, ASSOCIATED)
-    return {SECRET: base64.b64encode(sealed).decode(), KEY: key.id}
+    return {SECRET: base64.b64encode(sealed(data, keys[0], ASSOCIATED)).decode(), KEY: keys[0].id}
+
+
+def sealed(data: bytes, key: SecretKey, associated: bytes) -> bytes:
+    """Return *data* sealed with *key*: nonce, ciphertext and tag.
+
+    Raises:
+        DefinitionError: There is no cryptography.
+    """
+    nonce = os.urandom(NONCE_BYTES)
+    encrypted: bytes = _cipher(key).encrypt(nonce, data, associated)
+    return nonce + encrypted
 
 
 def unseal(envelope: object, keys: Sequence[SecretKey]) -> bytes:
@@ -98,24 +107,25 @@ def unseal(envelope: object, keys: Sequence[SecretKey]) -> bytes:
             "pass the old key behind the new one, separated by a comma"
         )
     try:
-        sealed = base64.b64decode(text, validate=True)
+        found = base64.b64decode(text, validate=True)
     except binascii.Error:
         raise ValueError("the sealed secret is not base64: it was changed") from None
     for key in fitting:
-        data = _open(key, sealed)
+        data = opened(found, key, ASSOCIATED)
         if data is not None:
             return data
     raise ValueError(f"the secret does not open with key {id!r}: it was changed, or is another key's")
 
 
-def _open(key: SecretKey, sealed: bytes) -> bytes | None:
+def opened(sealed: bytes, key: SecretKey, associated: bytes) -> bytes | None:
+    """Return what is sealed with *key*; None if it is another key's, or was changed."""
     from cryptography.exceptions import InvalidTag
 
     cipher = _cipher(key)
     if len(sealed) < NONCE_BYTES:
         return None
     try:
-        data: bytes = cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], ASSOCIATED)
+        data: bytes = cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], associated)
     except InvalidTag:
         return None  # Two keys may share a short name; the caller tries the next one.
     return data

@@ -11,7 +11,7 @@ from typing import Any
 from finality.core.errors import NotFound, Stuck
 from finality.core.ids import Version
 from finality.core.protocol import Recorded
-from finality.core.sourcing import ARCHIVED, Archived, Fact, Meta, Upcaster, split_type, upcasted
+from finality.core.sourcing import ARCHIVED, Archived, Fact, Meta, Snapshot, Upcaster, split_type, upcasted
 from finality.ports.codec import Codec, DecodeError
 from finality.ports.sources import Source
 from finality.runtime.sourcing.kind import EventType, Kind, Loaded, placed
@@ -20,36 +20,34 @@ At = int | datetime | None
 """A moment in the past of a stream: a version, or a time."""
 
 
-def start(kind: Kind, source: Source | None, at: At, codec: Codec) -> tuple[Any, Version]:
-    """Return the state that is nearest to *at*, and its version: a snapshot's, or the empty one."""
+def usable(kind: Kind, source: Source | None, at: At) -> Snapshot | None:
+    """Return the snapshot that a state at *at* may begin with; None to begin with nothing."""
     snapshot = source.snapshot if source is not None else None
     # When a snapshot was taken says nothing of when the events in it happened.
     if snapshot is None or snapshot.shape != kind.shape or isinstance(at, datetime):
-        return kind.empty(), Version(0)
-    if at is not None and snapshot.version > at:
-        return kind.empty(), Version(0)
-    try:
-        return codec.decode(snapshot.data, kind.cls), snapshot.version
-    except DecodeError:
-        return kind.empty(), Version(0)  # It is only a short cut: the events say it all.
+        return None
+    return None if at is not None and snapshot.version > at else snapshot
 
 
 def folded(
     kind: Kind,
     id: str,
     source: Source | None,
-    begun: tuple[Any, Version],
+    snapshot: Snapshot | None,
     events: Iterable[Recorded],
     at: At,
     codec: Codec,
 ) -> Any:
-    """Return the aggregate that *events* make of the state that was begun with.
+    """Return the aggregate that *events* make, behind a snapshot if there is one.
 
     Raises:
+        DecodeError: The snapshot cannot be read: begin with nothing.
         NotFound: It has no such version.
         Stuck: An event cannot be read.
     """
-    state, version = begun
+    state, version = kind.empty(), Version(0)
+    if snapshot is not None:
+        state, version = codec.decode(snapshot.data, kind.cls), snapshot.version
     is_archived = source is not None and source.is_archived
     for recorded in events:
         if is_behind(recorded, at):
@@ -62,8 +60,6 @@ def folded(
     if isinstance(at, int) and version != at:
         raise NotFound(f"{kind.name} {id} has no version {at}: it is at version {version}")
     key = None if source is None else source.key
-    if state is begun[0] and version == 0:
-        state = kind.empty()  # It is given a place of its own.
     return placed(state, Loaded(id, version, is_archived, at is not None, key))
 
 
@@ -108,7 +104,10 @@ def event_of(recorded: Recorded, types: Mapping[str, EventType], codec: Codec) -
 def _upcasted(
     fact: Fact, known: EventType, upcasters: Mapping[int, Upcaster], found: int, codec: Codec
 ) -> Any:
-    fields = upcasted(upcasters, json.loads(fact.data), found=found, wanted=known.version)
+    try:
+        fields = upcasted(upcasters, json.loads(fact.data), found=found, wanted=known.version)
+    except Exception as error:  # Whatever the user's upcaster raises, the event cannot be read.
+        raise DecodeError(f"an upcaster of {known.name} raised {error!r}") from error
     return codec.decode(json.dumps(fields).encode(), known.cls)
 
 
