@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from finality.patterns.outcome import COMPENSATED, COMPLETED, Handle, Outcome
     from finality.patterns.protocol import THREE_PHASE, TWO_PHASE, CommitProtocol
     from finality.patterns.query import Events, Found, events
+    from finality.patterns.reaction import Reaction, react
     from finality.patterns.reservation import Reservation
     from finality.patterns.saga import Saga
     from finality.patterns.step import child, pivot, step
@@ -95,6 +96,7 @@ _HOMES = {
     "finality.patterns.outcome": "COMPENSATED COMPLETED Handle Outcome",
     "finality.patterns.protocol": "THREE_PHASE TWO_PHASE CommitProtocol",
     "finality.patterns.query": "Events Found events",
+    "finality.patterns.reaction": "Reaction react",
     "finality.patterns.reservation": "Reservation",
     "finality.patterns.saga": "Saga",
     "finality.patterns.step": "child pivot step",
@@ -151,6 +153,7 @@ __all__ = [
     "Outcome",
     "OutcomeUnknown",
     "Personal",
+    "Reaction",
     "Refused",
     "Reservation",
     "Retry",
@@ -178,6 +181,7 @@ __all__ = [
     "pivot",
     "postgres",
     "psycopg",
+    "react",
     "service",
     "signal",
     "sqlalchemy",

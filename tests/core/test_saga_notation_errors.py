@@ -138,7 +138,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     ),
     "a generator": (
         "@step\nasync def a(self, tx):\n    yield 1",
-        "step 'a' of BookTrip yields: a step answers once; return the result",
+        "step 'a' of BookTrip yields: it answers once; return the result",
     ),
     "an async def that a decorator hides": (
         "def hide(f):\n    @__import__('functools').wraps(f)\n    def hidden(*a): return f(*a)\n"

@@ -32,6 +32,7 @@ COMMANDS = {
         "finality.cli.transaction:transaction",
         "List, show and explain transactions; help stuck ones.",
     ),
+    "event": ("finality.cli.event:event", "Look after events that were put aside; bring events again."),
     "journal": ("finality.cli.journal:journal", "Read the journal, and follow it."),
     "outbox": ("finality.cli.outbox:outbox", "See what is published, send it again, help what is parked."),
     "node": ("finality.cli.node:node", "Show the nodes that share a store."),

@@ -99,6 +99,7 @@ def look(
     store: str,
     work: Callable[[AsyncNode], Coroutine[Any, Any, T]],
     participants: Mapping[str, str] | None = None,
+    broker: str | None = None,
 ) -> T:
     """Run *work* with a node on *store* that drives nothing and makes no file."""
     from finality.node import open_async
@@ -106,7 +107,9 @@ def look(
 
     async def looked() -> T:
         given = [participant_at(name, url) for name, url in (participants or {}).items()]
-        async with open_async(store, participants=given, is_observer=True, must_exist=True) as node:
+        async with open_async(
+            store, participants=given, broker=broker, is_observer=True, must_exist=True
+        ) as node:
             return await work(node)
 
     return asyncio.run(looked())

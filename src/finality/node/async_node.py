@@ -20,6 +20,7 @@ from finality.node.health import Health, health_of
 from finality.node.insides import Settings
 from finality.node.life import DRAIN_SECONDS
 from finality.node.outbox import Outbox
+from finality.node.reacting import Reacting
 from finality.node.transactions import CONFLICT_RETRY
 from finality.node.views import unreadable
 from finality.patterns.outcome import Handle, Outcome
@@ -39,7 +40,7 @@ T = TypeVar("T")
 __all__ = ["DRAIN_SECONDS", "AsyncNode", "Settings"]
 
 
-class AsyncNode(Aggregates):
+class AsyncNode(Aggregates, Reacting):
     """One process that drives transactions. Use it with ``async with``, or call ``close``.
 
     It belongs to the event loop in which it was first used.
@@ -247,6 +248,7 @@ class AsyncNode(Aggregates):
             self._context,
             self._views,
             in_flight=len(self._coordinator.drives),
+            reactions=self._insides.reactions,
             readers=self._insides.readers,
             link=self._insides.link,
         )

@@ -15,6 +15,7 @@ from finality.ports.home import HEADS_MAX, Head
 from finality.runtime.breakers import BREAKER_PREFIX
 from finality.runtime.context import Context
 from finality.runtime.link import Link
+from finality.runtime.reactions import Reactions
 from finality.runtime.reader import Reader
 
 
@@ -43,6 +44,7 @@ class Health:
         statuses: How many transactions there are in each status.
         slowest_turns: By store, who held its write turn longest and for how many seconds, if anybody
             held it for longer than a tenth of a second.
+        lags: By ``consumer/topic`` of this node, how many events the consumer has not dealt with yet.
     """
 
     node: NodeId
@@ -55,6 +57,7 @@ class Health:
     undriven: tuple[Head, ...]
     statuses: dict[str, int]
     slowest_turns: dict[str, tuple[str, float]]
+    lags: dict[str, int]
 
     @property
     def is_good(self) -> bool:
@@ -65,7 +68,13 @@ class Health:
 
 
 async def health_of(
-    context: Context, views: Views, *, in_flight: int, readers: Sequence[Reader], link: Link | None
+    context: Context,
+    views: Views,
+    *,
+    in_flight: int,
+    reactions: Reactions,
+    readers: Sequence[Reader],
+    link: Link | None,
 ) -> Health:
     """Look at everything, and change nothing."""
     home, now = context.home, context.environment.now()
@@ -85,12 +94,14 @@ async def health_of(
             f"{reader.name} of {reader.store.name}, share {share}": why
             for reader in readers
             for share, why in reader.trouble.items()
-        },
+        }
+        | {reader: each.trouble for reader, each in reactions.consumers.items() if each.trouble},
         parked=dict(Counter([row.reader for store in stores for row in await store.parked_events()])),
         open_breakers=await _open_breakers(context),
         undriven=tuple(await views.undriven(limit=HEADS_MAX)),
         statuses=dict(statuses),
         slowest_turns={store.name: store.slowest for store in stores if store.slowest[1]},
+        lags=await reactions.lags(),
     )
 
 

@@ -6,10 +6,11 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from finality.core.envelope import Envelope
 from finality.core.errors import FinalityError, NotFound, Unavailable
 from finality.core.explain import Explanation
 from finality.core.ids import NodeId
@@ -18,12 +19,14 @@ from finality.core.secret import redact, secret_values
 from finality.node.definitions import Definitions
 from finality.node.transactions import Transactions
 from finality.node.views import Views
-from finality.patterns.outbox import Origin
+from finality.patterns.outbox import Origin, published
+from finality.patterns.reaction import Reaction
 from finality.patterns.reservation import Reservation, code_of
 from finality.patterns.transaction import SyncTx, Tx
 from finality.ports.broker import Broker
 from finality.ports.codec import Codec
 from finality.ports.environment import Environment
+from finality.ports.events import Published
 from finality.ports.home import Home, NodeRow
 from finality.ports.participant import Branch, Participant
 from finality.ports.store import Store
@@ -31,8 +34,12 @@ from finality.runtime.commitment import Commitments
 from finality.runtime.context import Context
 from finality.runtime.coordinator import Coordinator
 from finality.runtime.decisions import Decisions
+from finality.runtime.inbox import run_of
 from finality.runtime.leases import Leases
 from finality.runtime.link import Link
+from finality.runtime.reacting import Kit
+from finality.runtime.reaction import ReactionCode
+from finality.runtime.reactions import Reactions
 from finality.runtime.reader import Reader
 from finality.runtime.recovery import Recovery
 from finality.runtime.relay import Relay
@@ -54,8 +61,10 @@ class Settings:
     sagas: tuple[type[Any], ...]
     participants: tuple[Participant[Branch], ...]
     reservations: tuple[type[Reservation[Any]], ...]
+    reactions: tuple[Reaction[..., Any], ...]
     broker: Broker | None
     outbox_kept_seconds: float
+    inbox_kept_seconds: float
     in_flight_max: int
     lease_seconds: float
     is_observer: bool
@@ -92,7 +101,20 @@ class Insides:
         self.link = None if settings.broker is None else Link(settings.broker, context.environment)
         self.relays: list[Relay] = [] if settings.is_observer else self._relays()
         self.readers: list[Reader] = [relay.reader for relay in self.relays]
+        self.reactions = Reactions(
+            kit_of(context),
+            self.link,
+            lease_seconds=settings.lease_seconds,
+            window_seconds=settings.inbox_kept_seconds,
+            is_observer=settings.is_observer,
+            began=self._reactions_began,
+        )
         self._loops: list[asyncio.Task[None]] = []
+
+    def _reactions_began(self, readers: Iterable[str]) -> None:
+        """Tell the other nodes, so that they leave this one its part."""
+        self.leases.advertised.update(readers)
+        self.leases.drives_changed()
 
     def _relays(self) -> list[Relay]:
         if self.link is None:
@@ -172,6 +194,7 @@ class Insides:
                 loop.cancel()
             await asyncio.gather(*self._loops, return_exceptions=True)
             await asyncio.wait_for(self.commitments.drain(), LET_GO_SECONDS)
+            await self.reactions.close()
             await asyncio.wait_for(asyncio.gather(*(each.close() for each in self.readers)), LET_GO_SECONDS)
             if not self.settings.is_observer:
                 await asyncio.wait_for(self.leases.leave(), LET_GO_SECONDS)
@@ -188,7 +211,9 @@ class Insides:
                 await _close(store)
 
 
-async def open_insides(settings: Settings, codec: Codec, environment: Environment) -> Insides:
+async def open_insides(
+    settings: Settings, reactions: Iterable[ReactionCode], codec: Codec, environment: Environment
+) -> Insides:
     """Open the stores and start the loops; whatever fails, nothing is left open."""
     opened: list[Store | Participant[Branch]] = []
     try:
@@ -217,12 +242,33 @@ async def open_insides(settings: Settings, codec: Codec, environment: Environmen
             graph_of=definitions.graph_of,
         )
         insides = Insides(settings, context, definitions)
+        for code in reactions:
+            insides.reactions.add(code)
         await insides.start_loops()
     except BaseException:
         for each in reversed(opened):
             await _close(each)
         raise
     return insides
+
+
+def kit_of(context: Context) -> Kit:
+    """Return what reactions need: transactions whose events follow from the one that was delivered."""
+    codec = context.codec
+
+    def published_(code: ReactionCode, event: Envelope, answer: Any) -> Published:
+        return published(codec, code.publish, answer, key=event.key, origin=_origin(event))
+
+    return Kit(
+        context,
+        turn_tx=lambda local, event: SyncTx(local, codec, None, _origin(event)),
+        scope_tx=lambda scope, event: Tx(scope, codec, None, None, _origin(event)),
+        published=published_,
+    )
+
+
+def _origin(event: Envelope) -> Origin:
+    return Origin(run_of(event), event.id, event.traceparent)
 
 
 def _reservations(settings: Settings, context: Context) -> tuple[Reservations, ...]:

@@ -13,6 +13,7 @@ from finality.ports.codec import Codec
 from finality.ports.environment import Environment
 from finality.runtime.context import Context
 from finality.runtime.coordinator import Coordinator
+from finality.runtime.reaction import ReactionCode
 
 DRAIN_SECONDS = 10.0  # What orchestrators usually grant between SIGTERM and SIGKILL is 30.
 
@@ -28,6 +29,8 @@ class Life:
         self._closing: asyncio.Task[None] | None = None
         self._is_open = False
         self._is_closed = False
+        self._has_opened = False
+        self._declared = [reaction.code for reaction in settings.reactions]
         # What there is once it is open.
         self._insides: Insides
         self._context: Context
@@ -55,7 +58,9 @@ class Life:
         if self._is_closed:
             raise Unavailable("the node is closed: open a new one")
         if self._opening is None:
-            self._opening = asyncio.ensure_future(open_insides(self.settings, self._codec, self._environment))
+            self._opening = asyncio.ensure_future(
+                open_insides(self.settings, self._declared, self._codec, self._environment)
+            )
         opening = self._opening
         if opening.get_loop() is not asyncio.get_running_loop():
             raise Unavailable(
@@ -71,7 +76,16 @@ class Life:
         self._insides, self._context = insides, insides.context
         self._coordinator, self._views = insides.coordinator, insides.views
         self._is_open = not self._is_closed
+        self._has_opened = True
+        insides.reactions.start()
         return insides.context
+
+    def _add_reaction(self, code: ReactionCode) -> None:
+        """Take up a reaction; it begins with the next call, so that others can be declared beside it."""
+        if self._has_opened:
+            self._insides.reactions.add(code)
+            self._is_open = False
+        self._declared.append(code)
 
     async def close(self, *, drain_seconds: float = DRAIN_SECONDS) -> None:
         """Let the steps under way finish, hand over the rest at once and close the stores.

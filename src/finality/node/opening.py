@@ -16,6 +16,7 @@ from finality.adapters.system.environment import SystemEnvironment
 from finality.core.errors import DefinitionError, NotFound, Unavailable
 from finality.node.async_node import AsyncNode, Settings
 from finality.node.brokers import broker_at
+from finality.patterns.reaction import Reaction
 from finality.patterns.reservation import Reservation
 from finality.ports.branch_names import check_name
 from finality.ports.broker import Broker
@@ -27,6 +28,7 @@ from finality.ports.store import Store
 from finality.runtime.commitment import HOME
 from finality.runtime.coordinator import IN_FLIGHT_MAX
 from finality.runtime.leases import LEASE_SECONDS
+from finality.runtime.reactions import INBOX_KEPT_SECONDS
 from finality.runtime.relay import OUTBOX_KEPT_SECONDS
 from finality.runtime.reservations.participant import RESERVATIONS
 
@@ -51,8 +53,10 @@ def open_async(
     stores: Mapping[str, str] | None = None,
     participants: Iterable[Participant[Branch]] = (),
     reservations: Iterable[type[Reservation[Any]]] = (),
+    reactions: Iterable[Reaction[..., Any]] = (),
     broker: str | Broker | None = None,
     outbox_kept: timedelta = timedelta(seconds=OUTBOX_KEPT_SECONDS),
+    inbox_kept: timedelta = timedelta(seconds=INBOX_KEPT_SECONDS),
     secret_key: str | None = None,
     in_flight_max: int = IN_FLIGHT_MAX,
     lease: timedelta = timedelta(seconds=LEASE_SECONDS),
@@ -71,11 +75,14 @@ def open_async(
         participants: The databases and services that transactions may enlist; name all of them, so
             that this node finishes what a node before it has left in doubt.
         reservations: The kinds that transactions may reserve; name all of them, for the same reason.
+        reactions: What this node does about events, besides what ``node.react`` declares.
         broker: Where events are published to and come from: ``nats://host``, ``kafka://host:9092``,
             ``amqp://host``, ``redis://host``, ``sqlite:///events.db``. Without one they stay in the
             outbox.
         outbox_kept: How long events stay in the outbox, so that they can be sent again if the broker
             loses them.
+        inbox_kept: How long a reaction's store knows an event again; longer than *outbox_kept*. An
+            event that is older when it comes is parked, for a person to say whether it has run.
         secret_key: What seals ``Secret`` fields; by default the variable FINALITY_SECRET_KEY.
         in_flight_max: Sagas with something to do at once; the others wait on disk.
         lease: How long after its last sign of life a node's sagas are taken over.
@@ -97,6 +104,11 @@ def open_async(
         check_url(each)
     if must_exist:
         check_exists(url)
+    if inbox_kept <= outbox_kept:
+        raise DefinitionError(
+            f"the inbox would forget events after {inbox_kept}, and the outbox may send them again for "
+            f"{outbox_kept}: they would take effect twice; give a longer inbox_kept="
+        )
     keys = secret_keys_of(secret_key or os.environ.get(SECRET_KEY_VARIABLE, ""))
     settings = Settings(
         url=url,
@@ -104,8 +116,10 @@ def open_async(
         sagas=tuple(sagas),
         participants=named(participants),
         reservations=tuple(reservations),
+        reactions=tuple(reactions),
         broker=broker_at(broker) if isinstance(broker, str) else broker,
         outbox_kept_seconds=outbox_kept.total_seconds(),
+        inbox_kept_seconds=inbox_kept.total_seconds(),
         in_flight_max=in_flight_max,
         lease_seconds=lease.total_seconds(),
         is_observer=is_observer,

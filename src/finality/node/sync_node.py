@@ -23,11 +23,13 @@ from finality.core.two_phase import Decision
 from finality.node.async_node import DRAIN_SECONDS, AsyncNode
 from finality.node.block import BlockTx
 from finality.node.health import Health
+from finality.node.inbox import SyncInbox
 from finality.node.opening import open_async
 from finality.node.outbox import SyncOutbox
 from finality.node.sync_aggregates import SyncAggregates
 from finality.patterns.outcome import Outcome
 from finality.patterns.protocol import TWO_PHASE, CommitProtocol
+from finality.patterns.reaction import Declare, Reaction
 from finality.patterns.reservation import Reservation
 from finality.patterns.saga import Saga
 from finality.patterns.transaction import SyncTx
@@ -37,6 +39,7 @@ from finality.ports.home import Head, NodeRow
 from finality.ports.participant import Branch, Participant
 from finality.runtime.coordinator import IN_FLIGHT_MAX
 from finality.runtime.leases import LEASE_SECONDS
+from finality.runtime.reactions import INBOX_KEPT_SECONDS
 from finality.runtime.recovery import Doubt
 from finality.runtime.relay import OUTBOX_KEPT_SECONDS
 
@@ -201,6 +204,17 @@ class Node(SyncAggregates):
                 signal.signal(number, earlier)
             self.close(drain_seconds=drain_seconds)
 
+    # ── Events ──────────────────────────────────────────────────────────────────────────────
+
+    def react(self, topic: str, *, by: str, **options: Any) -> Declare:
+        """Declare a reaction, with the options of ``finality.react``; it begins with the next call."""
+        return self.asynchronous.react(topic, by=by, depth=2, **options)
+
+    @property
+    def inbox(self) -> SyncInbox:
+        """Return what can be asked about events that were put aside."""
+        return SyncInbox(self.asynchronous.inbox, self._wait)
+
     # ── Sagas ───────────────────────────────────────────────────────────────────────────────
 
     def start(self, saga: Saga, *, id: str | None = None) -> SyncHandle:
@@ -334,8 +348,10 @@ def open(
     stores: Mapping[str, str] | None = None,
     participants: Iterable[Participant[Branch]] = (),
     reservations: Iterable[type[Reservation[Any]]] = (),
+    reactions: Iterable[Reaction[..., Any]] = (),
     broker: str | Broker | None = None,
     outbox_kept: timedelta = timedelta(seconds=OUTBOX_KEPT_SECONDS),
+    inbox_kept: timedelta = timedelta(seconds=INBOX_KEPT_SECONDS),
     secret_key: str | None = None,
     in_flight_max: int = IN_FLIGHT_MAX,
     lease: timedelta = timedelta(seconds=LEASE_SECONDS),
@@ -356,8 +372,10 @@ def open(
             stores=stores,
             participants=participants,
             reservations=reservations,
+            reactions=reactions,
             broker=broker,
             outbox_kept=outbox_kept,
+            inbox_kept=inbox_kept,
             secret_key=secret_key,
             in_flight_max=in_flight_max,
             lease=lease,

@@ -25,7 +25,7 @@ POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """The parameters of a method, without ``self``, and how it has to be called."""
+    """The parameters of a function, without ``self``, and how it has to be called."""
 
     names: tuple[str, ...]
     style: Style
@@ -36,19 +36,21 @@ class Signature:
         return self.style in (Style.TURN, Style.SCOPE)
 
 
-def signature_of(function: Callable[..., Any], who: str) -> Signature:
+def signature_of(function: Callable[..., Any], who: str, *, is_method: bool = True) -> Signature:
     """Return what the signature of *function* says.
 
     Args:
         who: How an error speaks of it, as in ``step 'payment' of BookTrip``.
+        is_method: It is one of a class and begins with ``self``.
 
     Raises:
-        DefinitionError: It is no method, or has parameters that cannot be filled by name.
+        DefinitionError: It is no function of that kind, or has parameters that cannot be filled by name.
     """
     if not inspect.isfunction(function):
-        raise DefinitionError(f"{who} is not a function: declare a method, with def or async def")
+        what = "method" if is_method else "function"
+        raise DefinitionError(f"{who} is not a function: declare a {what}, with def or async def")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise DefinitionError(f"{who} yields: a step answers once; return the result")
+        raise DefinitionError(f"{who} yields: it answers once; return the result")
     if inspect.iscoroutinefunction(inspect.unwrap(function)) and not inspect.iscoroutinefunction(function):
         raise DefinitionError(
             f"{who} is async def under a decorator that is not: nobody would await it; "
@@ -61,13 +63,12 @@ def signature_of(function: Callable[..., Any], who: str) -> Signature:
                 f"{who} takes {str(parameter).split(':')[0]!r}: its parameters name what it needs, "
                 "one by one and in order; write plain parameters"
             )
-    if not parameters:
+    if is_method and not parameters:
         raise DefinitionError(f"{who} takes no self: it is a method; write def {function.__name__}(self, …)")
-    names = tuple(parameter.name for parameter in parameters[1:])
+    names = tuple(parameter.name for parameter in parameters[is_method:])
     if TX in names and names[0] != TX:
-        raise DefinitionError(
-            f"{who} takes 'tx' behind other parameters: it comes first; move it behind self"
-        )
+        where = "move it behind self" if is_method else "move it to the front"
+        raise DefinitionError(f"{who} takes 'tx' behind other parameters: it comes first; {where}")
     return Signature(names, _style(inspect.iscoroutinefunction(function), TX in names))
 
 

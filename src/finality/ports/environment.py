@@ -20,6 +20,8 @@ FINISH_BEFORE = "finish.before"
 FINISH_AFTER = "finish.after"
 PUBLISH_BEFORE = "publish.before"
 PUBLISH_AFTER = "publish.after"
+REACTION_BEFORE = "reaction.before"
+REACTION_AFTER = "reaction.after"
 
 CRASH_POINTS = (
     COMMIT_BEFORE,
@@ -35,6 +37,8 @@ CRASH_POINTS = (
     FINISH_AFTER,
     PUBLISH_BEFORE,
     PUBLISH_AFTER,
+    REACTION_BEFORE,
+    REACTION_AFTER,
 )
 """Where a process may die with something half done: around each write, step, vote, finish and publish."""
 

@@ -142,13 +142,13 @@ class Leases:
         """Renew until cancelled."""
         while True:
             taken = 0
+            self._changed.clear()  # Before: what changes meanwhile is told by the next renewal, at once.
             try:
                 taken = await self.renew()
             except FinalityError as error:
                 log.warning("the lease could not be renewed, it is tried again: %s", error)
             except Exception:  # Whatever it is, a node that stops renewing loses all its sagas.
                 log.exception("the lease could not be renewed, it is tried again")
-            self._changed.clear()
             if taken >= TAKE_OVER_MAX:
                 continue
             try:

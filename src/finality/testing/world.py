@@ -27,6 +27,7 @@ from finality.patterns.transaction import FunctionTurn
 from finality.ports.codec import Codec
 from finality.ports.environment import Environment
 from finality.ports.store import Rows
+from finality.runtime.reactions import INBOX_KEPT_SECONDS
 from finality.runtime.relay import OUTBOX_KEPT_SECONDS
 from finality.testing.environment import Reached, SimulatedEnvironment
 from finality.testing.hesitation import hesitant
@@ -187,7 +188,9 @@ class World:
             reservations=(),
             participants=(),
             broker=None,
+            reactions=(),
             outbox_kept_seconds=OUTBOX_KEPT_SECONDS,
+            inbox_kept_seconds=INBOX_KEPT_SECONDS,
             in_flight_max=in_flight_max,
             lease_seconds=self._lease.total_seconds(),
             is_observer=False,

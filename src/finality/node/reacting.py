@@ -1,0 +1,59 @@
+"""What a node has to do with events: reactions are declared at it, and it looks after what is parked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from finality.core.backoff import Retry
+from finality.node.inbox import Inbox
+from finality.node.insides import Insides
+from finality.node.life import Life
+from finality.patterns.reaction import CONCURRENCY, LATER, REACTION_RETRY, Declare, P, R, Reaction, react
+
+
+class Reacting(Life):
+    """Adds reactions to a node's life."""
+
+    def react(
+        self,
+        topic: str,
+        *,
+        by: str,
+        publish: str | None = None,
+        retry: Retry = REACTION_RETRY,
+        later: Retry = LATER,
+        concurrency: int = CONCURRENCY,
+        at: str | None = None,
+        undoes: Reaction[..., Any] | None = None,
+        unless: Reaction[..., Any] | None = None,
+        depth: int = 1,
+    ) -> Declare:
+        """Declare a reaction of this node: ``finality.react``, and the node was opened with it.
+
+        At a node that is open already it begins with the node's next call.
+
+        Raises:
+            DefinitionError: The declaration cannot keep its promise, or its consumer has begun.
+        """
+        declare = react(
+            topic, by=by, publish=publish, retry=retry, later=later, concurrency=concurrency, at=at,
+            undoes=undoes, unless=unless, depth=depth + 1,
+        )  # fmt: skip
+
+        def added(function: Callable[P, R], /) -> Reaction[P, R]:
+            reaction = declare(function)
+            self._add_reaction(reaction.code)
+            return reaction
+
+        return added
+
+    @property
+    def inbox(self) -> Inbox:
+        """Return what can be asked about events that were put aside."""
+
+        async def insides() -> Insides:
+            await self.opened()
+            return self._insides
+
+        return Inbox(insides)

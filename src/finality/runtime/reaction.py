@@ -1,0 +1,77 @@
+"""A reaction as the runtime runs it: what it takes, what it answers, and how it is called.
+
+``patterns`` makes it from the function that users write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from finality.core.backoff import Retry
+from finality.runtime.definition import Style
+
+
+class Against(Enum):
+    """What a reaction has to do with another one of its run.
+
+    UNDO: it undoes what that one has done; one that has not answered yet never will.
+    UNLESS: it runs only if that one has not answered, which then never will.
+    """
+
+    UNDO = "undoes"
+    UNLESS = "unless"
+
+
+@dataclass(slots=True, eq=False)
+class ReactionCode:
+    """A function of the user's that is called once for each event.
+
+    Attributes:
+        takes: The classes of the events that it takes, by the type names that events carry.
+        answers: The classes of the events that it may return, likewise.
+        may_be_silent: It may return None.
+        publish: The topic that its answers go to.
+        retry: While its key waits; then the event is parked.
+        later: From where it is parked, by itself; then a person is needed.
+        is_batch: It takes a list of events.
+        takes_answer: A third parameter gets what the undone reaction has answered.
+        store: The store that it works in; None is the home store.
+        against: The reaction that this one undoes, or runs instead of.
+        is_answered_once: Another one undoes it, or runs instead of it: it answers once a run.
+    """
+
+    name: str
+    topic: str
+    consumer: str
+    function: Callable[..., Any]
+    style: Style
+    takes: Mapping[str, Any]
+    answers: Mapping[str, Any]
+    may_be_silent: bool
+    publish: str
+    retry: Retry
+    later: Retry
+    concurrency: int
+    is_batch: bool = False
+    takes_answer: bool = False
+    store: str | None = None
+    against: tuple[Against, ReactionCode] | None = None
+    is_answered_once: bool = False
+
+    @property
+    def reader(self) -> str:
+        """Return whose progress it is: that of a consumer in a topic."""
+        return reader_of(self.consumer, self.topic)
+
+    @property
+    def branch(self) -> str:
+        """Return what a run knows it by."""
+        return f"{self.consumer}/{self.name}"
+
+
+def reader_of(consumer: str, topic: str) -> str:
+    """Return what the reader of a topic is called that works for a consumer."""
+    return f"{consumer}/{topic}"
