@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ import pytest
 from rich.console import Console
 
 from finality.cli.compare.comparison import compare
-from finality.cli.compare.three_phase import ThreePhase
 from finality.cli.compare.view import show
-from finality.cli.compare.ways import WAYS
+from finality.cli.compare.withdraw.story import WITHDRAW
+from finality.cli.compare.withdraw.three_phase import ThreePhase
 from finality.testing import PostgresServer
 from tests.acceptance.command_line import SECONDS_MAX, Terminal, stop
 
@@ -42,7 +43,7 @@ def test_all_ways_are_run_measured_and_survive(terminal: Terminal) -> None:
     assert said.status == 0, said.err
     assert said.json["left_out"] == {}
     ways = {way["way"]: way for way in said.json["ways"]}
-    assert list(ways) == [way.name for way in WAYS]
+    assert list(ways) == [way.name for way in WITHDRAW.ways]
     for way in ways.values():
         check_whole(way)
     costs = {name: way["costs"] for name, way in ways.items()}
@@ -100,7 +101,8 @@ def test_ctrl_c_leaves_nothing_behind(terminal: Terminal) -> None:
 def test_a_way_that_needs_more_is_left_out_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ThreePhase, "extra", ("http", "no_such_module"))
 
-    compared = asyncio.run(compare([ThreePhase()], tmp_path, None, 1, lambda what: None))
+    story = replace(WITHDRAW, ways=(ThreePhase(),))
+    compared = asyncio.run(compare(story, tmp_path, None, 1, lambda what: None))
     shown = StringIO()
     show(Console(width=100, file=shown), compared)
 

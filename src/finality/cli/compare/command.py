@@ -8,20 +8,25 @@ import logging
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
 from finality.cli.compare.comparison import Comparison, steps_of
 from finality.cli.compare.comparison import compare as compare_ways
 from finality.cli.compare.drill import Survived
-from finality.cli.compare.ways import WAYS
+from finality.cli.compare.story import Story
+from finality.cli.compare.withdraw.story import WITHDRAW
 from finality.cli.group import Group
 from finality.cli.options import json_option
 from finality.cli.output import is_coloured, say_json
 
 EMBEDDED = "embedded"
 SETTINGS = {"fsync": "on"}
+AT_LEAST_ONE = click.IntRange(min=1)
+POSTGRES = "Use PostgreSQL: this server, or without a URL one that is started here."
 
 
 @click.group(cls=Group)
@@ -29,38 +34,47 @@ def compare() -> None:
     """Run one story in every pattern, side by side, and measure what they differ in."""
 
 
-@compare.command()
-@click.option(
-    "--count", type=click.IntRange(min=1), default=50, show_default=True, help="Withdrawals that are timed."
-)
-@click.option(
-    "--way", "names", multiple=True, type=click.Choice([way.name for way in WAYS]),
-    help="Only this way; repeat it.",
-)  # fmt: skip
-@click.option(
-    "--postgres",
-    metavar="[URL]",
-    is_flag=False,
-    flag_value=EMBEDDED,
-    help="Use PostgreSQL: this server, or without a URL one that is started here.",
-)
-@json_option
-def withdraw(count: int, names: tuple[str, ...], postgres: str | None, as_json: bool) -> None:
+def _told(story: Story) -> Callable[[Callable[..., None]], click.Command]:
+    """Return what makes a command of a story; its options are those of every story."""
+    names = click.Choice([way.name for way in story.ways])
+    options = (
+        click.option("--way", "names", multiple=True, type=names, help="Only this way; repeat it."),
+        click.option("--count", type=AT_LEAST_ONE, default=50, show_default=True, help="How many are timed."),
+        click.option("--postgres", metavar="[URL]", is_flag=False, flag_value=EMBEDDED, help=POSTGRES),
+        json_option,
+    )
+
+    def command(function: Callable[..., None]) -> click.Command:
+        for option in reversed(options):
+            function = option(function)
+        return compare.command(story.name)(function)
+
+    return command
+
+
+@_told(WITHDRAW)
+def withdraw(**options: Any) -> None:
     """Withdraw $100 from an account and pay it to a card, in every way there is.
 
     Each runs for real: withdrawals are timed and their calls and commits counted, a payment is refused,
     and a coordinator is killed with kill -9 where it hurts most. It needs no server and leaves nothing
     behind.
     """
-    ways = [way for way in WAYS if not names or way.name in names]
+    _tell(WITHDRAW, **options)
+
+
+def _tell(story: Story, *, names: tuple[str, ...], count: int, postgres: str | None, as_json: bool) -> None:
+    """Run a story's ways, or those that are named, and print what came of them."""
+    if names:
+        story = replace(story, ways=tuple(way for way in story.ways if way.name in names))
     logging.getLogger("finality").addHandler(logging.NullHandler())  # What recovery says is in the tables.
     with (
         tempfile.TemporaryDirectory(prefix="finality-compare-") as folder,
         _server(postgres) as url,
-        _progress(steps_of(ways, count)) as step,
+        _progress(steps_of(story, count)) as step,
     ):
         try:
-            compared = asyncio.run(compare_ways(ways, Path(folder), url, count, step))
+            compared = asyncio.run(compare_ways(story, Path(folder), url, count, step))
         except Survived as error:
             raise click.ClickException(str(error)) from error
     if as_json:

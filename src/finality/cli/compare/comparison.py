@@ -12,7 +12,8 @@ from uuid import uuid4
 
 from finality.cli.compare.drill import Drill, drill
 from finality.cli.compare.place import Files, Place
-from finality.cli.compare.trial import WATCHED, Trial, found, try_out
+from finality.cli.compare.story import Story
+from finality.cli.compare.trial import WATCHED, Trial, try_out
 from finality.cli.compare.way import SILENCE, Way
 
 KILLING = "coordinators are killed"
@@ -50,6 +51,7 @@ class Comparison:
         left_out: What has to be installed for a way that could not be run, by its name.
     """
 
+    story: Story
     stores: str
     ways: list[Compared]
     left_out: dict[str, str]
@@ -57,7 +59,7 @@ class Comparison:
     def as_json(self) -> dict[str, Any]:
         """Return it for programs."""
         return {
-            "story": "withdraw",
+            "story": self.story.name,
             "stores": self.stores,
             "silence_seconds": SILENCE.total_seconds(),
             "ways": [each.as_json() for each in self.ways],
@@ -65,13 +67,13 @@ class Comparison:
         }
 
 
-def steps_of(ways: Sequence[Way], count: int) -> int:
+def steps_of(story: Story, count: int) -> int:
     """Return how often ``compare`` says that it has come a step further."""
-    return len(ways) * (count + WATCHED + 3)
+    return len(story.ways) * (count + WATCHED + 3)
 
 
 async def compare(
-    ways: Sequence[Way], folder: Path, postgres: str | None, count: int, step: Callable[[str], None]
+    story: Story, folder: Path, postgres: str | None, count: int, step: Callable[[str], None]
 ) -> Comparison:
     """Try out every way, then kill the coordinators.
 
@@ -80,7 +82,7 @@ async def compare(
         postgres: The server to use instead of them.
         step: Called with what is being done whenever something is.
     """
-    able = [way for way in ways if way.missing is None]
+    able = [way for way in story.ways if way.missing is None]
     async with contextlib.AsyncExitStack() as stack:
         places = {way.name: await stack.enter_async_context(_place(way, folder, postgres)) for way in able}
         trials = {}
@@ -89,18 +91,19 @@ async def compare(
             trials[way.name] = await try_out(way, places[way.name], count, say)
         step(KILLING)
         # At once: they wait for silence to last long enough, and for little else.
-        drills = await _all([_drills(way, places[way.name], step) for way in able])
+        drills = await _all([_drills(story, way, places[way.name], step) for way in able])
     return Comparison(
+        story=story,
         stores="PostgreSQL" if postgres else "SQLite",
         ways=[Compared(way, trials[way.name], *each) for way, each in zip(able, drills, strict=True)],
-        left_out={way.name: way.missing for way in ways if way.missing is not None},
+        left_out={way.name: way.missing for way in story.ways if way.missing is not None},
     )
 
 
-async def _drills(way: Way, place: Place, step: Callable[[str], None]) -> tuple[Drill, Drill]:
-    finished = await drill(way, place, is_finished=True)
+async def _drills(story: Story, way: Way, place: Place, step: Callable[[str], None]) -> tuple[Drill, Drill]:
+    finished = await drill(story, way, place, is_finished=True)
     step(KILLING)
-    worst = await drill(way, place, is_finished=False)
+    worst = await drill(story, way, place, is_finished=False)
     step(KILLING)
     return finished, worst
 
@@ -131,7 +134,9 @@ async def _place(way: Way, folder: Path, postgres: str | None) -> AsyncIterator[
 
         place = Server(postgres, f"finality_compare_{uuid4().hex[:8]}_{way.name.replace('-', '_')}")
     try:
-        await found(way, place)
+        for name in way.databases:
+            await place.make(name)
+        await way.found(place)
         yield place
     finally:
         await place.close()

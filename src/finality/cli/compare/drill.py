@@ -19,12 +19,12 @@ import finality
 from finality.adapters.system.environment import SystemEnvironment
 from finality.cli.compare.place import Place
 from finality.cli.compare.reader import Reader
+from finality.cli.compare.story import Story
 from finality.cli.compare.tally import Tally
 from finality.cli.compare.victim import READY
-from finality.cli.compare.way import PATIENCE, SILENCE, Way
-from finality.cli.compare.withdrawal import Books, Order
+from finality.cli.compare.way import PATIENCE, SILENCE, Books, Way
 
-DECIDE = timedelta(seconds=2)  # The deadline of a withdrawal that may be left undecided.
+DECIDE = timedelta(seconds=2)  # The deadline of a case that may be left undecided.
 READY_SECONDS_MAX = 60.0
 STAND_SECONDS_MAX = 60.0
 LOOK_SECONDS = 0.01
@@ -36,14 +36,14 @@ class Survived(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """What became of a withdrawal whose coordinator was killed.
+    """What became of a case whose coordinator was killed.
 
     Attributes:
         stood_ms: From the death until nothing of it was open any more.
-        is_done: The money was withdrawn in the end; otherwise it is as if nothing had been.
-        apart_ms: For how long a reader saw money that was nowhere, or twice.
-        held_ms: For how long a reader saw money set aside.
-        next_ms: How long the next withdrawal from the account took, asked for right after the death.
+        is_done: It was done in the end; otherwise it is as if nothing had been.
+        apart_ms: For how long a reader saw something half done.
+        held_ms: For how long a reader saw something set aside.
+        next_ms: How long the next case took, asked for right after the death.
     """
 
     when: str
@@ -57,36 +57,37 @@ class Drill:
     after: Books
 
 
-async def drill(way: Way, place: Place, *, is_finished: bool) -> Drill:
+async def drill(story: Story, way: Way, place: Place, *, is_finished: bool) -> Drill:
     """Kill a coordinator, and time how it ends.
 
     Args:
-        is_finished: Once its withdrawal is finished; otherwise where that does most harm.
+        is_finished: Once its case is finished; otherwise where that does most harm.
     """
     reader, death = Reader(way, place), way.finished if is_finished else way.worst
-    order, following = (f"{each}-{'finished' if is_finished else 'open'}" for each in ("killed", "next"))
-    async with way.services(place, Tally()) as services:
-        async with way.node(place, services, SystemEnvironment()) as other:
-            await other.opened()
-            other._insides.recovery.grace_seconds = SILENCE.total_seconds()
-            before = await reader.books()
-            asked = {
-                "way": way.name,
-                "is_finished": is_finished,
-                "spec": place.spec,
-                "services": dict(services),
-                "order": order,
-                "seconds": DECIDE.total_seconds(),
-            }
-            async with _victim(asked) as victim:
-                settled = partial(_until_settled, other, reader, order)
-                next_one = partial(_withdraw_next, way, other, following)
-                stood, next_ms = await _stood(reader, victim, settled, next_one)
-        paid = dict(await place.execute(way.provider, "SELECT id, state FROM payment"))
-    after = await reader.books()
-    assert after.total == before.total, f"{way.name}: there were {before}, and there are {after}"
-    assert paid[following] == "paid", f"{way.name}: {following} has returned and is {paid[following]}"
-    is_done = paid.get(order) == "paid"
+    killed, following = (f"{each}-{'finished' if is_finished else 'open'}" for each in ("killed", "next"))
+    async with (
+        way.services(place, Tally()) as services,
+        way.node(place, services, SystemEnvironment()) as other,
+    ):
+        other._insides.recovery.grace_seconds = SILENCE.total_seconds()
+        before = await reader.books()
+        asked = {
+            "story": story.name,
+            "way": way.name,
+            "is_finished": is_finished,
+            "spec": place.spec,
+            "services": dict(services),
+            "id": killed,
+            "seconds": DECIDE.total_seconds(),
+        }
+        async with _victim(asked) as victim:
+            settled = partial(_until_settled, other, reader, killed)
+            next_one = partial(_act_next, way, other, following)
+            stood, next_ms = await _stood(reader, victim, settled, next_one)
+    after, done = await reader.books(), await way.done(place)
+    assert after.is_whole, f"{way.name}: it was {before}, and is {after}"
+    assert following in done, f"{way.name}: {following} has returned and is not done"
+    is_done = killed in done
     assert is_done or not is_finished, f"{way.name}: it was finished {death.says}, and is undone"
     return Drill(
         when=death.says,
@@ -107,11 +108,10 @@ async def _stood(
     settled: Callable[[], Coroutine[Any, Any, float]],
     next_one: Callable[[], Coroutine[Any, Any, float]],
 ) -> tuple[float, float]:
-    """Kill it; return for how long its withdrawal stood, and the milliseconds of the next one."""
+    """Kill it; return for how long its case stood, and the milliseconds of the next one."""
     async with reader.looking():
-        total = (await reader.books()).total
         died = await _killed(victim)
-        is_whole = (await reader.books()).total == total
+        is_whole = (await reader.books()).is_whole
         following = asyncio.ensure_future(next_one())
         if is_whole:
             reader.excuse(following)
@@ -144,7 +144,7 @@ async def _victim(asked: dict[str, Any]) -> AsyncIterator[asyncio.subprocess.Pro
 
 
 async def _killed(victim: asyncio.subprocess.Process) -> float:
-    """Let it withdraw; return when it was dead.
+    """Let it begin; return when it was dead.
 
     Raises:
         Survived: It did not die as it should have.
@@ -167,28 +167,27 @@ async def _survived(victim: asyncio.subprocess.Process) -> Survived:
     )
 
 
-async def _withdraw_next(way: Way, node: finality.AsyncNode, order: str) -> float:
-    """Withdraw from the same account; a customer asks again after a conflict."""
+async def _act_next(way: Way, node: finality.AsyncNode, id: str) -> float:
+    """Do the next case; a customer asks again after a conflict."""
     begun = time.perf_counter()
     while True:
         try:
-            await way.withdraw(node, Order(order), deadline=PATIENCE)
+            await way.act(node, id, deadline=PATIENCE)
         except finality.Conflict:
             continue
         return (time.perf_counter() - begun) * 1e3
 
 
-async def _until_settled(node: finality.AsyncNode, reader: Reader, order: str) -> float:
-    """Wait until nothing of the dead one's withdrawal is open; return since when.
+async def _until_settled(node: finality.AsyncNode, reader: Reader, id: str) -> float:
+    """Wait until nothing of the dead one's case is open; return since when.
 
     Raises:
         Survived: It stands, and stands.
     """
     give_up = time.perf_counter() + STAND_SECONDS_MAX
     while (now := time.perf_counter()) < give_up:
-        books = await reader.books()
-        is_held = books.held or books.authorized
-        is_open = any(head.id == order for head in await node.transactions(is_open=True))
+        is_held = (await reader.books()).is_held
+        is_open = any(head.id == id for head in await node.transactions(is_open=True))
         if not is_held and not is_open and not await node.in_doubt():
             return now
         await asyncio.sleep(LOOK_SECONDS)

@@ -1,4 +1,4 @@
-"""One way on trial: withdrawals that nobody disturbs, and one whose payment is refused."""
+"""One way on trial: cases that nobody disturbs, and one that is refused."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ import finality
 from finality.cli.compare.place import WITNESSES, Place
 from finality.cli.compare.reader import Reader
 from finality.cli.compare.tally import Tally
-from finality.cli.compare.way import PATIENCE, Way
-from finality.cli.compare.withdrawal import ACCOUNT, ACCOUNTS, CENTS, EXPIRED, PAYMENTS, Books, Order
+from finality.cli.compare.way import PATIENCE, Books, Way
 
-WARM = 3  # Withdrawals that open connections and plan statements.
-WATCHED = 20  # Withdrawals that somebody looks at, which slows them down.
-START_CENTS = 1_000_000_00
+WARM = 3  # Cases that open connections and plan statements.
+WATCHED = 20  # Cases that somebody looks at, which slows them down.
 
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What a withdrawal takes; the counts are means."""
+    """What a case takes; the counts are means."""
 
     count: int
     p50_ms: float
@@ -42,11 +40,11 @@ class Sight:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """How a withdrawal ended whose payment was refused.
+    """How a case ended that was refused.
 
     Attributes:
         heard: The error that the customer's program got.
-        is_whole: Account and payments were as if it had never been.
+        is_whole: Everything was as if it had never been.
     """
 
     heard: str
@@ -67,17 +65,8 @@ class Trial:
     refusal: Refusal
 
 
-async def found(way: Way, place: Place) -> None:
-    """Make the databases of a way, with one account in them."""
-    for name in dict.fromkeys(("home", way.bank, way.provider)):
-        await place.make(name)
-    await place.execute(way.bank, ACCOUNTS)
-    await place.execute(way.bank, f"INSERT INTO account VALUES ('{ACCOUNT}', {START_CENTS}, 0)")  # noqa: S608 - our own constants
-    await place.execute(way.provider, PAYMENTS)
-
-
 async def try_out(way: Way, place: Place, count: int, done: Callable[[], None]) -> Trial:
-    """Run a way *count* times and more; *done* is called after each withdrawal."""
+    """Run a way *count* times and more; *done* is called after each case."""
     tally, reader = Tally(), Reader(way, place)
     async with (
         way.services(place, tally) as services,
@@ -85,19 +74,22 @@ async def try_out(way: Way, place: Place, count: int, done: Callable[[], None]) 
     ):
         await tally.watch(node, place.silent)
         for number in range(WARM):
-            await way.withdraw(node, Order(f"warm-{number}"), deadline=PATIENCE)
+            await way.act(node, f"warm-{number}", deadline=PATIENCE)
         costs = await _costs(way, place, node, tally, count, done)
         async with reader.looking():
             for number in range(WATCHED):
-                await way.withdraw(node, Order(f"watched-{number}"), deadline=PATIENCE)
+                await way.act(node, f"watched-{number}", deadline=PATIENCE)
                 done()
             await tally.settled()
         sight = Sight(reader.reads, reader.apart)
         refusal = await _refusal(way, node, tally, reader)
         done()
-    paid = (WARM + count + WATCHED) * CENTS
-    books = await reader.books()
-    assert books == Books(START_CENTS - paid, 0, paid), f"{way.name}: {paid} cents were paid, but {books}"
+    books, done_ids = await reader.books(), await way.done(place)
+    assert books.is_whole, f"{way.name}: the books do not fit: {books}"
+    assert not books.is_held, f"{way.name}: something is left: {books}"
+    counts = {"warm": WARM, "case": count, "watched": WATCHED}
+    wanted = {f"{kind}-{number}" for kind, most in counts.items() for number in range(most)}
+    assert done_ids == wanted, f"{way.name}: not done, or done and refused: {done_ids ^ wanted}"
     return Trial(costs, sight, refusal)
 
 
@@ -110,7 +102,7 @@ async def _costs(
     writes, latencies, clock = tally.writes, [], time.perf_counter
     for number in range(count):
         begun = clock()
-        await way.withdraw(node, Order(f"order-{number}"), deadline=PATIENCE)
+        await way.act(node, f"case-{number}", deadline=PATIENCE)
         latencies.append((clock() - begun) * 1e3)
         done()
     await tally.settled()
@@ -131,7 +123,7 @@ async def _costs(
 async def _rows(way: Way, place: Place) -> tuple[int, int]:
     """Return how many events the journal has, and how many witnesses all databases."""
     counts = dict.fromkeys(("finality_event", *WITNESSES), 0)
-    for name in dict.fromkeys(("home", way.bank, way.provider)):
+    for name in way.databases:
         for table in counts.keys() & await place.tables(name):
             [(count,)] = await place.execute(name, f"SELECT count(*) FROM {table}")  # noqa: S608 - our own names
             counts[table] += count
@@ -142,12 +134,12 @@ async def _refusal(way: Way, node: finality.AsyncNode, tally: Tally, reader: Rea
     before, begun = await reader.books(), time.perf_counter()
     async with reader.looking():
         try:
-            await way.withdraw(node, Order("refused", card=EXPIRED), deadline=PATIENCE)
+            await way.act(node, "refused", deadline=PATIENCE, is_refused=True)
         except finality.TransactionAborted as aborted:
             ms = (time.perf_counter() - begun) * 1e3
             heard, because = type(aborted).__name__, getattr(aborted, "because", str(aborted))
         else:
-            raise AssertionError(f"{way.name}: an expired card was paid")
+            raise AssertionError(f"{way.name}: what was to be refused was done")
         await tally.settled()
     after = await reader.books()
     sight = Sight(reader.reads, reader.apart)

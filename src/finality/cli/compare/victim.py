@@ -12,9 +12,8 @@ from datetime import timedelta
 
 from finality.adapters.system.environment import SystemEnvironment
 from finality.cli.compare.place import place_at
+from finality.cli.compare.stories import STORIES
 from finality.cli.compare.way import Death
-from finality.cli.compare.ways import way_named
-from finality.cli.compare.withdrawal import Order
 from finality.ports.environment import COMMIT_AFTER, COMMIT_BEFORE
 
 CALM_SECONDS = 0.1  # A node that opens commits its lease twice; afterwards not for seconds.
@@ -55,11 +54,11 @@ class Doomed(SystemEnvironment):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-async def withdraw_and_die(
-    way: str, is_finished: bool, spec: str, services: dict[str, str], order: str, seconds: float
+async def begin_and_die(
+    story: str, way: str, is_finished: bool, spec: str, services: dict[str, str], id: str, seconds: float
 ) -> None:
-    """Say that it is ready, wait for a line, withdraw, and die on the way."""
-    which = way_named(way)
+    """Say that it is ready, wait for a line, do the case, and die on the way."""
+    which = STORIES[story].way(way)
     death = which.finished if is_finished else which.worst
     world = Doomed(death)
     async with which.node(place_at(spec), services, world) as node:
@@ -68,11 +67,11 @@ async def withdraw_and_die(
         print(READY, flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         world.is_armed = True
-        await which.withdraw(node, Order(order), deadline=timedelta(seconds=seconds))
+        await which.act(node, id, deadline=timedelta(seconds=seconds))
         if not death.path:
             world.die()
     print(SURVIVED, flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(withdraw_and_die(**json.loads(sys.argv[1])))
+    asyncio.run(begin_and_die(**json.loads(sys.argv[1])))

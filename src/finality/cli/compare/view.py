@@ -9,11 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from finality.cli.compare.comparison import Compared, Comparison
+from finality.cli.compare.comparison import Comparison
 from finality.cli.compare.drill import Drill
 from finality.cli.compare.trial import Sight
 from finality.cli.compare.way import SILENCE
-from finality.cli.compare.withdrawal import Books
 
 COLUMNS = 100  # Where nobody knows how wide it is.
 MS_SHORT = 20  # Above it nobody wants to know tenths.
@@ -21,9 +20,8 @@ MS_SHORT = 20  # Above it nobody wants to know tenths.
 
 def show(console: Console, comparison: Comparison) -> None:
     """Print a comparison."""
-    ways = comparison.ways
-    for table in (_nature(ways), _costs(ways, comparison.stores), _refusals(ways), _deaths(ways)):
-        console.print(table)
+    for make in (_nature, _costs, _refusals, _deaths):
+        console.print(make(comparison))
     for line in _notes(comparison):
         console.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
 
@@ -35,22 +33,24 @@ def _table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
     return table
 
 
-def _nature(ways: list[Compared]) -> Table:
+def _nature(comparison: Comparison) -> Table:
     columns = ("", "where it is finished", "killed there", "what others see before that", "seen apart")
     table = _table("What it is", *columns)
-    for each in ways:
+    for each in comparison.ways:
         way = each.way
-        killed = f"{_end(each.finished)} {_ms(each.finished.stood_ms)} later"
+        killed = f"{_end(comparison, each.finished)} {_ms(each.finished.stood_ms)} later"
         table.add_row(way.title, way.finished.says, killed, way.isolation, _sight(each.trial.sight))
     return table
 
 
-def _costs(ways: list[Compared], stores: str) -> Table:
+def _costs(comparison: Comparison) -> Table:
     numbers = ("p50 ms", "p99 ms", "calls", "durable writes", "journal events", "witness rows")
-    count = ways[0].trial.costs.count if ways else 0
-    title = f"What it costs: $100 withdrawn {count} times, one after the other, on {stores}"
+    count = max((each.trial.costs.count for each in comparison.ways), default=0)
+    title = (
+        f"What it costs: {comparison.story.does} {count} times, one after the other, on {comparison.stores}"
+    )
     table = _table(title, "", *numbers, right=numbers)
-    for each in ways:
+    for each in comparison.ways:
         costs = each.trial.costs
         counts = (costs.calls, costs.durable_writes, costs.journal_events, costs.witness_rows)
         latencies = (f"{costs.p50_ms:.1f}", f"{costs.p99_ms:.1f}")
@@ -58,25 +58,25 @@ def _costs(ways: list[Compared], stores: str) -> Table:
     return table
 
 
-def _refusals(ways: list[Compared]) -> Table:
-    columns = ("", "the program hears", "after", "account and payments", "seen apart")
-    table = _table("When the payment fails", *columns, right=("after",))
-    for each in ways:
+def _refusals(comparison: Comparison) -> Table:
+    columns = ("", "the program hears", "after", "the books", "seen apart")
+    table = _table(comparison.story.refused, *columns, right=("after",))
+    for each in comparison.ways:
         refusal = each.trial.refusal
         books = Text("as before", "green")
         if not refusal.is_whole:
-            books = Text(f"{_dollars(refusal.before)} → {_dollars(refusal.after)}", "red")
+            books = Text(f"{refusal.before} → {refusal.after}", "red")
         heard = f"{refusal.heard}: {refusal.because}"
         table.add_row(each.way.name, heard, _ms(refusal.ms), books, _sight(refusal.sight))
     return table
 
 
-def _deaths(ways: list[Compared]) -> Table:
-    columns = ("", "when", "open for", "wrong balance", "set aside", "next took", "in the end")
+def _deaths(comparison: Comparison) -> Table:
+    columns = ("", "when", "open for", "seen apart", "set aside", "next took", "in the end")
     table = _table(
         "When the coordinator dies (kill -9 where it hurts most)", *columns, right=(*columns[2:6],)
     )
-    for each in ways:
+    for each in comparison.ways:
         drill = each.worst
         table.add_row(
             each.way.name,
@@ -85,23 +85,24 @@ def _deaths(ways: list[Compared]) -> Table:
             Text(_ms(drill.apart_ms), "yellow") if drill.apart_ms else Text("never", "green"),
             _ms(drill.held_ms) if drill.held_ms else "-",
             _ms(drill.next_ms),
-            _end(drill),
+            _end(comparison, drill),
         )
     return table
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
-    yield "seen apart: reads that found money nowhere, or on the account and paid as well"
-    yield "calls: what the coordinator asks of bank and provider; durable writes: flushed commits, of all"
+    story = comparison.story
+    yield f"seen apart: reads that found {story.apart}"
+    yield f"calls: what the coordinator asks of {story.between}; durable writes: flushed commits, of all"
     yield "open for: from the death until nothing of it was undecided or held; another node runs all the time"
-    yield "next took: the same account's next withdrawal, asked for at the moment of the death"
+    yield f"next took: {story.next}, asked for at the moment of the death"
     yield f"who is silent for {SILENCE.total_seconds():g} s is taken for dead"
     for name, extra in comparison.left_out.items():
         yield f"{name} was left out: pip install 'finality[{extra}]'"
 
 
-def _end(drill: Drill) -> str:
-    return "withdrawn" if drill.is_done else "undone"
+def _end(comparison: Comparison, drill: Drill) -> str:
+    return comparison.story.done if drill.is_done else "undone"
 
 
 def _sight(sight: Sight) -> Text:
@@ -112,7 +113,3 @@ def _sight(sight: Sight) -> Text:
 
 def _ms(ms: float) -> str:
     return f"{ms:.1f} ms" if ms < MS_SHORT else f"{ms / 1e3:.2f} s" if ms >= 1_000 else f"{ms:.0f} ms"
-
-
-def _dollars(books: Books) -> str:
-    return f"${books.cents // 100:,} and ${books.paid // 100:,}"

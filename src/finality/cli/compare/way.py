@@ -1,4 +1,4 @@
-"""A way to withdraw: which pattern it is, where it keeps what, and how its coordinator is opened."""
+"""A way: one pattern at work on a story's case, with where it keeps what and how it is looked at."""
 
 from __future__ import annotations
 
@@ -8,21 +8,18 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Protocol
 
-import finality
-
-if TYPE_CHECKING:
-    from finality.cli.compare.place import Place
-    from finality.cli.compare.tally import Tally
-    from finality.cli.compare.withdrawal import Order
-    from finality.ports.environment import Environment
+from finality.cli.compare.place import Place
+from finality.cli.compare.tally import Tally
+from finality.node import AsyncNode
+from finality.ports.environment import Environment
 
 Services = Mapping[str, str]
 """The URL of each service that runs beside the coordinator, by its name."""
 
 SILENCE = timedelta(seconds=1)  # After it a process that says nothing is taken for dead.
-PATIENCE = timedelta(seconds=30)  # For a withdrawal that nobody disturbs, on a busy machine.
+PATIENCE = timedelta(seconds=30)  # For a case that nobody disturbs, on a busy machine.
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +36,29 @@ class Death:
     says: str
 
 
+class Books(Protocol):
+    """What somebody reads who asks all databases at one moment: a dataclass."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Say whether it all fits together, as if every case were done or not begun."""
+        ...
+
+    @property
+    def is_held(self) -> bool:
+        """Say whether something is set aside."""
+        ...
+
+
 class Way(ABC):
-    """One way to withdraw.
+    """One way to do what a story tells.
 
     Attributes:
         finished: Where it is finished: whoever dies here or later, it will be done.
         isolation: What others may see of it before that.
         worst: Where a coordinator that dies does most harm.
         lease: Of a coordinator: after it another node takes over its sagas.
-        bank: The database that holds the accounts.
-        provider: The database that holds the payments.
+        databases: What has to be made for it.
         extra: What it needs beyond the base installation, and the module that shows that it is there.
     """
 
@@ -58,8 +68,7 @@ class Way(ABC):
     isolation: ClassVar[str]
     worst: ClassVar[Death]
     lease: ClassVar[timedelta] = PATIENCE  # It commits in between, which is one thing less to count.
-    bank: ClassVar[str] = "bank"
-    provider: ClassVar[str] = "provider"
+    databases: ClassVar[tuple[str, ...]]
     extra: ClassVar[tuple[str, str] | None] = None
 
     @property
@@ -69,18 +78,37 @@ class Way(ABC):
             return None
         return self.extra[0]
 
+    # ── The databases, past all nodes ───────────────────────────────────────────────────────
+
+    @abstractmethod
+    async def found(self, place: Place) -> None:
+        """Fill the databases, which are empty."""
+
+    @abstractmethod
+    async def books(self, place: Place) -> Books:
+        """Read the books."""
+
+    @abstractmethod
+    async def done(self, place: Place) -> set[str]:
+        """Return the ids of the cases that are done."""
+
+    # ── The nodes ───────────────────────────────────────────────────────────────────────────
+
     @contextlib.asynccontextmanager
     async def services(self, place: Place, tally: Tally) -> AsyncIterator[Services]:
         """Run what stands beside the coordinator and does not die with it."""
         yield {}
 
     @abstractmethod
-    def node(self, place: Place, services: Services, environment: Environment) -> finality.AsyncNode:
+    def node(self, place: Place, services: Services, environment: Environment) -> AsyncNode:
         """Return a coordinator; it knows all that it needs to finish what another has begun."""
 
     @abstractmethod
-    async def withdraw(self, node: finality.AsyncNode, order: Order, *, deadline: timedelta) -> None:
-        """Withdraw; on return the customer may be told.
+    async def act(self, node: AsyncNode, id: str, *, deadline: timedelta, is_refused: bool = False) -> None:
+        """Do one case; on return the customer may be told.
+
+        Args:
+            is_refused: Take a case whose last part says no.
 
         Raises:
             TransactionAborted: Nothing of it remains.

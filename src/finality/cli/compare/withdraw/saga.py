@@ -7,8 +7,9 @@ from datetime import timedelta
 
 import finality
 from finality.cli.compare.place import Place
-from finality.cli.compare.way import SILENCE, Death, Services, Way
-from finality.cli.compare.withdrawal import Order, give_back, pay, take
+from finality.cli.compare.way import SILENCE, Death, Services
+from finality.cli.compare.withdraw.rules import Order, give_back, pay, take
+from finality.cli.compare.withdraw.withdrawal import Withdrawal
 from finality.ports.environment import COMMIT_AFTER, STEP_AFTER, STEP_BEFORE, Environment
 
 
@@ -34,7 +35,7 @@ class Withdraw(finality.Saga):
         await pay(tx.execute, self.order)
 
 
-class AsSaga(Way):
+class AsSaga(Withdrawal):
     """Takes a domain that can undo things, and any store."""
 
     name = "saga"

@@ -10,15 +10,16 @@ from typing import Any
 import finality
 from finality.cli.compare.place import Place
 from finality.cli.compare.tally import Tally
-from finality.cli.compare.way import SILENCE, Death, Services, Way
-from finality.cli.compare.withdrawal import MoneyHold, Order, PaymentHold
+from finality.cli.compare.way import SILENCE, Death, Services
+from finality.cli.compare.withdraw.rules import MoneyHold, Order, PaymentHold
+from finality.cli.compare.withdraw.withdrawal import Withdrawal
 from finality.ports.environment import PRE_COMMIT_AFTER, PREPARE_AFTER, Environment
 
 TOKEN = "known to everybody on this machine"  # noqa: S105 - the services live as long as the comparison
 KINDS: dict[str, type[finality.Reservation[Any]]] = {"bank": MoneyHold, "provider": PaymentHold}
 
 
-class ThreePhase(Way):
+class ThreePhase(Withdrawal):
     """Takes services that run agents, and a network that never splits."""
 
     name = "three-phase"

@@ -6,12 +6,13 @@ from datetime import timedelta
 
 import finality
 from finality.cli.compare.place import Place
-from finality.cli.compare.way import Death, Services, Way
-from finality.cli.compare.withdrawal import MoneyHold, Order, PaymentHold
+from finality.cli.compare.way import Death, Services
+from finality.cli.compare.withdraw.rules import MoneyHold, Order, PaymentHold
+from finality.cli.compare.withdraw.withdrawal import Withdrawal
 from finality.ports.environment import FINISH_BEFORE, PREPARE_AFTER, Environment
 
 
-class Tcc(Way):
+class Tcc(Withdrawal):
     """Takes a domain that can hold things, and any store."""
 
     name = "tcc"

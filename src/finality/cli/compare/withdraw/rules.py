@@ -25,11 +25,6 @@ PAYMENTS = (
     "CREATE TABLE payment (id VARCHAR(64) PRIMARY KEY NOT NULL, cents BIGINT NOT NULL, "
     "state VARCHAR(8) NOT NULL)"
 )
-LOOK_AT_ACCOUNT = f"SELECT cents, held FROM account WHERE id = '{ACCOUNT}'"  # noqa: S608 - our own constant
-LOOK_AT_PAYMENTS = (
-    "SELECT CAST(coalesce(sum(CASE state WHEN 'paid' THEN cents END), 0) AS BIGINT) AS paid, "
-    "CAST(coalesce(sum(CASE state WHEN 'held' THEN cents END), 0) AS BIGINT) AS authorized FROM payment"
-)
 
 
 @dataclass(frozen=True)
@@ -123,28 +118,3 @@ class PaymentHold(finality.Reservation[None]):
     async def cancel(self, tx: finality.Tx, held: None) -> None:
         """Forget it."""
         await tx.execute("DELETE FROM payment WHERE id = $1", self.order.id)
-
-
-# ── What a reader sees ──────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, slots=True)
-class Books:
-    """What somebody reads who asks the bank and the provider at one moment.
-
-    Attributes:
-        cents: What the account has to spend.
-        held: What is set aside on it.
-        paid: What the provider has paid.
-        authorized: What it will pay, or not.
-    """
-
-    cents: int
-    held: int
-    paid: int
-    authorized: int = 0
-
-    @property
-    def total(self) -> int:
-        """Return all the money, which nobody makes and nobody loses."""
-        return self.cents + self.held + self.paid

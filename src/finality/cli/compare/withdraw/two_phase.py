@@ -7,12 +7,13 @@ from typing import Any
 
 import finality
 from finality.cli.compare.place import Place
-from finality.cli.compare.way import Death, Services, Way
-from finality.cli.compare.withdrawal import Order, pay, take
+from finality.cli.compare.way import Death, Services
+from finality.cli.compare.withdraw.rules import Order, pay, take
+from finality.cli.compare.withdraw.withdrawal import Withdrawal
 from finality.ports.environment import FINISH_BEFORE, PREPARE_AFTER, Environment
 
 
-class TwoPhase(Way):
+class TwoPhase(Withdrawal):
     """Takes databases that can prepare."""
 
     name = "two-phase"

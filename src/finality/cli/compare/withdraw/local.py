@@ -6,12 +6,13 @@ from datetime import timedelta
 
 import finality
 from finality.cli.compare.place import Place
-from finality.cli.compare.way import Death, Services, Way
-from finality.cli.compare.withdrawal import Order, pay, take
+from finality.cli.compare.way import Death, Services
+from finality.cli.compare.withdraw.rules import Order, pay, take
+from finality.cli.compare.withdraw.withdrawal import Withdrawal
 from finality.ports.environment import COMMIT_BEFORE, Environment
 
 
-class Local(Way):
+class Local(Withdrawal):
     """Needs one database for everything, which is why there are other ways."""
 
     name = "local"
@@ -19,6 +20,7 @@ class Local(Way):
     finished = Death((), "with the database's one commit")
     isolation = "nothing"
     worst = Death((COMMIT_BEFORE,), "written, not committed")
+    databases = ("home",)
     bank = provider = "home"
 
     def node(self, place: Place, services: Services, environment: Environment) -> finality.AsyncNode:
