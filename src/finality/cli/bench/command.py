@@ -80,6 +80,23 @@ def history(finished: int, seconds: float, is_json: bool) -> None:
         _print(asyncio.run(run(Path(directory), finished, seconds, _say(is_json))), is_json)
 
 
+@bench.command()
+@click.option("--broker", metavar="URL", help="nats://…, kafka://…; by default a SQLite file.")
+@click.option("--store", help="Where the outbox is; by default a file in a temporary directory.")
+@click.option("--events", default=20_000, show_default=True, help="In each round.")
+@click.option("--rounds", default=3, show_default=True, help="Relay and bare client in turn, so often.")
+@click.option("--json", "is_json", is_flag=True, help="Print one object.")
+def relay(broker: str | None, store: str | None, events: int, rounds: int, is_json: bool) -> None:
+    """Outbox to consumer, against the broker's own client publishing the same payloads."""
+    from finality.cli.bench.relay import run
+
+    with tempfile.TemporaryDirectory(prefix="finality-bench-") as directory:
+        store = store or f"sqlite:///{directory}/bench.db"
+        broker = broker or f"sqlite:///{directory}/events.db"
+        work = run(Path(directory), store, broker, events, max(rounds, 1), _say(is_json))
+        _print(asyncio.run(work), is_json)
+
+
 @bench.command("two-phase")
 @click.option("--seconds", default=10.0, show_default=True, help="For each figure.")
 @click.option("--rounds", default=3, show_default=True, help="Product and by hand in turn, so often.")

@@ -1,0 +1,142 @@
+"""The relay end to end, outbox to consumer, beside the client's own bare publish of the same payloads.
+
+The bare one is a module ``bare_NAME`` beside this one, with a coroutine function
+``publish(url, topic, events)``: it stores (key, data) pairs as fast as the client of that broker can,
+in batches, and returns when the broker has acknowledged all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import finality
+from finality.cli.bench.machine import description
+from finality.core.errors import NotFound
+from finality.node.brokers import ADAPTERS
+
+KEYS = 1_000
+PAYLOAD = "x" * 200
+FILLED_AT_ONCE = 500
+PINGS = 50
+PING_SECONDS = 0.05
+IDLE_SECONDS = 5.0
+METHOD = (
+    "events of 200 bytes and a thousand keys, published before a node with the broker opens; its relay and a "
+    "consumer are two processes; then the same payloads by the broker's own client, in batches, alone"
+)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """What is published."""
+
+    at: float
+    padding: str = PAYLOAD
+
+
+async def run(
+    directory: Path, store: str, broker: str, events: int, rounds: int, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Measure relay and bare publish in turn, then the latency and the CPU of an idle system."""
+    machine = description(directory)
+    relayed, bare = [], []
+    for number in range(rounds):
+        say(f"round {number + 1} of {rounds}: {events} events")
+        relayed.append(await _relayed(store, broker, f"bench-{number}-{int(time.time())}", events))
+        bare.append(await _bare(broker, f"bare-{number}-{int(time.time())}", events))
+    say("an idle system")
+    results: dict[str, Any] = {
+        "relayed a second": round(statistics.median(each["rate"] for each in relayed)),
+        "CPU µs an event, relay": round(statistics.median(each["cpu"] for each in relayed), 1),
+        "publish to consume, p50 ms": round(statistics.median(relayed[-1]["late"]) * 1_000, 2),
+        "publish to consume, p99 ms": round(sorted(relayed[-1]["late"])[-1] * 1_000, 2),
+        "CPU % of an idle node, without a broker": await _idle(store, None),
+        "CPU % of an idle node, with one": await _idle(store, broker),
+    }
+    if all(bare):
+        pairs = [(mine["rate"], its) for mine, its in zip(relayed, bare, strict=True) if its]
+        results |= {
+            "bare a second": round(statistics.median(its["rate"] for _, its in pairs)),
+            "CPU µs an event, bare": round(statistics.median(its["cpu"] for _, its in pairs), 1),
+            "ratio": round(statistics.median(rate / its["rate"] for rate, its in pairs), 2),
+        }
+    return {
+        "bench": "relay",
+        "machine": machine | {"broker": broker.partition("://")[0]},
+        "method": METHOD,
+        "results": results,
+        "checked": {"events": events * rounds, "each delivered": True},
+    }
+
+
+async def _relayed(store: str, broker: str, topic: str, events: int) -> dict[str, Any]:
+    async with finality.open_async(store) as node:
+        for begin in range(0, events, FILLED_AT_ONCE):
+            numbers = range(begin, min(begin + FILLED_AT_ONCE, events))
+            await node.run(partial(_fill, topic=topic, numbers=numbers))
+    consumer = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "finality.cli.bench.relay_consumer", broker, topic, str(events), str(PINGS),
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        await _said(consumer)
+        begun, cpu = time.time(), time.process_time()
+        async with finality.open_async(store, broker=broker) as node:
+            done = json.loads(await _said(consumer))
+            used = time.process_time() - cpu
+            for _ in range(PINGS):
+                await asyncio.sleep(PING_SECONDS)
+                await node.run(lambda tx: tx.publish(topic, Placed(time.time()), key="ping"))
+            late = json.loads(await _said(consumer))["late"]
+    finally:
+        if consumer.returncode is None:
+            consumer.kill()
+        await consumer.wait()
+    return {"rate": events / (done["done_at"] - begun), "cpu": used / events * 1e6, "late": late}
+
+
+def _fill(tx: finality.SyncTx, topic: str, numbers: range) -> None:
+    for number in numbers:
+        tx.publish(topic, Placed(0.0), key=f"k{number % KEYS}")
+
+
+async def _said(consumer: asyncio.subprocess.Process) -> bytes:
+    assert consumer.stdout is not None, "its output is a pipe"
+    line = await consumer.stdout.readline()
+    if not line:
+        raise finality.Unavailable("the consumer has ended too soon: what it said stands above")
+    return line
+
+
+async def _bare(broker: str, topic: str, events: int) -> dict[str, float] | None:
+    adapter, _ = ADAPTERS[broker.partition("://")[0]]
+    try:
+        publish = import_module(f"finality.cli.bench.bare_{adapter}").publish
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("finality"):
+            raise NotFound(f"the bare baseline needs the package {error.name}: install it") from error
+        return None  # What is in memory has no client of its own.
+    data = json.dumps({"at": 0.0, "padding": PAYLOAD}, separators=(",", ":")).encode()
+    payloads = [(f"k{number % KEYS}", data) for number in range(events)]
+    begun, cpu = time.perf_counter(), time.process_time()
+    await publish(broker, topic, payloads)
+    used = time.process_time() - cpu
+    return {"rate": events / (time.perf_counter() - begun), "cpu": used / events * 1e6}
+
+
+async def _idle(store: str, broker: str | None) -> float:
+    async with finality.open_async(store, broker=broker):
+        await asyncio.sleep(1.0)
+        cpu = time.process_time()
+        await asyncio.sleep(IDLE_SECONDS)
+        return round((time.process_time() - cpu) / IDLE_SECONDS * 100, 2)
