@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import finality.testing
-from finality.testing import PostgresServer
+from finality.testing import NatsCluster, PostgresServer, ValkeyServer
 from tests.integration.events.log import Deaths, Report, judged, log
 from tests.integration.kit import url_of
 
@@ -47,11 +48,14 @@ def test_on_postgresql(finality_postgres: PostgresServer, tmp_path: Path) -> Non
     assert report.committed > 150
 
 
-def test_on_nats(tmp_path: Path) -> None:
+@pytest.mark.parametrize("server", [finality.testing.nats, finality.testing.valkey])
+def test_on_a_broker_that_is_killed_too(
+    server: Callable[[], NatsCluster | ValkeyServer], tmp_path: Path
+) -> None:
     async def story() -> Report:
-        with finality.testing.nats() as server:
-            deaths = Deaths(server.kill, server.start)
-            return await log(url_of(tmp_path), server.url, seed=3, deaths=deaths)
+        with server() as broker:
+            deaths = Deaths(broker.kill, broker.start)
+            return await log(url_of(tmp_path), broker.url, seed=3, deaths=deaths)
 
     report = asyncio.run(story())
 
