@@ -20,7 +20,7 @@ from finality.testing.own_server import OwnServer
 from finality.testing.server_process import START_SECONDS_MAX, ServerFailed, wait
 
 SYSTEM = "system:system"  # A user of the system account, which sees the server's settings.
-LEADS = "JetStream cluster new metadata leader"
+LEADS = "metadata leader"
 
 Storage = Literal["file", "memory"]
 
@@ -116,7 +116,7 @@ class NatsCluster:
         return "\n".join(server.log() for server in self.servers.values())
 
     def _is_led(self) -> bool:
-        return any(LEADS in server.log() for server in self.servers.values())
+        return all(LEADS in server.log() for server in self.servers.values())
 
     def _introduce(self) -> None:
         """Tell each where all of them are; a port is free that a server has just had."""
