@@ -18,13 +18,13 @@ import json
 from collections import deque
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as Inbox
 from nats.js import api
 from nats.js.errors import NotFoundError
 
+from finality.adapters.nats.consumer import Consumer, Held
 from finality.adapters.nats.line import ERRORS, Line
 from finality.adapters.nats.publish import Publisher
 from finality.adapters.nats.topics import Topics
@@ -44,42 +44,6 @@ TAKE_OVER_ACK_SECONDS = 0.2
 TAKE_OVER_SECONDS_MAX = 5.0
 KEEP_FOR_EVER = 0
 HEARTBEAT, EXPIRED, NONE_THERE = "100", "408", "404"
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A delivery that is not acknowledged yet."""
-
-    message: Msg
-    partition: int
-    sequence: int
-    attempt: int
-
-
-@dataclass(slots=True)
-class Consumer:
-    """The durable consumer of a partition.
-
-    Attributes:
-        held: What it has delivered and not heard of, by its place in the stream.
-        later: When it may deliver again what was given back.
-        pull: The number of the pull that is under way.
-        wanted: How many more deliveries that may bring.
-        is_lost: It is to be looked for before it is asked again.
-    """
-
-    partition: int
-    held: dict[int, Held] = field(default_factory=dict)
-    later: dict[int, float] = field(default_factory=dict)
-    pull: int = 0
-    wanted: int = 0
-    heard_at: float = 0.0
-    is_lost: bool = True
-
-    @property
-    def known(self) -> int:
-        """Return how many deliveries it rightly waits for."""
-        return len(self.held) + len(self.later)
 
 
 class NatsSubscription:
@@ -113,10 +77,11 @@ class NatsSubscription:
 
     async def open(self) -> None:
         """Find the consumers, and what whoever had them has left."""
-        self._inbox = await self._line.client.subscribe(
-            f"{self._address}.*.*", cb=self._hear, pending_msgs_limit=-1, pending_bytes_limit=-1
-        )
         self._line.on_return.append(self._lose_all)
+        async with self._line.asking():
+            self._inbox = await self._line.client.subscribe(
+                f"{self._address}.*.*", cb=self._hear, pending_msgs_limit=-1, pending_bytes_limit=-1
+            )
         self._progress = asyncio.create_task(self._report_progress())
         await self._find_lost()
 
@@ -133,8 +98,15 @@ class NatsSubscription:
 
     async def _find(self, consumer: Consumer) -> None:
         info = await self._configure(consumer.partition, ACK_SECONDS, UNACKNOWLEDGED_MAX)
+        if consumer.made != info.created:  # With another stream, where its place means something else.
+            consumer.made = info.created
+            for known in (consumer.held, consumer.later, consumer.done):
+                known.clear()
+            self._ready = deque(held for held in self._ready if held.partition != consumer.partition)
+        consumer.delivered_to = info.delivered.stream_seq if info.delivered else 0
         pending = info.num_ack_pending or 0
-        if pending > consumer.known:
+        consumer.missing = pending - len(consumer.held) - len(consumer.later)
+        if consumer.missing > 0:
             await self._take_over(consumer, pending)
         consumer.wanted = 0
         consumer.is_lost = False
@@ -166,7 +138,7 @@ class NatsSubscription:
         await self._pull(consumer, 2 * pending, TAKE_OVER_SECONDS_MAX)
         with suppress(TimeoutError):  # The stream may have forgotten some by now.
             async with asyncio.timeout(TAKE_OVER_SECONDS_MAX):
-                while consumer.known < pending and not self.is_closed:
+                while consumer.missing > 0 and not self.is_closed:
                     self._woken.clear()
                     await self._woken.wait()
         await self._configure(consumer.partition, ACK_SECONDS, UNACKNOWLEDGED_MAX)
@@ -182,15 +154,23 @@ class NatsSubscription:
         consumer = self._consumers[partition]
         consumer.wanted -= 1
         consumer.heard_at = self._loop.time()
+        consumer.delivered_to = max(consumer.delivered_to, place.sequence)
         due = consumer.later.get(place.sequence, 0.0)
         if consumer.heard_at < due:
             await self._put_back(message, due - consumer.heard_at)
         elif place.sequence not in consumer.held:
-            consumer.later.pop(place.sequence, None)
-            held = Held(message, partition, place.sequence, place.attempt)
-            consumer.held[place.sequence] = held
+            consumer.missing -= 1
+            await self._give(consumer, Held(message, partition, place.sequence, place.attempt, consumer.made))
+
+    async def _give(self, consumer: Consumer, held: Held) -> None:
+        self._woken.set()
+        consumer.later.pop(held.sequence, None)
+        if held.sequence in consumer.done:
+            consumer.done.remove(held.sequence)
+            await self._line.client.publish(held.message.reply)
+        else:
+            consumer.held[held.sequence] = held
             self._ready.append(held)
-            self._woken.set()
 
     def _hear_status(self, message: Msg) -> None:
         partition, pull = map(int, message.subject.rsplit(".", 2)[1:])
@@ -223,9 +203,10 @@ class NatsSubscription:
                     raise
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
-            with suppress(TimeoutError):
-                async with asyncio.timeout(HEARTBEAT_SECONDS):
-                    await self._woken.wait()
+            if not self._ready:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(HEARTBEAT_SECONDS):
+                        await self._woken.wait()
         return []
 
     def _given(self, limit: int) -> list[Delivery]:
@@ -264,12 +245,23 @@ class NatsSubscription:
         of_partition: dict[int, list[Held]] = {}
         for delivery in deliveries:
             of_partition.setdefault(delivery.partition, []).append(delivery.receipt)
-        await asyncio.gather(*map(self._ack, of_partition.values()))
-        for delivery in deliveries:
-            self._consumers[delivery.partition].held.pop(delivery.receipt.sequence, None)
+        await asyncio.gather(*(self._ack(partition, held) for partition, held in of_partition.items()))
 
-    async def _ack(self, held: list[Held]) -> None:
-        *others, last = held
+    async def _ack(self, partition: int, all_held: list[Held]) -> None:
+        consumer = self._consumers[partition]
+        if consumer.is_lost:
+            await self._find(consumer)
+        ours = [held for held in all_held if held.made == consumer.made]
+        known = [held for held in ours if held.sequence <= consumer.delivered_to]
+        forgotten = [held.sequence for held in ours if held.sequence > consumer.delivered_to]
+        if known:
+            await self._ack_known(known)
+        consumer.done.update(forgotten)
+        for held in ours:
+            consumer.held.pop(held.sequence, None)
+
+    async def _ack_known(self, all_held: list[Held]) -> None:
+        *others, last = all_held
         async with self._line.asking():
             for each in others:
                 await self._line.client.publish(each.message.reply)
