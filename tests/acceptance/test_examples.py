@@ -46,6 +46,20 @@ def test_every_example_is_run_here() -> None:
 
 
 @pytest.mark.slow
+def test_an_account_goes_on_where_it_was_left(tmp_path: Path) -> None:
+    first = run("account.py", cwd=tmp_path)
+    second = run("account.py", cwd=tmp_path)
+
+    assert first.splitlines()[:3] == [
+        "w-1 paid: receipt for $100 (w-1); ada has $400",
+        "w-2 refused: card expired; ada has $400",
+        "w-3 refused: not enough money; ada has $400",
+    ]
+    assert first.count("PaymentProcessed") == 1
+    assert second == first, "what has happened is not done again"
+
+
+@pytest.mark.slow
 def test_withdraw_prints_a_payment_and_an_undo(tmp_path: Path) -> None:
     first = run("withdraw.py", cwd=tmp_path)
     second = run("withdraw.py", cwd=tmp_path)
