@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,8 @@ def _tell(story: Story, *, names: tuple[str, ...], count: int, postgres: str | N
 
 @contextlib.contextmanager
 def _server(postgres: str | None) -> Iterator[str | None]:
+    if postgres is not None and find_spec("asyncpg") is None:
+        raise click.ClickException("--postgres needs asyncpg, which is missing; install finality[postgres]")
     if postgres != EMBEDDED:
         yield postgres
         return
