@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from finality.core.sourcing import Archived, Meta
     from finality.core.two_phase import Decision
     from finality.node import AsyncNode, Node, open, open_async
+    from finality.node.faststream import faststream
     from finality.node.joining import AsyncJoined, Joined, join, join_async
     from finality.node.psycopg import psycopg
     from finality.node.sqlalchemy import sqlalchemy
@@ -83,6 +84,7 @@ _HOMES = {
     "finality.core.sourcing": "Archived Meta",
     "finality.core.two_phase": "Decision",
     "finality.node": "AsyncNode Node open open_async",
+    "finality.node.faststream": "faststream",
     "finality.node.joining": "AsyncJoined Joined join join_async",
     "finality.node.psycopg": "psycopg",
     "finality.node.sqlalchemy": "sqlalchemy",
@@ -105,6 +107,7 @@ _HOMES = {
 }
 _HOME_OF = {name: module for module, listed in _HOMES.items() for name in listed.split()}
 _EXTRAS = {
+    "faststream": "faststream",
     "mariadb": "mariadb",
     "postgres": "postgres",
     "psycopg": "postgres,psycopg",
@@ -172,6 +175,7 @@ __all__ = [
     "child",
     "event",
     "events",
+    "faststream",
     "join",
     "join_async",
     "mariadb",

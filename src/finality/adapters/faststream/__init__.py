@@ -1,0 +1,1 @@
+"""FastStream: its subscribers, with our inbox around them."""
