@@ -33,6 +33,8 @@ COMMANDS = {
         "List, show and explain transactions; help stuck ones.",
     ),
     "event": ("finality.cli.event:event", "Look after events that were put aside; bring events again."),
+    "schema": ("finality.cli.schema:schema", "Keep the schemas of events; see that a change breaks nobody."),
+    "asyncapi": ("finality.cli.asyncapi:asyncapi", "Describe a program's events, as AsyncAPI 3.0."),
     "journal": ("finality.cli.journal:journal", "Read the journal, and follow it."),
     "outbox": ("finality.cli.outbox:outbox", "See what is published, send it again, help what is parked."),
     "node": ("finality.cli.node:node", "Show the nodes that share a store."),

@@ -158,7 +158,7 @@ class JsonCodec:
         for custom in [part.cls for part in types if isinstance(part, msgspec.inspect.CustomType)]:
             if typing.get_origin(custom) in (Secret, Personal):
                 self.check(typing.get_args(custom)[0])
-            elif custom not in (Secret, Personal) and not _is_pydantic(custom):
+            elif custom not in (Secret, Personal) and not is_pydantic(custom):
                 raise TypeError(
                     f"nothing says how to read a {_name(custom)} from JSON: use a dataclass, an attrs or "
                     "pydantic class, a Struct, or a type of the standard library"
@@ -191,7 +191,7 @@ class JsonCodec:
             return seal(self._encode(value.reveal()), self._keys)
         if isinstance(value, Personal):
             return sealed_personal(value, self._encode)
-        if _is_pydantic(type(value)):
+        if is_pydantic(type(value)):
             return _dumped(value)
         match value:  # A subclass is written as what it extends.
             case str():
@@ -215,7 +215,7 @@ class JsonCodec:
         if type_ is Personal or typing.get_origin(type_) is Personal:
             inner = typing.get_args(type_)[0] if typing.get_args(type_) else Any
             return opened_personal(value, lambda data: self._opened(data, inner))
-        if _is_pydantic(type_):
+        if is_pydantic(type_):
             return type_.model_validate_json(self._encode(value), by_alias=False, by_name=True)
         return value
 
@@ -248,7 +248,8 @@ def _floats(plain: Any) -> Iterator[float]:
             yield from _floats(part)
 
 
-def _is_pydantic(type_: Any) -> bool:
+def is_pydantic(type_: Any) -> bool:
+    """Say whether it is a pydantic model."""
     # No value can be a pydantic model unless somebody imported pydantic.
     pydantic = sys.modules.get("pydantic")
     return pydantic is not None and isinstance(type_, type) and issubclass(type_, pydantic.BaseModel)
@@ -266,7 +267,7 @@ def _refuse_masked(value: Any) -> None:
             f"pydantic writes a {type(value).__name__} as asterisks, which cannot be read back: "
             "use finality.Secret, in a dataclass"
         )
-    if _is_pydantic(type(value)):
+    if is_pydantic(type(value)):
         parts: Any = vars(value).values()
     elif isinstance(value, dict):
         parts = value.values()

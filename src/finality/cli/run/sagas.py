@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-import traceback
 from difflib import get_close_matches
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import click
+
+from finality.cli.importing import imported_file
 
 
 def saga_of(target: str) -> type[Any]:
@@ -32,7 +30,7 @@ def saga_of(target: str) -> type[Any]:
         raise click.ClickException(
             f"cannot read {text}: {what}; write the file and the class, as in trips.py:BookTrip"
         )
-    module = _imported(path)
+    module = imported_file(path)
     sagas = {
         found: value
         for found, value in vars(module).items()
@@ -51,37 +49,3 @@ def saga_of(target: str) -> type[Any]:
     close = get_close_matches(name, sagas, n=1)
     hint = f"did you mean {close[0]!r}?" if close else listed
     raise click.ClickException(f"there is no {name!r} in {text}; {hint}")
-
-
-def _imported(path: Path) -> ModuleType:
-    """Return the module that *path* is; what lies beside it can be imported from it."""
-    is_free = path.stem not in sys.modules and path.stem not in sys.stdlib_module_names
-    name = path.stem if is_free else f"{path.stem}_sagas"
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
-    assert spec is not None, f"{path} ends in .py"
-    assert spec.loader is not None, f"{path} ends in .py"
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    sys.path.insert(0, str(path.resolve().parent))
-    try:
-        spec.loader.exec_module(module)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # It is the user's code: whatever it raises, it cannot be imported.
-        raise click.ClickException(
-            f"{path} cannot be imported: {_place(error, path)}{type(error).__name__}: {_said(error)}; "
-            "put it right and run again"
-        ) from error
-    return module
-
-
-def _place(error: BaseException, path: Path) -> str:
-    if isinstance(error, SyntaxError):
-        return f"line {error.lineno}: "
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == str(path.resolve())]
-    return f"line {lines[-1]}: " if lines else ""
-
-
-def _said(error: BaseException) -> str:
-    return str(error.msg if isinstance(error, SyntaxError) else error) or "no message"

@@ -1,0 +1,149 @@
+"""What a program does with events, told to the schema registry and to AsyncAPI."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from faststream.specification.asyncapi.v3_0_0.schema import ApplicationSchema
+
+import finality
+from finality.core.compatibility import Compatibility
+from finality.core.errors import DefinitionError
+from finality.node.asyncapi import asyncapi_of
+from finality.node.catalog import Use, catalog_of, events_of
+from finality.node.schema_registry import SchemaRegistry, State, schemas_of_events
+
+
+@dataclass(frozen=True)
+class Placed:
+    order: str
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    order: str
+
+
+@dataclass(frozen=True)
+class Reserved:
+    order: str
+    shelf: int | None = None
+
+
+def shop(**more: Any) -> ModuleType:
+    """Return a program that publishes orders, reacts to them and answers."""
+
+    @finality.react("orders", by="stock", publish="shelves")
+    def reserve(tx: finality.SyncTx, placed: Placed) -> Reserved | None:
+        """Take it from the shelf.
+
+        If there is one.
+        """
+        return Reserved(placed.order)
+
+    @finality.react("shelves", by="mail")
+    def tell(tx: finality.SyncTx, reserved: Reserved) -> None: ...
+
+    module = ModuleType("shop")
+    vars(module).update(PUBLISHES={"orders": Placed | Cancelled}, reserve=reserve, again=reserve, tell=tell)
+    vars(module).update(more)
+    return module
+
+
+def test_a_catalog_holds_what_a_program_does_with_events() -> None:
+    assert catalog_of([shop()]) == [
+        Use("shop", "orders", True, {"Placed": Placed, "Cancelled": Cancelled}),
+        Use("stock.reserve", "orders", False, {"Placed": Placed}, "Take it from the shelf."),
+        Use("stock.reserve", "shelves", True, {"Reserved": Reserved}, "Take it from the shelf."),
+        Use("mail.tell", "shelves", False, {"Reserved": Reserved}),
+    ]
+
+
+@pytest.mark.parametrize(
+    "module, said",
+    [
+        (ModuleType("empty"), "empty has no event"),
+        (shop(PUBLISHES={"a b": Placed}), "is no name for a topic"),
+        (shop(PUBLISHES={"orders": "Placed"}), "is no class"),
+        (shop(PUBLISHES={"orders": type("Placed", (), {"__annotations__": {}})}), "two events called Placed"),
+    ],
+)
+def test_a_catalog_that_makes_no_sense_is_refused(module: ModuleType, said: str) -> None:
+    with pytest.raises(DefinitionError, match=said):
+        catalog_of([module])
+
+
+def test_the_registry_keeps_what_was_agreed_on(tmp_path: Path) -> None:
+    registry = SchemaRegistry(tmp_path / "schemas")
+    schemas = schemas_of_events(events_of(catalog_of([shop()])))
+    found = registry.findings(schemas, Compatibility.FULL)
+    assert {each.state for each in found} == {State.NEW}
+    registry.write(found)
+    assert {each.state for each in registry.findings(schemas, Compatibility.FULL)} == {State.SAME}
+    assert registry.path("orders", "Placed").read_text("utf-8").endswith("}\n")
+
+    placed = type("Placed", (), {"__annotations__": {"order": str, "price": int}})
+    changed = schemas_of_events({("orders", "Placed"): dataclass(placed)})
+    gone, other, reserved = registry.findings(changed, Compatibility.FULL)
+    assert (gone.event, gone.state) == ("Cancelled", State.GONE)
+    assert (reserved.event, reserved.state) == ("Reserved", State.GONE)
+    assert other.clashes == (
+        "this version cannot read older events: 'price' is required and may be missing; give it a default",
+    )
+    assert registry.findings(changed, Compatibility.FORWARD)[1].clashes == ()
+
+    registry.path("orders", "Placed").write_text("[]")
+    with pytest.raises(DefinitionError, match="holds no JSON Schema"):
+        registry.kept()
+    registry.path("orders", "Placed").write_text("{")
+    with pytest.raises(DefinitionError, match="cannot be read"):
+        registry.kept()
+
+
+def test_an_event_that_nobody_could_read_is_named() -> None:
+    class Strange:
+        def __init__(self, other: int) -> None: ...
+
+    with pytest.raises(DefinitionError, match="event Strange of topic 'orders' has no schema"):
+        schemas_of_events({("orders", "Strange"): Strange})
+
+
+def test_the_document_of_asyncapi_says_the_same() -> None:
+    document = asyncapi_of(catalog_of([shop()]), title="shop", version="1.2.3")
+
+    assert document["asyncapi"] == "3.0.0"
+    assert document["info"] == {"title": "shop", "version": "1.2.3"}
+    assert {name: list(channel["messages"]) for name, channel in document["channels"].items()} == {
+        "orders": ["Cancelled", "Placed"], "shelves": ["Reserved"],
+    }  # fmt: skip
+    assert [(name, each["action"]) for name, each in document["operations"].items()] == [
+        ("shop.orders.send", "send"),
+        ("stock.reserve.orders.receive", "receive"),
+        ("stock.reserve.shelves.send", "send"),
+        ("mail.tell.shelves.receive", "receive"),
+    ]
+    assert document["components"]["schemas"]["Reserved"]["required"] == ["order"]
+    assert dangling(document, document) == []
+    read = ApplicationSchema.model_validate(json.loads(json.dumps(document)))
+    assert set(read.channels) == {"orders", "shelves"}
+
+
+def dangling(part: Any, document: Any) -> list[str]:
+    """Return the references within *part* that lead nowhere."""
+    if isinstance(part, list):
+        return [each for item in part for each in dangling(item, document)]
+    if not isinstance(part, dict):
+        return []
+    missing = [each for value in part.values() for each in dangling(value, document)]
+    if isinstance(part.get("$ref"), str):
+        found = document
+        for name in part["$ref"].removeprefix("#/").split("/"):
+            found = found.get(name) if isinstance(found, dict) else None
+        if found is None:
+            missing.append(part["$ref"])
+    return missing
