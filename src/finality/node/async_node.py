@@ -250,7 +250,7 @@ class AsyncNode(Aggregates, Reacting):
             in_flight=len(self._coordinator.drives),
             reactions=self._insides.reactions,
             readers=self._insides.readers,
-            link=self._insides.link,
+            link=self._insides.link_in_use,
         )
 
     async def outbox(self, *, at: str | None = None) -> Outbox:

@@ -45,3 +45,13 @@ def broker_at(url: str) -> Broker:
         ) from error
     broker: Broker = module.broker(url)
     return broker
+
+
+def broker_beside(url: str) -> Broker | None:
+    """Return the broker of a node that was given none, by the URL of its home store; it makes no file yet.
+
+    Nodes of PostgreSQL may be on many hosts, and what could serve all of them is not to be guessed.
+    """
+    if url.startswith("sqlite:///"):
+        return broker_at(f"{url}-events")
+    return broker_at(url) if url.startswith("memory://") else None

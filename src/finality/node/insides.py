@@ -63,6 +63,7 @@ class Settings:
     reservations: tuple[type[Reservation[Any]], ...]
     reactions: tuple[Reaction[..., Any], ...]
     broker: Broker | None
+    has_broker: bool  # It was given one; otherwise the one that it has begins with its first reaction.
     outbox_kept_seconds: float
     inbox_kept_seconds: float
     in_flight_max: int
@@ -99,8 +100,8 @@ class Insides:
         self.recovery = Recovery(self.commitments)
         self.transactions = Transactions(context, self.commitments, self.recovery)
         self.link = None if settings.broker is None else Link(settings.broker, context.environment)
-        self.relays: list[Relay] = [] if settings.is_observer else self._relays()
-        self.readers: list[Reader] = [relay.reader for relay in self.relays]
+        self.relays: list[Relay] = []
+        self.readers: list[Reader] = []
         self.reactions = Reactions(
             kit_of(context),
             self.link,
@@ -111,15 +112,23 @@ class Insides:
         )
         self._loops: list[asyncio.Task[None]] = []
 
+    @property
+    def link_in_use(self) -> Link | None:
+        """Return the link to the broker, unless nobody has asked for one so far."""
+        return self.link if self.settings.has_broker or self.relays else None
+
     def _reactions_began(self, readers: Iterable[str]) -> None:
         """Tell the other nodes, so that they leave this one its part."""
+        if not self.relays:  # Nobody gave it a broker: now there is something to relay for.
+            self._add_relays()
+            self._start_relays()
         self.leases.advertised.update(readers)
         self.leases.drives_changed()
 
-    def _relays(self) -> list[Relay]:
-        if self.link is None:
-            return []
-        return [
+    def _add_relays(self) -> None:
+        if self.link is None or self.settings.is_observer:
+            return
+        self.relays = [
             Relay(
                 self.context,
                 store,
@@ -129,13 +138,23 @@ class Insides:
             )
             for store in (self.context.home, *self.context.stores.values())
         ]
+        self.readers = [relay.reader for relay in self.relays]
+        self.leases.advertised.update(reader.advertised for reader in self.readers)
+
+    def _start_relays(self) -> None:
+        for reader in self.readers:
+            reader.store.on_publish(reader.kick)
+            self._loops.append(asyncio.ensure_future(reader.run()))
+        if self.relays:
+            self._loops += [asyncio.ensure_future(self._watch(each)) for each in self.context.stores.values()]
 
     async def start_loops(self) -> None:
         """Join the other nodes and begin to drive sagas."""
         for saga in self.settings.sagas:
             await self.definitions.register(saga)
         self.definitions.changed = self.leases.drives_changed
-        self.leases.advertised = {reader.advertised for reader in self.readers}
+        if self.settings.has_broker:
+            self._add_relays()
         if not self.settings.is_observer:
             await self.leases.renew()
             self._loops.append(asyncio.ensure_future(self.leases.run()))
@@ -144,11 +163,7 @@ class Insides:
                 await self.decisions.identity()
                 self._loops.append(asyncio.ensure_future(self.recovery.run()))
         self._loops.append(asyncio.ensure_future(self.timers.run()))
-        for reader in self.readers:
-            reader.store.on_publish(reader.kick)
-            self._loops.append(asyncio.ensure_future(reader.run()))
-        if self.relays:
-            self._loops += [asyncio.ensure_future(self._watch(each)) for each in self.context.stores.values()]
+        self._start_relays()
 
     async def _look(self) -> None:
         """Hear that somebody has committed in the home store."""

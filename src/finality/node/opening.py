@@ -15,7 +15,7 @@ from finality.adapters.msgspec.seal import secret_keys_of
 from finality.adapters.system.environment import SystemEnvironment
 from finality.core.errors import DefinitionError, NotFound, Unavailable
 from finality.node.async_node import AsyncNode, Settings
-from finality.node.brokers import broker_at
+from finality.node.brokers import broker_at, broker_beside
 from finality.patterns.reaction import Reaction
 from finality.patterns.reservation import Reservation
 from finality.ports.branch_names import check_name
@@ -78,7 +78,8 @@ def open_async(
         reactions: What this node does about events, besides what ``node.react`` declares.
         broker: Where events are published to and come from: ``nats://host``, ``kafka://host:9092``,
             ``amqp://host``, ``redis://host``, ``sqlite:///events.db``. Without one they stay in the
-            outbox.
+            outbox until some node of the store has a reaction; then a node in a file has a broker in
+            a file beside it, as ``shop.db-events``, and one in memory has one there.
         outbox_kept: How long events stay in the outbox, so that they can be sent again if the broker
             loses them.
         inbox_kept: How long a reaction's store knows an event again; longer than *outbox_kept*. An
@@ -117,7 +118,8 @@ def open_async(
         participants=named(participants),
         reservations=tuple(reservations),
         reactions=tuple(reactions),
-        broker=broker_at(broker) if isinstance(broker, str) else broker,
+        broker=broker_at(broker) if isinstance(broker, str) else broker or broker_beside(url),
+        has_broker=broker is not None,
         outbox_kept_seconds=outbox_kept.total_seconds(),
         inbox_kept_seconds=inbox_kept.total_seconds(),
         in_flight_max=in_flight_max,

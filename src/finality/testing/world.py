@@ -188,6 +188,7 @@ class World:
             reservations=(),
             participants=(),
             broker=None,
+            has_broker=False,
             reactions=(),
             outbox_kept_seconds=OUTBOX_KEPT_SECONDS,
             inbox_kept_seconds=INBOX_KEPT_SECONDS,

@@ -320,7 +320,6 @@ def test_what_a_declaration_cannot_say_the_node_does(tmp_path: Path) -> None:
     twin = finality.react(TOPIC, by="stock")(note_async)
     elsewhere = finality.react(TOPIC, by="stock", at="mars")(note)
     mistakes: dict[str, dict[str, Any]] = {
-        "this node has none: open it with broker=": {"reactions": [reaction]},
         "both take Placed of topic 'orders' by 'stock'": {
             "reactions": [reaction, twin],
             "broker": own_broker(),
