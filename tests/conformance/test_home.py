@@ -40,6 +40,19 @@ def renew(name: str, *, until: float = 2_000.0) -> Any:
 # ── Streams and heads ───────────────────────────────────────────────────────────────────────
 
 
+def test_of_some_ids_those_that_have_begun_are_known(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home, "n1")
+        for id in ("t1", "t%", 't"3'):
+            await begin(home, id)
+        asked = ["t1", "t2", "t%", 't"3', ""]
+
+        assert await home.begun([*map(TransactionId, asked)]) == {"t1", "t%", 't"3'}
+        assert await home.begun([]) == set()
+
+    world.run(main)
+
+
 def test_a_new_transaction_has_a_head_and_its_events(world: World) -> None:
     async def main(home: AnyHome) -> None:
         await prepare(home, "n1")

@@ -103,10 +103,15 @@ def id_of(transaction: str, *, name: str = NAME, number: int = 0) -> BranchId:
 
 @dataclass(frozen=True)
 class Place:
-    """A node, and the reservations in its home store."""
+    """A node, and the reservations in its home store.
+
+    Attributes:
+        elsewhere: The same as a node sees it that knows none of the classes.
+    """
 
     node: finality.AsyncNode
     there: Reservations
+    elsewhere: Reservations
 
     async def seats(self) -> str:
         """Return the state of each seat: ``free held sold``."""
@@ -146,7 +151,8 @@ async def place(
         for statement in SEATS:
             await node.run(lambda tx, statement=statement: tx.execute(statement))  # type: ignore[misc]  # mypy infers no default
         context = await node.opened()
-        yield Place(node, Reservations(NAME, context, context.home, kinds))
+        elsewhere = Reservations(NAME, context, context.home, {})
+        yield Place(node, Reservations(NAME, context, context.home, kinds), elsewhere)
 
 
 def run(url: str, story: Callable[[Place], Coroutine[Any, Any, None]], **settings: Any) -> None:

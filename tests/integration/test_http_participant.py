@@ -231,8 +231,9 @@ def test_what_lapses_at_the_service_is_a_heuristic_outcome(monkeypatch: pytest.M
                 theirs.move(seconds=30 + LAPSE_SECONDS)
                 await becomes(lambda: seats(there), "free free free")
 
-            with pytest.raises(finality.HeuristicOutcome, match="seats was aborted by hand"):
+            with pytest.raises(finality.HeuristicOutcome, match="seats was aborted by hand") as raised:
                 await hold_both(node, at_seats, "1", overslept)
+            assert sorted(raised.value.did.values()) == ["aborted", "committed"]
             assert await seats(node) == "sold free free"
 
             async def dawdled() -> None:

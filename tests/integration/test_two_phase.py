@@ -325,6 +325,27 @@ def test_a_branch_left_undecided_is_aborted_after_its_grace(stage: Stage) -> Non
     asyncio.run(main())
 
 
+def test_a_branch_committed_by_hand_before_any_decision_is_found(stage: Stage) -> None:
+    async def main() -> None:
+        async with stage.node() as node:
+            await pay(stage, node)  # Its witnesses have a decision, and are left alone.
+            tx = insides_of(node).transactions.begin(None, None)
+            branch = await tx.enlist(stage.bank)
+            branch.add(ALICE, -10)
+            await branch.prepare()
+            stage.bank.end(branch.id, Decision.COMMIT)  # A person thinks that nobody will come.
+            insides_of(node).commitments.under_way.clear()  # Its process has died.
+            stage.clock.move(seconds=10)
+            await drain(stage, node)
+            [stuck] = await node.transactions(is_open=True)
+
+            assert (stuck.id, stuck.status) == (tx.id, "stuck")
+            assert "bank: committed" in str(await node.explain(tx.id))
+            assert await node.decision(tx.id) is Decision.ABORT
+
+    asyncio.run(main())
+
+
 def test_a_branch_of_another_home_is_told_and_left_alone(stage: Stage) -> None:
     async def main() -> None:
         foreign = BranchId("another", TransactionId("t"), "bank")

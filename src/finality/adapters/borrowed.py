@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Protocol
 
 from finality.core.errors import Conflict, FinalityError, OutcomeUnknown, Refused, Unavailable
@@ -32,12 +33,13 @@ class VoteStatements:
 
     Attributes:
         has_written: Asks whether it has written anything.
+        prepare: Writes its witness and votes. commit: Likewise, and commits in one phase.
         witness_key: The constraint that a branch which comes too late breaks.
     """
 
     has_written: str
-    testify: str
     prepare: str
+    commit: str
     witness_key: str
 
 
@@ -58,6 +60,9 @@ class Recovery(Protocol):
 
     async def in_doubt(self, *, says_holds: bool = False) -> Sequence[InDoubt]:
         """Return the prepared branches."""
+
+    async def committed(self, *, within: timedelta, limit: int) -> Sequence[BranchId]:
+        """Return branches that have voted and committed lately."""
 
     async def health(self) -> list[tuple[str, bool, str]]:
         """Return what the promises rest on."""
@@ -149,7 +154,7 @@ class BorrowedBranch:
 
     async def _commit(self) -> None:
         if await self._has_written():
-            await self._last("COMMIT", "COMMIT")
+            await self._last(self._statements.commit, "COMMIT")
 
     async def _has_written(self) -> bool:
         try:
@@ -165,7 +170,7 @@ class BorrowedBranch:
     async def _last(self, sql: str, expected: str) -> None:
         """Write the witness and end the transaction, in one message."""
         try:
-            tag = await self._borrowed.say(f"{self._statements.testify}; {sql}")
+            tag = await self._borrowed.say(sql)
         except Exception as error:
             is_prepare = expected != "COMMIT"
             is_open = self._borrowed.is_in_transaction()
@@ -260,6 +265,7 @@ class BorrowingParticipant:
         self.finish = recovery.finish
         self.settle = recovery.settle
         self.in_doubt = recovery.in_doubt
+        self.committed = recovery.committed
         self.health = recovery.health
         self.close = recovery.close
         self._vote_statements = recovery.vote_statements

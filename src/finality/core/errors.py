@@ -27,6 +27,7 @@ Messages read *what happened: why; what to do*. Each class has a stable ``code``
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -121,9 +122,18 @@ class CompensationFailed(Stuck):
 
 
 class HeuristicOutcome(Stuck):
-    """A participant decided by itself, against the decision."""
+    """A participant decided by itself, against the decision.
+
+    Attributes:
+        did: What each branch has done, by its name: ``committed``, ``aborted``, or ``in doubt`` for one
+            that has not been heard yet.
+    """
 
     code = "heuristic_outcome"
+
+    def __init__(self, message: str, *, transaction_id: str, did: Mapping[str, str]) -> None:
+        super().__init__(message, transaction_id=transaction_id)
+        self.did = dict(did)
 
 
 class Fenced(FinalityError):

@@ -42,7 +42,7 @@ def explain_decided(
     id = recorded[0].stream.removeprefix(TRANSACTION_PREFIX)
     state = fold(evolve, NEW, [item.event for item in recorded])
     happened = tuple(f"{ago(now - item.at)}: {_sentence(item.event, item.by)}" for item in recorded)
-    waits_for = tuple(_owed(command, held or {}) for command in outstanding(state))
+    waits_for = tuple(_owed(state, command, held or {}) for command in outstanding(state))
     headline = f"{KIND} transaction {id} is {summary_of(state).status}"
     return Explanation(headline, happened, waits_for, tuple(_choices(state, id)))
 
@@ -76,13 +76,14 @@ def _sentence(event: DurableEvent, by: str) -> str:
             assert_never(event)
 
 
-def _owed(command: TwoPhaseCommand, held: Mapping[str, str]) -> str:
+def _owed(state: TwoPhaseState, command: TwoPhaseCommand, held: Mapping[str, str]) -> str:
     match command:
         case FinishBranch(branch, decision):
             holds = f"; it {held[branch]}" if branch in held else ""
             return f"branch {branch} to hear that it must {decision.value}{holds}"
         case AskPerson(branches):
-            return f"a person: {', '.join(branches)} was finished by hand against the decision"
+            each = ", ".join(f"{name}: {did}" for name, did in state.did.items())
+            return f"a person: {', '.join(branches)} was finished by hand against the decision ({each})"
         case _:
             raise AssertionError(f"a decided transaction owes no {command}")
 

@@ -222,7 +222,8 @@ class ParticipantApp:
         name = request.parameter("participant")
         if not name or name.partition("-")[0] == RESERVATIONS:
             raise Failed(Problem.BAD_REQUEST, "say whose branches: ?participant=NAME")
-        doubts = [each for each in await _reached(there.holds()) if each.branch.participant == name]
+        held = await _reached(there.holds(says_holds=request.parameter("failures") == "yes"))
+        doubts = [each for each in held if each.branch.participant == name]
         if self._agency is not None:
             # What has voted in three-phase commit is ended by its agents, and by no sweep.
             doubts = [each for each in doubts if not self._agency.agents.runs(each.branch)]

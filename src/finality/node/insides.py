@@ -191,7 +191,7 @@ class Insides:
         Raises:
             NotFound: No transaction has this id.
         """
-        held = await self.transactions.held(id) if self.settings.participants else {}
+        held = await self.transactions.held(id) if self.participants else {}
         try:
             return await self.views.explanation(await self.views.head(id), held)
         except NotFound:
@@ -287,9 +287,12 @@ def _origin(event: Envelope) -> Origin:
 
 
 def _reservations(settings: Settings, context: Context) -> tuple[Reservations, ...]:
-    """Return the participants that reservations are: one in each store."""
+    """Return the participants that reservations are: one in each store.
+
+    An observer can do nothing for them, and tells what they hold all the same.
+    """
     kinds = {code.kind: code for code in map(code_of, settings.reservations)}
-    if not kinds:
+    if not kinds and not settings.is_observer:
         return ()
     places = (None, *context.stores)
     return tuple(Reservations(participant_name(at), context, context.store(at), kinds) for at in places)

@@ -205,6 +205,10 @@ class Home(Store, Journal, Protocol):
         """Return a transaction's head by its id."""
         ...
 
+    async def begun(self, ids: Collection[TransactionId]) -> set[TransactionId]:
+        """Return those of *ids* that have a stream, in one look."""
+        ...
+
     async def load(self, key: int, *, after: Version = Version(0)) -> list[Recorded]:
         """Return a transaction's events behind *after*, by key."""
         ...

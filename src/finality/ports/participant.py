@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 
 from finality.core.ids import TransactionId
@@ -211,6 +212,17 @@ class Participant(Protocol[B_co]):
         Args:
             says_holds: Somebody wants to know what they hold. A sweep asks every second and does not,
                 so that this may take a look at everything that is locked.
+
+        Raises:
+            Unavailable: It is out of reach.
+        """
+        ...
+
+    async def committed(self, *, within: timedelta, limit: int) -> Sequence[BranchId]:
+        """Return branches of ours that have voted yes and committed lately, newest first, of any home.
+
+        One whose transaction nobody has decided was committed by hand, and no decision waits for it.
+        Empty where that cannot be, or where witnesses are not kept in order.
 
         Raises:
             Unavailable: It is out of reach.

@@ -50,7 +50,7 @@ from finality.core.two_phase import (
 from finality.ports.environment import PREPARE_AFTER, PREPARE_BEFORE, Environment
 from finality.ports.participant import Branch, BranchId, Participant
 from finality.ports.store import Scope
-from finality.runtime.decisions import DecideTurn, Decisions, Known
+from finality.runtime.decisions import DecideTurn, Decisions, Known, heard_by
 from finality.runtime.finishing import Finisher
 from finality.runtime.unbroken import unbroken
 
@@ -308,9 +308,7 @@ class Commitment:
             raise self._aborted()
         heard = await self._node.finisher.tell(known)
         self._node.record_later(known, heard)
-        diverged = tuple(each.branch for each in heard if each.did is not Decision.COMMIT)
-        if diverged:
-            raise self._heuristic(diverged)
+        self._check_agree(known, heard)
 
     async def _decide(self, scope: Scope | None) -> Known | None:
         """Write the decision; None if there is nobody to tell."""
@@ -383,9 +381,19 @@ class Commitment:
                     transaction_id=self.id,
                 )
 
-    def _heuristic(self, branches: tuple[str, ...]) -> HeuristicOutcome:
-        return HeuristicOutcome(
-            f"transaction {self.id} was decided to commit, and {', '.join(branches)} was aborted by hand; "
-            f"put the data right (`finality transaction explain {self.id}`)",
-            transaction_id=self.id,
-        )
+    def _check_agree(self, known: Known, heard: Sequence[Finish]) -> None:
+        """See that no branch has done anything else than what was decided.
+
+        Raises:
+            HeuristicOutcome: One has.
+        """
+        diverged = [each.branch for each in heard if each.did is not known.state.decision]
+        if diverged:
+            did = heard_by(known, heard)[1].state.did
+            raise HeuristicOutcome(
+                f"transaction {self.id} was decided to commit, and {', '.join(diverged)} was aborted by hand "
+                f"({', '.join(f'{name}: {what}' for name, what in did.items())}); put the data right "
+                f"(`finality transaction explain {self.id}`)",
+                transaction_id=self.id,
+                did=did,
+            )

@@ -172,6 +172,10 @@ class Decisions:
             return None
         return await self.load(id, head.key)
 
+    async def undecided(self, ids: set[TransactionId]) -> set[TransactionId]:
+        """Return those of *ids* that nobody has decided."""
+        return ids - await self._context.home.begun(ids) if ids else ids
+
     async def load(self, id: TransactionId, key: int) -> Known:
         """Return a decided transaction as far as it is durable."""
         told = await self._context.home.load(key)

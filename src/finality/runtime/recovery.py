@@ -9,6 +9,7 @@ another home is reported and left alone.
     in doubt at a participant ──┬─ decided ──────────────────▶ finish
                                 ├─ not decided, grace over ──▶ decide ABORT, then finish
                                 └─ of another home ──────────▶ report
+    committed, of no decision ──────────────────────────────▶ decide ABORT: it was finished by hand
     decided, not all finished ─────────────────────────────▶ finish
 ```
 """
@@ -19,6 +20,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 from finality.core.errors import FinalityError, Unavailable, VersionConflict
@@ -31,6 +33,9 @@ from finality.runtime.decisions import Known
 log = logging.getLogger("finality.two_phase")
 
 SWEEP_SECONDS = 1.0  # Branches in doubt hold locks, so somebody may be waiting.
+COMPARE_SECONDS = 10.0  # Nobody waits for what was committed by hand.
+COMPARED = timedelta(days=1)  # Longer than no node runs.
+COMPARED_MAX = 1_000  # Branches of each participant: those before a crash are its newest.
 GRACE_SECONDS = 2.0  # From prepare to decision it takes milliseconds; a pause may take longer.
 LANES_MAX = 64  # Branches that are being finished at once; more would only queue at the participants.
 LEFT = "its coordinator left it undecided"
@@ -80,6 +85,7 @@ class Recovery:
         self.grace_seconds = grace_seconds
         self.sweep_seconds = sweep_seconds
         self._seen: dict[BranchId, float] = {}
+        self._compare_at = 0.0
         self._sweeping: asyncio.Task[None] | None = None
         self._is_closing = False
 
@@ -122,7 +128,8 @@ class Recovery:
         ripe = [doubt for doubt in doubts if not doubt.is_foreign and left_at >= doubt.undecided_since]
         if ripe:
             log.warning("branches left in doubt are finished: %s, %d in all", ripe[0].found.branch, len(ripe))
-        await self._each(ripe, lambda doubt: self._end(doubt.found.branch))
+        await self._each([doubt.found.branch for doubt in ripe], self._end)
+        await self._each(await self._committed_undecided(), self._end)
 
     async def doubts(self, *, says_holds: bool = False) -> list[Doubt]:
         """Return every branch in doubt that no block of this process is about to finish.
@@ -138,6 +145,25 @@ class Recovery:
         found = [each for some in lists for each in some if not commitments.drives(each.branch.transaction)]
         self._seen = {each.branch: self._since(each, now) for each in found}
         return [Doubt(each, self._seen[each.branch], each.branch.home != identity) for each in found]
+
+    async def _committed_undecided(self) -> list[BranchId]:
+        """Return branches that were committed by hand before anybody decided, now and then."""
+        commitments = self._commitments
+        now = commitments.environment.now()
+        if now < self._compare_at:
+            return []
+        self._compare_at = now + COMPARE_SECONDS
+        identity = await commitments.decisions.identity()
+        lists = await asyncio.gather(*map(self._ask_committed, commitments.participants.values()))
+        ours = [each for some in lists for each in some if each.home == identity]
+        undecided = await commitments.decisions.undecided({branch.transaction for branch in ours})
+        return [branch for branch in ours if branch.transaction in undecided]
+
+    async def _ask_committed(self, participant: Participant[Branch]) -> Iterable[BranchId]:
+        try:
+            return await participant.committed(within=COMPARED, limit=COMPARED_MAX)
+        except Unavailable:
+            return ()  # The sweep has said so.
 
     def _since(self, found: InDoubt, now: float) -> float:
         """Return when a branch was first seen in doubt, by whichever clock knows more."""

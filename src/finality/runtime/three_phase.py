@@ -18,6 +18,7 @@ from finality.core.errors import (
     DeadlinePassed,
     DefinitionError,
     FinalityError,
+    HeuristicOutcome,
     OutcomeUnknown,
     Refused,
     Unavailable,
@@ -174,12 +175,15 @@ class ThreePhaseCommitment(Commitment):
         known = await self._node.decisions.find(self.id)
         assert known is not None, f"transaction {self.id} is recorded"
         if known.state.decision is not Decision.COMMIT:
-            raise self._heuristic(names)  # A person has decided otherwise.
+            raise HeuristicOutcome(
+                f"transaction {self.id} is committed by its agents, and a person has decided to abort it: "
+                f"{known.state.because}; put the data right (`finality transaction explain {self.id}`)",
+                transaction_id=self.id,
+                did=dict.fromkeys(names, "committed"),
+            )
         heard = await self._node.finisher.tell(known)
         self._node.record_later(known, heard)
-        diverged = tuple(each.branch for each in heard if each.did is not Decision.COMMIT)
-        if diverged:
-            raise self._heuristic(diverged)
+        self._check_agree(known, heard)
 
     async def _record(self, decided: Decided) -> bool:
         """Record the outcome, which holds without a record, too; say whether that worked."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from finality.core.errors import Conflict, OutcomeUnknown, Refused, Unavailable
 from finality.core.two_phase import Decision, Vote
@@ -49,6 +50,7 @@ class SimulatedBranch:
             there.forget(self.id)
             raise Refused(f"{below[0]} would end below zero", branch=self.id.name)
         there.prepared[self.id] = self.changes
+        there.voted.append(self.id)
         there.answer()
         return Vote.YES
 
@@ -79,6 +81,7 @@ class SimulatedParticipant:
     Attributes:
         numbers: What is committed.
         prepared: What each branch in doubt would change.
+        voted: The branches that have voted yes, in this order.
         witness: What each finished branch has done.
         locks: Who may change a number.
         cut_at: The message, counted from 1, that is lost on its way; None loses none.
@@ -89,6 +92,7 @@ class SimulatedParticipant:
         self.name = name
         self.numbers: dict[str, int] = {}
         self.prepared: dict[BranchId, dict[str, int]] = {}
+        self.voted: list[BranchId] = []
         self.witness: dict[BranchId, Decision] = {}
         self.locks: dict[str, BranchId] = {}
         self.cut_at: int | None = None
@@ -155,6 +159,11 @@ class SimulatedParticipant:
         """Return what is prepared."""
         self.arrive()
         return [InDoubt(branch, holds=", ".join(changes)) for branch, changes in self.prepared.items()]
+
+    async def committed(self, *, within: timedelta, limit: int) -> Sequence[BranchId]:
+        """Return branches that have voted and committed lately."""
+        self.arrive()
+        return [branch for branch in self.voted if self.witness.get(branch) is Decision.COMMIT][-limit:][::-1]
 
     async def health(self) -> list[tuple[str, bool, str]]:
         """Return nothing: it is always well."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from finality.core.two_phase import Decision
 from tests.conformance.participants.kinds import only
-from tests.conformance.participants.worlds import World, id_of, opened, prepared, run
+from tests.conformance.participants.worlds import World, id_of, opened, prepared, run, worked
 
 
 @only("takes_several")
@@ -66,5 +68,34 @@ def test_nothing_is_in_doubt_when_all_is_finished(world: World) -> None:
             await bank.finish(id_of("t1"), Decision.COMMIT)
 
             assert await bank.in_doubt() == []
+
+    run(story())
+
+
+@only("can_commit_by_hand", "takes_several")
+def test_what_has_voted_and_committed_is_listed_newest_first(world: World) -> None:
+    """So a branch is found that a DBA has committed while nobody had decided anything."""
+
+    async def story() -> None:
+        async with opened(world) as bank, opened(world, "stock") as stock:
+            await prepared(world, bank, id_of("by hand"), 1)
+            await prepared(world, bank, id_of("left in doubt"), 2)
+            await prepared(world, bank, id_of("aborted"), 3)
+            await prepared(world, stock, id_of("elsewhere", participant="stock"), 4)
+            await (await worked(world, bank, id_of("alone"), 5)).commit()
+        world.finish_by_hand(id_of("by hand"), Decision.COMMIT)
+        world.finish_by_hand(id_of("elsewhere", participant="stock"), Decision.COMMIT)
+        async with opened(world) as bank:
+            await bank.finish(id_of("aborted"), Decision.ABORT)
+            await prepared(world, bank, id_of("decided", home="another"), 6)
+            await bank.finish(id_of("decided", home="another"), Decision.COMMIT)
+            a_day = timedelta(days=1)
+
+            assert await bank.committed(within=a_day, limit=10) == [
+                id_of("decided", home="another"),
+                id_of("by hand"),
+            ]
+            assert await bank.committed(within=a_day, limit=1) == [id_of("decided", home="another")]
+            assert await bank.committed(within=timedelta(0), limit=10) == []
 
     run(story())

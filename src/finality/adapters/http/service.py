@@ -178,7 +178,8 @@ class Service:
 
     async def in_doubt(self, *, says_holds: bool = False) -> list[InDoubt]:
         """Return what the service holds for branches of this name, oldest first."""
-        reply = await self.ask("GET", f"{BRANCHES}?participant={quote(self.name)}", retry=ONCE)
+        wanted = f"{BRANCHES}?participant={quote(self.name)}" + ("&failures=yes" if says_holds else "")
+        reply = await self.ask("GET", wanted, retry=ONCE)
         try:
             listed = msgspec.convert(reply.document.get("branches"), list[_Listed])
         except msgspec.ValidationError as error:
@@ -212,6 +213,10 @@ class Service:
     async def conclude(self, branch: BranchId, decision: Decision) -> None:
         """Tell the branch's agent the outcome."""
         await agents.conclude(self._connection, str(branch), decision)
+
+    async def committed(self, *, within: timedelta, limit: int) -> Sequence[BranchId]:
+        """Return branches that have voted and committed lately."""
+        return []  # The service alone knows what it has done.
 
     async def health(self) -> list[tuple[str, bool, str]]:
         """Return whether the service is there."""

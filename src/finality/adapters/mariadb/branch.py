@@ -152,7 +152,7 @@ class MariaDbBranch:
         if not self._has_written:
             await self._vote("end", "commit_alone")
             return Vote.READ_ONLY
-        await self._vote("testify", "mark", "end", "prepare")
+        await self._vote("testify_vote", "mark", "end", "prepare")
         self._has_ended = True
         self._keeper.hold(self.id, self._session)
         return Vote.YES

@@ -11,7 +11,8 @@ CREATE TABLE IF NOT EXISTS finality_branch (
     transaction_id varchar(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, -- the transaction
     home           varchar(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, -- the home store that decides it
     branch         varchar(40) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, -- the participant, and the number
-    outcome        varchar(6) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,  -- commit, or abort if given up
+    outcome        varchar(6) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,  -- voted, before it committed; commit, if it
+                                                                               -- was the only one; abort, if given up
     at             timestamp(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),         -- when the branch wrote it
     PRIMARY KEY (transaction_id, home, branch),
     KEY finality_branch_at (at)
@@ -25,8 +26,13 @@ XA START {xid}
 -- The server aborts what is abandoned for longer; MariaDB only.
 SET SESSION idle_transaction_timeout = {seconds}
 
+-- name: testify_vote
+-- The witness of a branch that votes, seen once it has committed.
+INSERT INTO {schema}finality_branch (transaction_id, home, branch, outcome)
+VALUES ({transaction}, {home}, {branch}, 'voted')
+
 -- name: testify
--- The branch's own witness, seen once it has committed.
+-- The witness of a branch that commits in one phase: its own commit is the decision.
 INSERT INTO {schema}finality_branch (transaction_id, home, branch, outcome)
 VALUES ({transaction}, {home}, {branch}, 'commit')
 
@@ -88,6 +94,11 @@ VALUES ({transaction}, {home}, {branch}, 'abort') ON DUPLICATE KEY UPDATE outcom
 -- What the witness says; waits for one that is about to be there.
 SELECT outcome FROM finality_branch
 WHERE transaction_id = {transaction} AND home = {home} AND branch = {branch} LOCK IN SHARE MODE
+
+-- name: committed
+-- What has voted and committed lately, newest first; a look that waits for no lock.
+SELECT transaction_id, home, branch FROM finality_branch
+WHERE outcome = 'voted' AND at > CURRENT_TIMESTAMP(6) - INTERVAL {seconds} SECOND ORDER BY at DESC LIMIT {rows}
 
 -- name: old
 -- Witnesses that nobody can ask for any more; a look that waits for no lock.

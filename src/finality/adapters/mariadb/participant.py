@@ -39,11 +39,13 @@ from finality.adapters.mariadb.statement import Statement
 from finality.adapters.mariadb.xid import branch_of, xid_of
 from finality.adapters.named_statements import named_statements
 from finality.core.errors import Conflict, DefinitionError, Unavailable
+from finality.core.ids import TransactionId
 from finality.core.two_phase import Decision
 from finality.ports.branch_names import check_branch, check_name
 from finality.ports.environment import Environment
 from finality.ports.participant import BranchId, InDoubt
 
+COMMITTED = ("voted", "commit")  # What a witness says.
 ISOLATIONS = ("read committed", "repeatable read", "serializable")
 HELD_ATTEMPTS_MAX = 60  # With the pauses between them, some three seconds.
 HELD_SECONDS = 0.05
@@ -251,7 +253,7 @@ class MariaDbParticipant:
 
     async def _outcome(self, session: Session, branch: BranchId) -> Decision:
         [found] = await session.say(self.sql("outcome", branch))
-        return Decision.COMMIT if [*found] == [(Decision.COMMIT.value,)] else Decision.ABORT
+        return Decision.COMMIT if any(outcome in COMMITTED for (outcome,) in found) else Decision.ABORT
 
     async def _recoverable(self, session: Session) -> list[BranchId]:
         [rows] = await session.say(self._queries["recover"])
@@ -267,6 +269,14 @@ class MariaDbParticipant:
         ages = await self._ask(lambda session: self._ages(session, ours))
         listed = [InDoubt(branch, ages[branch], HOLDS) for branch in ours]
         return sorted(listed, key=lambda one: (-(one.age_seconds or 0.0), one.branch))
+
+    async def committed(self, *, within: timedelta, limit: int) -> Sequence[BranchId]:
+        """Return branches that have voted and committed lately."""
+        seconds = round(within.total_seconds())
+        sql = self._queries["committed"].format(seconds=seconds, rows=limit)
+        [rows] = await self._ask(lambda session: session.say(sql))
+        found = (BranchId.named(home, TransactionId(id), name) for id, home, name in rows)
+        return [branch for branch in found if branch.participant == self.name]
 
     async def _ages(self, session: Session, branches: Sequence[BranchId]) -> dict[BranchId, float | None]:
         ages: dict[BranchId, float | None] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Any
 
 from finality.adapters.append import Append
@@ -187,6 +187,11 @@ class MemoryHome(MemoryStore):
         database = self._open_database()
         key = database.keys.committed.get(transaction_stream(id))
         return None if key is None else database.heads.committed.get(key)
+
+    async def begun(self, ids: Collection[TransactionId]) -> set[TransactionId]:
+        """Return those of *ids* that have a stream."""
+        keys = self._open_database().keys.committed
+        return {id for id in ids if transaction_stream(id) in keys}
 
     async def heads(
         self,

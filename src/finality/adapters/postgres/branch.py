@@ -115,9 +115,8 @@ class PostgresBranch:
             if await self._has_only_read():
                 await self._vote("COMMIT", "COMMIT")
                 return Vote.READ_ONLY
-            await self._vote(
-                f"{self._sql('testify', self.id)}; {self._sql('prepare', self.id)}", "PREPARE TRANSACTION"
-            )
+            vote = f"{self._sql('testify_vote', self.id)}; {self._sql('prepare', self.id)}"
+            await self._vote(vote, "PREPARE TRANSACTION")
             return Vote.YES
         finally:
             await self._end()

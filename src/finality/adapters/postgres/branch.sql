@@ -18,7 +18,8 @@ CREATE TABLE IF NOT EXISTS {table} (
     transaction_id text NOT NULL,                      -- the transaction
     home           text NOT NULL,                      -- the home store that decides it
     branch         text NOT NULL,                      -- the participant's name, with the branch's number
-    outcome        text NOT NULL,                      -- commit, or abort for one that was given up
+    outcome        text NOT NULL,                      -- voted, before it committed; commit, if it was the only
+                                                       -- branch; abort, if it was given up
     at             timestamptz NOT NULL DEFAULT now(), -- when the branch wrote it
     PRIMARY KEY (transaction_id, home, branch)
 )
@@ -27,8 +28,16 @@ CREATE TABLE IF NOT EXISTS {table} (
 -- Old rows are found without reading all; they lie in the order of time, so a BRIN index is next to nothing.
 CREATE INDEX IF NOT EXISTS finality_branch_at ON {table} USING brin (at)
 
+-- name: create_index_of_votes
+-- What has voted and committed is found newest first, to be compared with the decisions.
+CREATE INDEX IF NOT EXISTS finality_branch_voted ON {table} (at) WHERE outcome = 'voted'
+
+-- name: testify_vote
+-- The witness of a branch that votes, seen once it has committed.
+INSERT INTO {table} (transaction_id, home, branch, outcome) VALUES ({transaction}, {home}, {branch}, 'voted')
+
 -- name: testify
--- The branch's own witness, seen once it has committed.
+-- The witness of a branch that commits in one phase: its own commit is the decision.
 INSERT INTO {table} (transaction_id, home, branch, outcome) VALUES ({transaction}, {home}, {branch}, 'commit')
 
 -- name: testify_if_written
@@ -51,6 +60,11 @@ SELECT pg_current_xact_id_if_assigned() IS NOT NULL
 -- name: prune
 -- Forget witnesses that nobody can ask for any more.
 DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE at < now() - $1::interval LIMIT $2))
+
+-- name: committed
+-- What has voted and committed lately, newest first.
+SELECT transaction_id, home, branch FROM {table}
+WHERE outcome = 'voted' AND at > now() - $1::interval ORDER BY at DESC LIMIT $2
 
 -- name: in_doubt
 -- The prepared transactions of this database.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
 
 from finality.adapters.append import Append
@@ -107,6 +107,11 @@ class PostgresHome(PostgresStore):
         """Return a transaction's head by its id."""
         found = await self._heads("WHERE s.name = $1", transaction_stream(id))
         return found[0] if found else None
+
+    async def begun(self, ids: Collection[TransactionId]) -> set[TransactionId]:
+        """Return those of *ids* that have a stream."""
+        names = {transaction_stream(id): id for id in ids}
+        return {names[row[0]] for row in await self._rows(QUERIES["begun"], [*names])}
 
     async def heads(
         self,

@@ -181,6 +181,10 @@ FROM finality_event e JOIN finality_stream s ON s.stream = e.stream LEFT JOIN fi
 WHERE e.position < $2 AND pg_visible_in_snapshot(e.xid, $1::text::pg_snapshot)
 ORDER BY e.position DESC LIMIT $3
 
+-- name: begun
+-- Which streams there are, of some.
+SELECT name FROM finality_stream WHERE name = ANY ($1::text[])
+
 -- name: snapshot
 -- What is committed now, as a snapshot.
 SELECT pg_current_snapshot()::text

@@ -36,12 +36,14 @@ from finality.adapters.postgres.session import (
     unavailable,
 )
 from finality.core.errors import DefinitionError, Unavailable
+from finality.core.ids import TransactionId
 from finality.core.two_phase import Decision
 from finality.ports.branch_names import check_branch, check_name
 from finality.ports.environment import Environment
 from finality.ports.participant import BranchId, InDoubt
 
 ISOLATIONS = ("read committed", "repeatable read", "serializable")
+COMMITTED = ("voted", "commit")  # What a witness says.
 NO_SUCH_BRANCH, BUSY = "42704", "55000"
 BUSY_ATTEMPTS_MAX = 20  # Another session is finishing the same branch; that takes one write to disk.
 BUSY_SECONDS = 0.01
@@ -108,6 +110,7 @@ class PostgresParticipant:
             await connection.execute(self._queries["lock_schema"])
             await connection.execute(self._queries["create_table"].format(table=table))
             await connection.execute(self._queries["create_index"].format(table=table))
+            await connection.execute(self._queries["create_index_of_votes"].format(table=table))
         return str(table)
 
     def _sql(self, name: str, branch: BranchId) -> str:
@@ -173,8 +176,8 @@ class PostgresParticipant:
             await self._ask(lambda connection: connection.fetchval("SELECT 1"))
         return VoteStatements(
             has_written=self._queries["has_written"],
-            testify=self._sql("testify", branch),
-            prepare=self._sql("prepare", branch),
+            prepare=f"{self._sql('testify_vote', branch)}; {self._sql('prepare', branch)}",
+            commit=f"{self._sql('testify', branch)}; COMMIT",
             witness_key=WITNESS_KEY,
         )
 
@@ -217,7 +220,7 @@ class PostgresParticipant:
     async def _outcome(self, connection: Connection, branch: BranchId) -> Decision:
         key = (branch.transaction, branch.home, branch.name)
         outcome = await connection.fetchval(self._queries["outcome"].format(table=self._table), *key)
-        return Decision.COMMIT if outcome == Decision.COMMIT.value else Decision.ABORT
+        return Decision.COMMIT if outcome in COMMITTED else Decision.ABORT
 
     async def in_doubt(self, *, says_holds: bool = False) -> Sequence[InDoubt]:
         """Return the prepared branches of ours that its database holds, oldest first, of any home."""
@@ -229,6 +232,13 @@ class PostgresParticipant:
             for gid, age, locks in rows
             if (branch := BranchId.parse(gid)) is not None and branch.participant == self.name
         ]
+
+    async def committed(self, *, within: timedelta, limit: int) -> Sequence[BranchId]:
+        """Return branches that have voted and committed lately."""
+        sql = self._queries["committed"].format(table=self._table)
+        rows = await self._ask(lambda connection: connection.fetch(sql, within, limit))
+        found = (BranchId.named(home, TransactionId(id), name) for id, home, name in rows)
+        return [branch for branch in found if branch.participant == self.name]
 
     async def _prune(self) -> None:
         assert self._environment is not None, "the participant is open"

@@ -106,6 +106,10 @@ class SqliteParticipant:
         """Return the branch of ours that is in doubt, if one is."""
         return await self.run(lambda file: file.in_doubt(self.name, self.now()))
 
+    async def committed(self, *, within: timedelta, limit: int) -> Sequence[BranchId]:
+        """Return branches that have voted and committed lately."""
+        return []  # Nobody can apply an intent by hand.
+
     async def health(self) -> list[tuple[str, bool, str]]:
         """Return what the doctor wants to know of the file."""
         return await self.run(lambda file: file.health())

@@ -163,6 +163,10 @@ SET version = version + 1, driver = ?, note = NULL,
     wake_at = CASE WHEN status = 'compensating' THEN 0 ELSE ifnull(wake_at, 0) END
 WHERE stream = ?;
 
+-- name: begun
+-- Which streams there are, of some.
+SELECT name FROM finality_stream WHERE name IN (SELECT value FROM json_each(?));
+
 -- name: witness
 -- What an operation of a branch answered here.
 SELECT answer FROM finality_witness WHERE transaction_id = ? AND branch = ? AND operation = ?;

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import json
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,11 @@ class SqliteHome(SqliteStore):
         """Return a transaction's head by its id."""
         found = self._heads("WHERE s.name = ?", (transaction_stream(id),))
         return found[0] if found else None
+
+    async def begun(self, ids: Collection[TransactionId]) -> set[TransactionId]:
+        """Return those of *ids* that have a stream."""
+        names = {transaction_stream(id): id for id in ids}
+        return {names[name] for (name,) in self._rows(QUERIES["begun"], (json.dumps([*names]),))}
 
     async def heads(
         self,

@@ -19,6 +19,12 @@ from finality.core.two_phase.events import (
     WorkEnded,
 )
 
+DID = {
+    BranchState.PREPARED: "in doubt",
+    BranchState.COMMITTED: "committed",
+    BranchState.ABORTED: "aborted",
+}
+
 
 class TwoPhaseState(NamedTuple):
     """A transaction, as far as its coordinator knows it."""
@@ -44,6 +50,11 @@ class TwoPhaseState(NamedTuple):
             return ()
         open_ = (BranchState.WORKING, BranchState.PREPARED)
         return tuple(name for name, at in self.branches.items() if at in open_)
+
+    @property
+    def did(self) -> dict[str, str]:
+        """Return in words what each branch that took part to the end has done."""
+        return {name: DID[at] for name, at in self.branches.items() if at in DID}
 
     @property
     def has_ended(self) -> bool:

@@ -12,12 +12,14 @@ What it takes to finish a hold is in its row, so any node that knows the class c
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from finality.core.errors import (
     DefinitionError,
+    FinalityError,
     InputMismatch,
     MethodFailed,
     NotFound,
@@ -36,7 +38,7 @@ from finality.runtime.context import Context
 from finality.runtime.reservations.asking import Asking
 from finality.runtime.reservations.branch import ReservationBranch
 from finality.runtime.reservations.code import ReservationCode
-from finality.runtime.reservations.rows import Found, Standing, branch_of, found
+from finality.runtime.reservations.rows import Found, Standing, branch_of, failures, found, note_failure
 from finality.runtime.reservations.turns import NothingToConfirm, Request
 
 log = logging.getLogger("finality.reservation")
@@ -60,7 +62,7 @@ class Reservations:
         self.now = context.environment.now
         self._codec = context.codec
         self._asking = Asking(context, store)
-        self._failures: dict[BranchId, str] = {}
+        self._noted: dict[BranchId, str] = {}
 
     async def open(self, environment: Environment) -> None:
         """The node has opened the store."""
@@ -164,13 +166,25 @@ class Reservations:
             raise
         except Exception as error:  # Whatever the user's method raises, it is due until it works.
             reason = self._asking.reason(request, error)
-            self._failures[branch] = f"its {ask.value} failed: {reason}"
+            await self._note_failure(branch, f"its {ask.value} failed: {reason}")
             raise MethodFailed(
                 f"{request.name} failed: {reason}; it is asked again until it works, so see to what it says"
             ) from error
-        self._failures.pop(branch, None)
+        self._noted.pop(branch, None)
         assert known.reserved.did is not None, f"{request.name} has left it open"
         return known.reserved.did
+
+    async def _note_failure(self, branch: BranchId, because: str) -> None:
+        """Keep why it failed where every node can read it; once, since it is asked again and again."""
+        if self._noted.get(branch) == because:
+            return
+        note = partial(note_failure, branch=branch, because=because)
+        try:
+            await self._asking.look(f"note of why {branch} has failed", note)
+        except FinalityError as error:  # The next time it fails is soon.
+            log.warning("why branch %s has failed could not be kept: %s", branch, error)
+        else:
+            self._noted[branch] = because
 
     def _request(self, branch: BranchId, ask: Ask, known: Found) -> Request:
         assert known.standing is not None, f"branch {branch} is held and has no hold"
@@ -190,17 +204,25 @@ class Reservations:
 
     async def in_doubt(self, *, says_holds: bool = False) -> list[InDoubt]:
         """Return the holds, oldest first; one that cannot be read is among them and says so."""
-        return [doubt for doubt in await self.holds() if doubt.branch.participant == self.name]
+        listed = await self.holds(says_holds=says_holds)
+        return [doubt for doubt in listed if doubt.branch.participant == self.name]
 
-    async def holds(self) -> list[InDoubt]:
-        """Return the holds of every participant that works in this store, by whatever name."""
+    async def holds(self, *, says_holds: bool = False) -> list[InDoubt]:
+        """Return the holds of every participant that works in this store, by whatever name.
+
+        Args:
+            says_holds: Find out why their confirms and cancels have failed.
+        """
         now, listed = self.now(), []
-        for hold, branch, standing in await self._standing():
+        standing_ = await self._standing()
+        held = [hold for hold, _, _ in standing_] if says_holds else []
+        failed = await self._asking.look("look for failures", partial(failures, holds=held)) if held else {}
+        for hold, branch, standing in standing_:
             age = max(now - hold.at, 0.0)
             if standing is None:
                 listed.append(InDoubt(branch, age, UNREADABLE))
             else:
-                failure = f"; {self._failures[branch]}" if branch in self._failures else ""
+                failure = f"; {failed[hold]}" if hold in failed else ""
                 listed.append(InDoubt(branch, age, standing.kind + failure, standing.decided_by))
         return listed
 
@@ -243,6 +265,10 @@ class Reservations:
                 log.warning("the hold of branch %s has expired, and was cancelled without a decision", branch)
                 lapsed.append(branch)
         return lapsed
+
+    async def committed(self, *, within: timedelta, limit: int) -> Sequence[BranchId]:
+        """Return branches that have voted and committed lately."""
+        return []  # Nobody confirms by hand: that is a method of the user's.
 
     async def health(self) -> list[tuple[str, bool, str]]:
         """Return what waits, and whether this node can finish it."""

@@ -5,6 +5,7 @@
     try         held JSON │ refused WHY │ never                the try, or the cancel that came before
     finish      confirmed │ cancelled WHY                      the confirm or the cancel
     hold        kind, input and until when, as JSON            the try; retracted by whoever finishes
+    failed      why the confirm or the cancel has failed       whoever asked for it; retracted likewise
 ```
 
 Whatever is first writes the row ``try``, and whatever ends it the row ``finish``: two nodes that
@@ -13,6 +14,7 @@ are at it at the same time want the same key, and one of them fails and asks aga
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from finality.core.ids import Json, TransactionId
@@ -21,7 +23,7 @@ from finality.ports.codec import DecodeError
 from finality.ports.participant import BranchId
 from finality.ports.store import HOLD, Hold, LocalTransaction
 
-TRY, FINISH = "try", "finish"
+TRY, FINISH, FAILED = "try", "finish", "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +109,20 @@ def record(tx: LocalTransaction, branch: BranchId, reserved: Reserved, standing:
                 tx.testify(*key, TRY, "never")
             tx.testify(*key, FINISH, f"{reserved.stage.value} {reserved.because}")
             tx.retract(*key, HOLD)
+            tx.retract(*key, FAILED)
+
+
+def note_failure(tx: LocalTransaction, branch: BranchId, because: str) -> bool:
+    """Keep why a confirm or a cancel has failed; False if another node has done it meanwhile."""
+    key = key_of(branch)
+    is_due = tx.witness(*key, HOLD) is not None
+    if is_due:
+        tx.retract(*key, FAILED)
+        tx.testify(*key, FAILED, because)
+    return is_due
+
+
+def failures(tx: LocalTransaction, holds: Iterable[Hold]) -> dict[Hold, str]:
+    """Return why the confirm or the cancel of some of *holds* has failed."""
+    said = ((hold, tx.witness(hold.transaction, hold.branch, FAILED)) for hold in holds)
+    return {hold: because for hold, because in said if because is not None}
