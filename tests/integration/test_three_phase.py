@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import socket
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
 
 import finality
+from finality.ports.environment import PREPARE_AFTER
 from tests.integration.http_kit import TOKEN, play
-from tests.integration.kit import eventually
+from tests.integration.kit import MovedClock, eventually
 from tests.integration.processes import Process, process
 
 SECONDS = 100.0
@@ -97,13 +101,17 @@ class Stage:
         status, _, errors = self.coordinate(point, times).end()
         assert status == -signal.SIGKILL, errors
 
-    async def decision(self) -> finality.Decision:
-        """Return the outcome, as a node hears it that has taken over the coordinator's home."""
-        services = [
+    def clients(self) -> list[Any]:
+        """Return the services as participants."""
+        return [
             finality.service(f"http://127.0.0.1:{port}", name=name, token=TOKEN)
             for name, port in self.ports.items()
         ]
-        async with finality.open_async(f"sqlite:///{self.folder}/home.db", participants=services) as node:
+
+    async def decision(self) -> finality.Decision:
+        """Return the outcome, as a node hears it that has taken over the coordinator's home."""
+        home = f"sqlite:///{self.folder}/home.db"
+        async with finality.open_async(home, participants=self.clients()) as node:
             return await node.decision((self.folder / "id").read_text())
 
     def seats(self) -> list[str]:
@@ -205,3 +213,66 @@ def test_without_a_crash_all_commit_and_what_has_no_agent_is_refused(stage: Stag
     play(main(), SECONDS)
 
     assert (stage.folder / "done").exists()
+
+
+@pytest.mark.slow
+def test_the_coordinator_takes_an_agent_for_dead_after_its_own_silence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = Stage(tmp_path)
+    for name in stage.ports:
+        stage.start(name, silence=60_000.0)
+    caplog.set_level("INFO", "finality.three_phase")
+    patient = finality.THREE_PHASE.with_silence(timedelta(seconds=1_000))
+
+    def times_asked() -> int:
+        return sum("agent b does not answer" in record.getMessage() for record in caplog.records)
+
+    async def main() -> None:
+        clock = Killing(stage)
+        services = stage.clients()
+        for port in stage.ports.values():
+            await eventually(lambda port=port: _answers(port))  # type: ignore[misc]  # mypy infers no default
+
+        async def hold_both() -> None:
+            async with node.transaction(protocol=patient) as tx:
+                for service in services:
+                    await (await tx.enlist(service)).reserve("Hold", {"seat": "1"})
+
+        async with finality.open_async("memory://", participants=services, environment=clock) as node:
+            ends = asyncio.ensure_future(hold_both())
+            await eventually(lambda: times_asked() > 1)  # The other has answered in the first round.
+            clock.move(seconds=900)
+            before = times_asked()
+            await eventually(lambda: times_asked() > before + 1)
+            assert not ends.done(), "it has waited for less than its silence"
+            clock.move(seconds=200)
+            await ends
+
+        assert stage.seats() == ["sold", "held"]
+
+    with contextlib.closing(stage):
+        play(main(), SECONDS)
+
+
+class Killing(MovedClock):
+    """Kills the second service when both have voted."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__()
+        self._stage = stage
+        self._votes = 0
+
+    def reach(self, point: str) -> None:
+        """Count the votes."""
+        self._votes += point == PREPARE_AFTER
+        if self._votes == 2 and point == PREPARE_AFTER:
+            self._stage.services["b"].kill()
+
+
+@pytest.mark.parametrize(
+    "protocol, seconds", [(finality.TWO_PHASE, 1), (finality.THREE_PHASE, 0), (finality.THREE_PHASE, -1)]
+)
+def test_silence_that_means_nothing_is_refused(protocol: finality.CommitProtocol, seconds: int) -> None:
+    with pytest.raises(finality.DefinitionError, match="three-phase commit alone"):
+        protocol.with_silence(timedelta(seconds=seconds))

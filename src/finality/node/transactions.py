@@ -51,9 +51,13 @@ class Transactions:
         environment, codec = self._context.environment, self._context.codec
         now = environment.now()
         id = TransactionId(uuid7(int((born or now) * 1000), environment.random_bits(74)))
-        kind = Commitment if protocol is TWO_PHASE else ThreePhaseCommitment
-        commitment = kind(self._commitments, id, None if seconds is None else now + seconds)
-        return Transaction(self._context.store(at).scope(f"transaction {id}"), codec, commitment, at)
+        deadline = None if seconds is None else now + seconds
+        scope = self._context.store(at).scope(f"transaction {id}")
+        if protocol == TWO_PHASE:
+            return Transaction(scope, codec, Commitment(self._commitments, id, deadline), at)
+        silence = protocol.silence.total_seconds()
+        commitment = ThreePhaseCommitment(self._commitments, id, deadline, silence=silence)
+        return Transaction(scope, codec, commitment, at)
 
     async def run(
         self,

@@ -23,6 +23,7 @@ from finality.core.errors import (
     Refused,
     Unavailable,
 )
+from finality.core.ids import TransactionId
 from finality.core.protocol import fold
 from finality.core.three_phase import coordinator as core
 from finality.core.three_phase.standing import AskPreCommit, AskStanding
@@ -31,11 +32,10 @@ from finality.ports.agent import Address, RunsAgent
 from finality.ports.environment import PRE_COMMIT_AFTER, PREPARE_AFTER, PREPARE_BEFORE
 from finality.ports.participant import Branch, Participant
 from finality.ports.store import Scope
-from finality.runtime.commitment import B, Commitment
+from finality.runtime.commitment import B, Commitment, Commitments
 
 log = logging.getLogger("finality.three_phase")
 
-SILENCE_SECONDS = 5.0  # Who has not answered for so long is taken for dead.
 ASK_SECONDS_MAX = 30.0  # For the agents to end it, once they have taken it out of our hands.
 LOOK_SECONDS = 0.1
 
@@ -44,6 +44,12 @@ class ThreePhaseCommitment(Commitment):
     """Fulfils the block of one transaction."""
 
     takes_home_work = False
+
+    def __init__(
+        self, node: Commitments, id: TransactionId, deadline: float | None, *, silence: float
+    ) -> None:
+        super().__init__(node, id, deadline)
+        self._silence = silence
 
     async def enlist(self, participant: Participant[B], *, is_new: bool = False) -> B:
         """Begin a branch at a participant that runs an agent.
@@ -152,7 +158,7 @@ class ThreePhaseCommitment(Commitment):
             report = await (agent.pre_commit(id) if is_pre_commit else agent.standing(id))
         except Unavailable as error:
             log.info("agent %s does not answer: %s", name, error)
-            if is_pre_commit and self._seconds_of_silence() > SILENCE_SECONDS:
+            if is_pre_commit and self._seconds_of_silence() > self._silence:
                 self._tell(core.Silence(name))
             return
         if is_pre_commit:
