@@ -85,6 +85,9 @@ def test_where_no_keys_are_it_stays_sealed_and_cannot_be_sealed() -> None:
 
     assert (repr(there.name), there.name.is_erased) == ("Personal(sealed)", False)
     assert keys.codec.pack(there) == data
+    assert repr(Keys().unpack(data).name) == "Personal(sealed)", "another home knows nothing of the person"
+    with keys.codec.subjects(lambda of: keys.kept):
+        assert keys.codec.reopened(there.name) == keys.codec.reopened(ADA) == ADA
     with pytest.raises(DefinitionError, match="their key is in the home store"):
         keys.codec.pack(Joined(ADA))
 

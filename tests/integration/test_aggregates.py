@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 
 import finality
 from finality.core.errors import DefinitionError, NotFound
+from finality.runtime.sourcing.turn import written
 from tests.core.accounts import Account, CourseOpened, Deposited, SeatTaken, Withdrawn
 from tests.integration.kit import MovedClock, url_of, within
 
@@ -224,6 +225,20 @@ def test_a_snapshot_is_taken_in_time_and_nothing_is_lost_without_it(url: str) ->
         assert source.snapshot.version == 12
         assert (await node.load(Account, "a")).balance == 12
         assert await node.load(Account, "a", at=7) == Account(7)
+
+        # Of a shape that no code has: as good as deleted.
+        gone = replace(source.snapshot, shape="gone", data=b"?")
+        await written(home, "spoil", lambda sources: sources.keep_snapshot(source.name, gone))
+        assert (await node.load(Account, "a")).balance == 12
+        unreadable = replace(source.snapshot, data=b'{"balance":"?"}')
+        await written(home, "spoil", lambda sources: sources.keep_snapshot(source.name, unreadable))
+        assert (await node.load(Account, "a")).balance == 12
+        assert await node.run(lambda tx: tx.load(Account, "a")) == Account(12)
+        await node.decide(Account, "a", lambda account: [account.deposit(1)] * 5)
+        again = await home.sources.find(source.name)
+        assert again is not None
+        assert again.snapshot is not None
+        assert (again.snapshot.version, again.snapshot.shape) == (17, source.snapshot.shape)
 
     play(url, story)
 

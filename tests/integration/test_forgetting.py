@@ -10,7 +10,7 @@ import finality
 from finality.core.errors import DefinitionError
 from finality.core.sourcing import aggregate_stream
 from tests.core.people import Customer, Joined, Moved
-from tests.integration.kit import url_of
+from tests.integration.kit import eventually, url_of
 from tests.integration.test_aggregates import play, url  # noqa: F401 - the fixture of every kind of home
 
 ADA, BOB = finality.Personal("Ada Lovelace", of="c7"), finality.Personal("Bob", of="c8")
@@ -73,9 +73,13 @@ def test_what_is_kept_and_published_is_sealed(tmp_path: Path) -> None:
         assert b"Lovelace" not in payload
         assert context.codec.subjects_in(payload) == {"c7"}
         assert not any(text in written(tmp_path) for text in (b"Lovelace", b"Paris"))
-        keys = await context.home.sources.subject_keys(["c7"])
-        with context.codec.subjects(lambda subjects: keys):
-            assert context.codec.decode(payload, Joined) == Joined(ADA)
+        arrived = context.codec.decode(payload, Joined)
+        async with node.transaction() as tx:
+            assert await tx.reveal(arrived.name) == "Ada Lovelace"
+        await node.forget("c7")
+        async with node.transaction() as tx:
+            with pytest.raises(finality.Erased, match="the person was forgotten"):
+                await tx.reveal(arrived.name)
 
     play(url_of(tmp_path), story, secret_key=KEY)
 
@@ -108,3 +112,22 @@ def test_personal_data_needs_a_key_and_the_home_store(tmp_path: Path) -> None:
 
     play("memory://", without_key, secret_key="")
     play("memory://", elsewhere, secret_key=KEY, stores={"ledger": url_of(tmp_path)})
+
+
+def test_a_reaction_reveals_what_came_sealed_and_answers_with_it_sealed(tmp_path: Path) -> None:
+    welcomed: list[str] = []
+
+    @finality.react("joined", by="mailing", publish="welcomed")
+    async def welcome(tx: finality.Tx, joined: Joined) -> Moved:
+        welcomed.append(f"{joined.name} {await tx.reveal(joined.name)}")
+        return Moved(finality.Personal({"city": "Paris"}, of="c7"))
+
+    async def story(node: finality.AsyncNode) -> None:
+        await node.run(lambda tx: tx.publish("joined", Joined(ADA)))
+        await eventually(lambda: node.query("SELECT 1 FROM finality_outbox WHERE type = 'Moved'"))
+
+        assert welcomed == ["Personal(sealed) Ada Lovelace"]
+        [(payload,)] = await node.query("SELECT payload FROM finality_outbox WHERE type = 'Moved'")
+        assert b"Paris" not in payload
+
+    play(url_of(tmp_path), story, secret_key=KEY, reactions=[welcome])

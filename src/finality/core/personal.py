@@ -18,7 +18,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 from finality.core.errors import Erased
 from finality.core.secret import MASK
 
-T = TypeVar("T")
+T = TypeVar("T", covariant=True)
 D = TypeVar("D")
 
 SUBJECT_CHARACTERS_MAX = 200  # It stands beside every value of theirs.
@@ -33,7 +33,7 @@ class Personal(Generic[T]):
     """
 
     __slots__ = ("_sealed", "_value", "of")
-    _sealed: tuple[dict[str, str], bool] | None
+    _sealed: tuple[dict[str, str], bool, Any] | None
     _value: T
     of: str
 
@@ -47,11 +47,15 @@ class Personal(Generic[T]):
         object.__setattr__(self, "of", of)
 
     @classmethod
-    def sealed(cls, envelope: dict[str, str], of: str, *, is_erased: bool) -> Personal[Any]:
-        """Return one that cannot be opened: its key is deleted, or is not at hand here."""
+    def sealed(cls, envelope: dict[str, str], of: str, type_: Any, *, is_erased: bool) -> Personal[Any]:
+        """Return one that cannot be opened: its key is deleted, or is not at hand here.
+
+        Args:
+            type_: Of the value in it.
+        """
         made: Personal[Any] = object.__new__(cls)
         object.__setattr__(made, "_value", _MISSING)
-        object.__setattr__(made, "_sealed", (envelope, is_erased))
+        object.__setattr__(made, "_sealed", (envelope, is_erased, type_))
         object.__setattr__(made, "of", of)
         return made
 
@@ -59,6 +63,11 @@ class Personal(Generic[T]):
     def envelope(self) -> dict[str, str] | None:
         """Return what it is kept as, if it cannot be opened; it is kept so again."""
         return None if self._sealed is None else self._sealed[0]
+
+    @property
+    def type(self) -> Any:
+        """Return the type of the value in one that cannot be opened."""
+        return None if self._sealed is None else self._sealed[2]
 
     @property
     def is_erased(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 
 from finality.core.backoff import Retry
 from finality.core.ids import Version
+from finality.core.personal import Personal
 from finality.core.protocol import Recorded
 from finality.core.sourcing import Meta
 from finality.node.aggregates import Aggregates
@@ -18,6 +19,7 @@ from finality.runtime.sourcing.reading import At
 
 A = TypeVar("A", bound=Aggregate[Any])
 E = TypeVar("E")
+T = TypeVar("T")
 
 Wait = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -85,3 +87,7 @@ class BlockSourcing:
     def read(self, events: Events[E]) -> Found[E]:
         """Return the events that are asked for, oldest first, to decide on them and append."""
         return cast(Found[E], self._wait(self._tx.read(events)))
+
+    def reveal(self, value: Personal[T]) -> T:
+        """Return what personal data is that came in with an event. See ``SyncTx.reveal``."""
+        return cast(T, self._wait(self._tx.reveal(value)))

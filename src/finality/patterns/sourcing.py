@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 
 from finality.core.errors import DefinitionError
 from finality.core.ids import StreamName, Version
+from finality.core.personal import Personal
 from finality.core.sourcing import Meta, Snapshot, aggregate_stream
 from finality.patterns.aggregate import Aggregate, kind_of
 from finality.patterns.event import event_type
@@ -94,6 +95,11 @@ class Book:
             recorded = sources.matching(asked.query)
             return Found(asked, tuple(told(each, asked.types, self._codec) for each in recorded))
 
+    def reveal(self, local: Any, value: Personal[T]) -> T:
+        """Return what personal data is, also if it came from outside and is still sealed."""
+        with within(self._codec, sources_of(local)):
+            return cast(T, self._codec.reopened(value).reveal())
+
 
 def sources_of(local: Any) -> Sources:
     """Return what event sourcing can do in a transaction of the home store.
@@ -150,6 +156,14 @@ class SyncSourcing:
         """Return the events that are asked for, oldest first, to decide on them and append."""
         return self._book.read(self._local, events)
 
+    def reveal(self, value: Personal[T]) -> T:
+        """Return what personal data is that came in with an event, and is sealed until a key is at hand.
+
+        Raises:
+            Erased: The person was forgotten, or is not known in this home store.
+        """
+        return self._book.reveal(self._local, value)
+
 
 class AsyncSourcing:
     """Event sourcing for ``async`` functions."""
@@ -176,6 +190,10 @@ class AsyncSourcing:
     async def read(self, events: Events[E]) -> Found[E]:
         """Return the events that are asked for, oldest first, to decide on them and append."""
         return await self._call(lambda local: self._book.read(local, events))
+
+    async def reveal(self, value: Personal[T]) -> T:
+        """Return what personal data is that came in with an event. See ``SyncTx.reveal``."""
+        return await self._call(lambda local: self._book.reveal(local, value))
 
     def _call(self, work: Callable[[Any], T]) -> Awaitable[T]:
         raise NotImplementedError

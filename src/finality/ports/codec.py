@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from finality.core.envelope import JSON_TYPE
 from finality.core.ids import Json
+from finality.core.personal import Personal
 
 
 class DecodeError(ValueError):
@@ -73,6 +74,10 @@ class Codec(Protocol):
             read: Finds the sealed keys of subjects, None of those who were forgotten.
             keep: Keeps the sealed key of a new subject; without it only what is known is sealed.
         """
+        ...
+
+    def reopened(self, value: Personal[Any]) -> Personal[Any]:
+        """Return *value*, opened if it was read where its key was not at hand and is now."""
         ...
 
     def subjects_in(self, data: bytes) -> set[str]:

@@ -25,6 +25,7 @@ from finality.runtime.context import Context
 from finality.runtime.definition import Style
 from finality.runtime.inbox import Arrived, Standing, Verdict, admit, conclude, settle, standing
 from finality.runtime.reaction import ReactionCode
+from finality.runtime.sourcing import personal
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +162,12 @@ def leave(
         DefinitionError: It has answered what its annotation does not say.
     """
     events = answers_of(code, answer)
-    for event in events:
-        tx.publish(kit.published(code, runs[0][0].envelope, event))
     kept = None
-    if events and code.is_answered_once:
-        kept = Json(f"{type(events[0]).__name__} {kit.context.codec.encode(events[0])}")
+    with personal.at(kit.context.codec, tx):
+        for event in events:
+            tx.publish(kit.published(code, runs[0][0].envelope, event))
+        if events and code.is_answered_once:
+            kept = Json(f"{type(events[0]).__name__} {kit.context.codec.encode(events[0])}")
     for each, _ in runs:
         conclude(tx, code, each, kept, is_home=code.store is None)
 

@@ -137,6 +137,12 @@ class JsonCodec:
         """Have personal data sealed and opened with the keys that *read* finds and *keep* makes."""
         return subjects(self._keys, read, keep)
 
+    def reopened(self, value: Personal[Any]) -> Personal[Any]:
+        """Return *value*, opened if it was read where its key was not at hand and is now."""
+        if value.envelope is None:
+            return value
+        return opened_personal(value.envelope, value.type, lambda data: self._opened(data, value.type))
+
     def subjects_in(self, data: bytes) -> set[str]:
         """Return whose personal data is in *data*."""
         return subjects_in(data)
@@ -214,7 +220,7 @@ class JsonCodec:
             return Secret(self._opened(unseal(value, self._keys), inner))
         if type_ is Personal or typing.get_origin(type_) is Personal:
             inner = typing.get_args(type_)[0] if typing.get_args(type_) else Any
-            return opened_personal(value, lambda data: self._opened(data, inner))
+            return opened_personal(value, inner, lambda data: self._opened(data, inner))
         if is_pydantic(type_):
             return type_.model_validate_json(self._encode(value), by_alias=False, by_name=True)
         return value

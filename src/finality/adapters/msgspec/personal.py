@@ -44,13 +44,21 @@ class Ring:
         self._read = read
         self._keep = keep
         self._known: dict[str, SecretKey | None] = {}
+        self._forgotten: set[str] = set()
 
     def find(self, subject: str) -> SecretKey | None:
-        """Return a subject's key; None once it was deleted, or was never there."""
+        """Return a subject's key; None once it was deleted, or if it was never here."""
         if subject not in self._known:
-            kept = self._read([subject]).get(subject)
+            found = self._read([subject])
+            kept = found.get(subject)
             self._known[subject] = None if kept is None else self._open(kept)
+            if kept is None and subject in found:
+                self._forgotten.add(subject)
         return self._known[subject]
+
+    def is_forgotten(self, subject: str) -> bool:
+        """Say whether a subject's key was deleted."""
+        return self.find(subject) is None and subject in self._forgotten
 
     def make(self, subject: str) -> SecretKey:
         """Return a subject's key, a new one if there is none.
@@ -60,7 +68,7 @@ class Ring:
             DefinitionError: Nothing is written here.
         """
         key = self.find(subject)
-        if key is None and self._keep is not None:
+        if key is None and self._keep is not None and subject not in self._forgotten:
             new = json.dumps(seal(os.urandom(KEY_BYTES), self._secret_keys)).encode()
             self._keep(subject, new)
             del self._known[subject]
@@ -108,7 +116,7 @@ def sealed_personal(value: Personal[Any], encode: Callable[[Any], bytes]) -> dic
     return {PERSONAL: base64.b64encode(data).decode(), OF: value.of}
 
 
-def opened_personal(envelope: object, decode: Callable[[bytes], Any]) -> Personal[Any]:
+def opened_personal(envelope: object, type_: Any, decode: Callable[[bytes], Any]) -> Personal[Any]:
     """Return the personal data that *envelope* holds, opened if its key is at hand.
 
     Raises:
@@ -122,7 +130,7 @@ def opened_personal(envelope: object, decode: Callable[[bytes], Any]) -> Persona
     ring = RING.get()
     key = None if ring is None else ring.find(of)
     if key is None:
-        return Personal.sealed(found, of, is_erased=ring is not None)
+        return Personal.sealed(found, of, type_, is_erased=ring is not None and ring.is_forgotten(of))
     try:
         data = opened(base64.b64decode(text, validate=True), key, _associated(of))
     except binascii.Error:
