@@ -81,6 +81,9 @@ def test_what_memory_forgets_is_there_again_when_it_is_published_again() -> None
         async with connected(server.url) as connection:
             topic = topic_name()
             await connection.declare(topic, partitions=2)
+            async with connected(server.url.replace("storage=memory", "storage=file")) as doctor:
+                bad = [check for check, is_good, _ in await doctor.health() if not is_good]
+                assert bad == ["storage"], "the topics of others are looked at, too"
             published = events(topic, 4, "a", "b")
             subscription = await connection.subscribe(topic, "stock", [0, 1])
             await publish(connection, *published)

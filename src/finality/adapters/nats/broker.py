@@ -144,7 +144,7 @@ class NatsBroker:
 
     async def health(self) -> list[tuple[str, bool, str]]:
         """Look at what its promises rest on."""
-        return await findings(self._line, self._topics)
+        return await findings(self._line)
 
     async def close(self) -> None:
         """Close its subscriptions, and the connection."""

@@ -15,8 +15,7 @@ from typing import Any
 from nats.js import api
 
 from finality.adapters.nats.line import ERRORS, Line, connect_as
-from finality.adapters.nats.topics import Topics
-from finality.adapters.nats.wire import stream_of
+from finality.adapters.nats.topics import TOPIC
 
 VERSION_MIN = (2, 12, 1)  # The first whose atomic batches know repeats.
 SETTINGS = "$SYS.REQ.SERVER.PING.JSZ"
@@ -27,13 +26,22 @@ REPLICAS_SAFE = 3  # Two of three have an event before it is acknowledged.
 Finding = tuple[str, bool, str]
 
 
-async def findings(line: Line, topics: Topics) -> list[Finding]:
+async def findings(line: Line) -> list[Finding]:
     """Ask the servers what the promises rest on."""
-    async with line.asking():
-        await line.streams.account_info()  # That JetStream is on at all.
-        infos = [await line.streams.stream_info(stream_of(topic)) for topic in sorted(topics.known)]
+    infos = await _streams(line)
     found = [_version(line), _storage(line, infos), _replicas(line, infos), await _sync(line)]
     return [*found, *_windows(line, infos)]
+
+
+async def _streams(line: Line) -> list[api.StreamInfo]:
+    """Return the streams of topics, whoever has declared them."""
+    found: list[api.StreamInfo] = []
+    offset = 0
+    async with line.asking():
+        while page := await line.streams.streams_info(offset):
+            found += [info for info in page if TOPIC in (info.config.metadata or {})]
+            offset += len(page)
+    return found
 
 
 def _version(line: Line) -> Finding:

@@ -9,6 +9,7 @@ from finality.adapters.nats.line import ERRORS, Line
 from finality.adapters.nats.wire import stream_of, subject_of
 from finality.core.errors import DefinitionError, NotFound, Unavailable
 
+TOPIC = "finality.topic"  # The metadata of a stream that is ours.
 NAME_IS_TAKEN = 10058  # Somebody else has made the stream at the same moment, otherwise.
 
 
@@ -71,7 +72,7 @@ class Topics:
         window = address.window_seconds
         config = api.StreamConfig(
             name=stream_of(topic),
-            description=f"the topic {topic} of Finality",
+            metadata={TOPIC: topic},
             subjects=[subject_of(topic, n) for n in range(partitions)],
             storage=api.StorageType(address.storage),
             num_replicas=address.replicas,

@@ -9,14 +9,15 @@ The script knows the ids of late, so what is published again is stored once.
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
 from finality.adapters.redis.line import Line
 from finality.adapters.redis.topics import Topics
-from finality.adapters.redis.wire import fields_of, ids_key, stream_key
-from finality.adapters.waves import Outcomes, portions
+from finality.adapters.redis.wire import ids_key, packed, stream_key
+from finality.adapters.waves import Outcomes, portions, too_large
 from finality.core.envelope import Envelope
 from finality.core.errors import FinalityError, NotFound, Unavailable
 from finality.core.placement import partition_of
@@ -34,8 +35,12 @@ class Outgoing:
     index: int
     topic: str
     partition: int
-    arguments: list[str | bytes]
-    bytes: int
+    packed: builtins.bytes
+
+    @property
+    def bytes(self) -> int:
+        """Return how many bytes it has there."""
+        return len(self.packed)
 
 
 class Publisher:
@@ -69,18 +74,11 @@ class Publisher:
             except Unavailable as problem:
                 outcomes.fail(index, problem)
                 return None
-        fields = fields_of(event)
-        size = sum(map(len, fields))
-        if size > EVENT_BYTES_MAX:
-            outcomes.reject(
-                index,
-                f"it has {size:,} bytes with its attributes, and {EVENT_BYTES_MAX:,} is the most; publish a "
-                "reference to what is large",
-            )
+        if len(event.data) > EVENT_BYTES_MAX:
+            outcomes.reject(index, too_large(event, EVENT_BYTES_MAX))
             return None
-        arguments = [f"{event.source}#{event.id}", str(len(fields)), *fields]
         partition = partition_of(event.key or event.id, topic.partitions)
-        return Outgoing(index, event.topic, partition, arguments, size)
+        return Outgoing(index, event.topic, partition, packed(event))
 
     async def _store(self, going: Sequence[Outgoing], outcomes: Outcomes) -> None:
         of_partition: dict[tuple[str, int], list[Outgoing]] = {}
@@ -105,9 +103,8 @@ class Publisher:
                 for (topic, partition), going in of_partition.items():
                     keep = self._topics.known[topic].keep_seconds
                     keys = (stream_key(topic, partition), ids_key(topic, partition))
-                    events = [argument for each in going for argument in each.arguments]
                     times = (str(address.window_seconds * 1_000), str(keep * 1_000))
-                    scripts.eval(SCRIPT, len(keys), *keys, *times, *events)
+                    scripts.eval(SCRIPT, 2, *keys, *times, b"".join(each.packed for each in going))
                 if address.replicas:
                     scripts.wait(address.replicas, int(REPLICAS_SECONDS_MAX * 1_000))
                 answers = await scripts.execute(raise_on_error=False)
