@@ -12,7 +12,7 @@ from finality.cli.group import Group
 from finality.cli.importing import imported
 
 if TYPE_CHECKING:
-    from finality.node.schema_registry import Finding, SchemaRegistry
+    from finality.node.schema_registry import Comparison, SchemaRegistry
 
 FOLDER = click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 MODULES = click.argument("modules", metavar="MODULE...", nargs=-1, required=True)
@@ -40,15 +40,15 @@ def schema() -> None:
 @COMPATIBILITY
 def write(folder: Path, modules: tuple[str, ...], compatibility: str) -> int:
     """Write the schemas of new and changed events; nothing if a change is not compatible."""
-    registry, findings = _found(folder, modules, compatibility)
-    clashes = _told_clashes(findings)
+    registry, comparisons = _found(folder, modules, compatibility)
+    clashes = _told_clashes(comparisons)
     if clashes:
         output.complain("nothing was written: change the events back, or write with --compatibility none")
         return status.FAILED
-    written = registry.write(findings)
+    written = registry.write(comparisons)
     for path in written:
         output.say(f"wrote {path}")
-    output.say(f"{folder} holds the schemas of {len(findings)} events")
+    output.say(f"{folder} holds the schemas of {len(comparisons)} events")
     return status.OK
 
 
@@ -60,9 +60,9 @@ def check(folder: Path, modules: tuple[str, ...], compatibility: str) -> int:
     """See that DIR holds the schemas of all events as they are, or that they may follow what it holds."""
     from finality.node.schema_registry import State
 
-    registry, findings = _found(folder, modules, compatibility)
-    is_wrong = bool(_told_clashes(findings))
-    for each in findings:
+    registry, comparisons = _found(folder, modules, compatibility)
+    is_wrong = bool(_told_clashes(comparisons))
+    for each in comparisons:
         path = registry.path(each.topic, each.event)
         if each.state is State.GONE:
             said = f"is in {path} and not in the program; delete that once no such event is on its way"
@@ -73,25 +73,25 @@ def check(folder: Path, modules: tuple[str, ...], compatibility: str) -> int:
         is_wrong = True
         output.say(f"{each.topic}/{each.event} {said}")
     if not is_wrong:
-        output.say(f"{len(findings)} events are as {folder} has them")
+        output.say(f"{len(comparisons)} events are as {folder} has them")
     return status.FAILED if is_wrong else status.OK
 
 
 def _found(
     folder: Path, modules: tuple[str, ...], compatibility: str
-) -> tuple[SchemaRegistry, list[Finding]]:
+) -> tuple[SchemaRegistry, list[Comparison]]:
     from finality.core.compatibility import Compatibility
     from finality.node.catalog import catalog_of, events_of
     from finality.node.schema_registry import SchemaRegistry, schemas_of_events
 
     registry = SchemaRegistry(folder)
     schemas = schemas_of_events(events_of(catalog_of(map(imported, modules))))
-    return registry, registry.findings(schemas, Compatibility(compatibility))
+    return registry, registry.comparisons(schemas, Compatibility(compatibility))
 
 
-def _told_clashes(findings: list[Finding]) -> int:
+def _told_clashes(comparisons: list[Comparison]) -> int:
     """Say which changes are not compatible; return how many there are."""
-    clashes = [f"{each.topic}/{each.event}: {why}" for each in findings for why in each.clashes]
+    clashes = [f"{each.topic}/{each.event}: {why}" for each in comparisons for why in each.clashes]
     for clash in clashes:
         output.say(clash)
     return len(clashes)

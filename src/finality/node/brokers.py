@@ -47,11 +47,11 @@ def broker_at(url: str) -> Broker:
     return broker
 
 
-def broker_beside(url: str) -> Broker | None:
-    """Return the broker of a node that was given none, by the URL of its home store; it makes no file yet.
+def url_beside(url: str) -> str | None:
+    """Return the URL of the broker of a node that is given none, by that of its home store.
 
     Nodes of PostgreSQL may be on many hosts, and what could serve all of them is not to be guessed.
     """
     if url.startswith("sqlite:///"):
-        return broker_at(f"{url}-events")
-    return broker_at(url) if url.startswith("memory://") else None
+        return f"{url}-events"
+    return url if url.startswith("memory://") else None

@@ -16,6 +16,7 @@ from finality.core.breaker import Breaker, BreakerPolicy, evolve
 from finality.core.errors import FinalityError, Unavailable
 from finality.core.protocol import fold
 from finality.node.async_node import AsyncNode
+from finality.node.brokers import url_beside
 from finality.node.event_findings import event_findings
 from finality.node.finding import Finding, Level
 from finality.node.opening import POSTGRES, open_async, participant_at, path_of
@@ -54,10 +55,16 @@ async def examine(
             for participant in given:
                 findings += await _participant(participant)
             findings += await _in_doubt(node) if given else []
-            findings += await event_findings(node, broker)
+            findings += await event_findings(node, broker or _broker_beside(url))
     except (FinalityError, OSError) as error:
         findings.append(Finding("store", Level.PROBLEM, str(error)))
     return findings
+
+
+def _broker_beside(url: str) -> str | None:
+    """Return the URL of the broker that the store's nodes have made for themselves, if they have."""
+    beside = url_beside(url)
+    return beside if beside is not None and path_of(beside).exists() else None
 
 
 # ── The machine and the file ────────────────────────────────────────────────────────────────

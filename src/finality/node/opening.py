@@ -15,7 +15,7 @@ from finality.adapters.msgspec.seal import secret_keys_of
 from finality.adapters.system.environment import SystemEnvironment
 from finality.core.errors import DefinitionError, NotFound, Unavailable
 from finality.node.async_node import AsyncNode, Settings
-from finality.node.brokers import broker_at, broker_beside
+from finality.node.brokers import broker_at, url_beside
 from finality.patterns.reaction import Reaction
 from finality.patterns.reservation import Reservation
 from finality.ports.branch_names import check_name
@@ -111,6 +111,7 @@ def open_async(
             f"{outbox_kept}: they would take effect twice; give a longer inbox_kept="
         )
     keys = secret_keys_of(secret_key or os.environ.get(SECRET_KEY_VARIABLE, ""))
+    named_broker = url_beside(url) if broker is None else broker
     settings = Settings(
         url=url,
         stores=dict(stores or {}),
@@ -118,7 +119,7 @@ def open_async(
         participants=named(participants),
         reservations=tuple(reservations),
         reactions=tuple(reactions),
-        broker=broker_at(broker) if isinstance(broker, str) else broker or broker_beside(url),
+        broker=broker_at(named_broker) if isinstance(named_broker, str) else named_broker,
         has_broker=broker is not None,
         outbox_kept_seconds=outbox_kept.total_seconds(),
         inbox_kept_seconds=inbox_kept.total_seconds(),

@@ -35,8 +35,8 @@ class State(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What is found of an event.
+class Comparison:
+    """How an event of the program stands to what is kept.
 
     Attributes:
         clashes: Why its change is not compatible.
@@ -83,29 +83,29 @@ class SchemaRegistry:
         """
         return {(path.parent.name, path.stem): _read(path) for path in sorted(self.folder.glob("*/*.json"))}
 
-    def findings(
+    def comparisons(
         self, schemas: Mapping[Key, Mapping[str, Any]], compatibility: Compatibility
-    ) -> list[Finding]:
+    ) -> list[Comparison]:
         """Return how the program's events stand to what is kept, in order."""
         kept = self.kept()
         found = []
         for key in sorted({*kept, *schemas}):
             old, new = kept.get(key), schemas.get(key)
             if new is None:
-                found.append(Finding(*key, State.GONE))
+                found.append(Comparison(*key, State.GONE))
             elif old is None:
-                found.append(Finding(*key, State.NEW, schema=new))
+                found.append(Comparison(*key, State.NEW, schema=new))
             elif old == new:
-                found.append(Finding(*key, State.SAME, schema=new))
+                found.append(Comparison(*key, State.SAME, schema=new))
             else:
                 why = tuple(clashes(old, new, compatibility))
-                found.append(Finding(*key, State.CHANGED, why, new))
+                found.append(Comparison(*key, State.CHANGED, why, new))
         return found
 
-    def write(self, findings: Iterable[Finding]) -> list[Path]:
+    def write(self, comparisons: Iterable[Comparison]) -> list[Path]:
         """Keep what is new or has changed; return the files that were written."""
         written = []
-        for each in findings:
+        for each in comparisons:
             if each.state in (State.NEW, State.CHANGED):
                 path = self.path(each.topic, each.event)
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -81,21 +81,21 @@ def test_a_catalog_that_makes_no_sense_is_refused(module: ModuleType, said: str)
 def test_the_registry_keeps_what_was_agreed_on(tmp_path: Path) -> None:
     registry = SchemaRegistry(tmp_path / "schemas")
     schemas = schemas_of_events(events_of(catalog_of([shop()])))
-    found = registry.findings(schemas, Compatibility.FULL)
+    found = registry.comparisons(schemas, Compatibility.FULL)
     assert {each.state for each in found} == {State.NEW}
     registry.write(found)
-    assert {each.state for each in registry.findings(schemas, Compatibility.FULL)} == {State.SAME}
+    assert {each.state for each in registry.comparisons(schemas, Compatibility.FULL)} == {State.SAME}
     assert registry.path("orders", "Placed").read_text("utf-8").endswith("}\n")
 
     placed = type("Placed", (), {"__annotations__": {"order": str, "price": int}})
     changed = schemas_of_events({("orders", "Placed"): dataclass(placed)})
-    gone, other, reserved = registry.findings(changed, Compatibility.FULL)
+    gone, other, reserved = registry.comparisons(changed, Compatibility.FULL)
     assert (gone.event, gone.state) == ("Cancelled", State.GONE)
     assert (reserved.event, reserved.state) == ("Reserved", State.GONE)
     assert other.clashes == (
         "this version cannot read older events: 'price' is required and may be missing; give it a default",
     )
-    assert registry.findings(changed, Compatibility.FORWARD)[1].clashes == ()
+    assert registry.comparisons(changed, Compatibility.FORWARD)[1].clashes == ()
 
     registry.path("orders", "Placed").write_text("[]")
     with pytest.raises(DefinitionError, match="holds no JSON Schema"):

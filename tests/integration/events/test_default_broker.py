@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import finality
+from finality.node.doctor import examine
+from finality.node.finding import Level
 from finality.testing import PostgresServer
 from tests.integration.kit import url_of
 
@@ -62,6 +64,8 @@ def test_events_wait_in_the_outbox_until_something_reacts(tmp_path: Path) -> Non
             await seen.until(2)
 
         assert seen.orders == ["o-1", "o-2"]
+        findings = await examine(url_of(tmp_path))
+        assert [each.level for each in findings if each.check == "broker: durability"] == [Level.OK]
 
     asyncio.run(story())
 
