@@ -183,6 +183,26 @@ def test_what_another_process_publishes_is_heard_of(
     run(story())
 
 
+def test_whoever_waits_is_woken_by_much_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much arrives between two looks, nobody is overlooked."""
+    monkeypatch.setattr(watch, "LOOK_EVENTS_MAX", 3)
+    monkeypatch.setattr(sqlite_broker, "ring", lambda file: None)
+
+    async def story() -> None:
+        async with opened(tmp_path) as broker, opened(tmp_path) as other:
+            await broker.declare("last", partitions=1)
+            reader = await broker.subscribe("last", GROUP, [0])
+            waiting = asyncio.create_task(take(reader, 1))
+            assert await takes_nothing(await broker.subscribe(TOPIC, "others", [0]), 0.05)
+            await other.declare("last")
+            sent = event("last")
+            await publish(other, *events(TOPIC, 10), sent)
+
+            assert bodies(await waiting) == [sent.data]
+
+    run(story())
+
+
 def test_a_child_that_was_forked_is_refused(tmp_path: Path) -> None:
     async def refused(broker: SqliteBroker) -> None:
         outcomes = await broker.publish([event(TOPIC)])

@@ -25,6 +25,7 @@ class MemoryTopics:
     """The topics of a name; gone when no broker holds them any more."""
 
     _named: ClassVar[weakref.WeakValueDictionary[str, MemoryTopics]] = weakref.WeakValueDictionary()
+    _naming: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, name: str = "") -> None:
         self.name = name
@@ -34,7 +35,8 @@ class MemoryTopics:
     @classmethod
     def named(cls, name: str) -> MemoryTopics:
         """Return those of this process that have the name; without a name they are nobody else's."""
-        return cls._named.setdefault(name, cls(name)) if name else cls()
+        with cls._naming:
+            return cls._named.setdefault(name, cls(name)) if name else cls()
 
     def declare(self, name: str, partitions: int) -> Topic:
         """Return the topic, made with so many partitions if it was not there."""

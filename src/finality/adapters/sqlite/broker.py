@@ -113,6 +113,7 @@ class SqliteBroker:
     def keep_out(self) -> None:
         """Refuse everything in a child process that was forked with this broker in it."""
         self._kept = (self._reader, self._writer)
+        self._watch.forget()
         self._writer = self._reader = Gone(
             f"broker {self.name} is unavailable: it was opened before this process was forked; "
             "open it again in this process"

@@ -21,8 +21,11 @@ ON CONFLICT DO NOTHING;
 SELECT coalesce(max(position), 0) FROM finality_topic_event;
 
 -- name: arrived
--- Where there is something new behind a position, and up to where that is so.
-SELECT topic, partition, max(position) FROM finality_topic_event WHERE position > ? GROUP BY 1, 2;
+-- Where there is something new behind a position, up to where that is so, and how much.
+SELECT topic, partition, max(position), count(*) FROM (
+    SELECT topic, partition, position FROM finality_topic_event
+    WHERE position > ? ORDER BY position LIMIT ?)
+GROUP BY 1, 2;
 
 -- name: join
 -- Let a group have progress in a partition.

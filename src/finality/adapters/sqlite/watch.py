@@ -28,6 +28,7 @@ from finality.adapters.sqlite.inotify import drain, listen
 POLL_SECONDS_MIN = 0.001  # Right after something was written.
 POLL_SECONDS_MAX = 0.010  # A poll costs some 50 µs of the processor, its timer with it.
 POLL_SECONDS_IDLE = 1.0  # Where a write is heard of: in case that one was not.
+LOOK_EVENTS_MAX = 1_000  # Whoever waits is on the event loop: behind more of them everybody is woken.
 POLL_GROWTH = 1.3  # A commit is seen a third later than it took, at most.
 
 Identity = tuple[int, int]
@@ -50,17 +51,22 @@ class Watch:
         self._ear = listen(f"{path}-wal") if can_listen else None
         self._pace_max = POLL_SECONDS_MAX if self._ear is None else POLL_SECONDS_IDLE
         self._version = self._data_version()
-        [(self._newest,)] = reader.execute(SQL["newest"]).fetchall()
+        self._newest = self._last()
         with _lock:
             _watches.setdefault(self.identity, weakref.WeakSet()).add(self)
 
     def add(self, topic: int, partition: int, wake: Callable[[], None]) -> None:
-        """Call *wake* whenever something arrives there."""
+        """Call *wake* whenever something arrives there; what is there is for the caller to look at."""
+        if not self._wakers:
+            self._newest = self._last()  # Nobody has looked so far.
         self._wakers.setdefault((topic, partition), {})[wake] = None
 
     def remove(self, topic: int, partition: int, wake: Callable[[], None]) -> None:
         """Call it no more."""
-        self._wakers.get((topic, partition), {}).pop(wake, None)
+        place = (topic, partition)
+        self._wakers.get(place, {}).pop(wake, None)
+        if not self._wakers.get(place):
+            self._wakers.pop(place, None)
 
     async def wait(self, woken: asyncio.Future[None]) -> None:
         """Wait for *woken*, and watch meanwhile."""
@@ -111,14 +117,23 @@ class Watch:
 
     def close(self) -> None:
         """Watch no more."""
-        with _lock:
-            _watches[self.identity].discard(self)
-            if not _watches[self.identity]:
-                del _watches[self.identity]
+        self._end()
+        self.forget()
         self._wakers.clear()
         if self._ear is not None:
             os.close(self._ear)
             self._ear = None
+
+    def forget(self) -> None:
+        """Hear of no more publishing; all that a forked child may do with it."""
+        with _lock:
+            _watches.get(self.identity, weakref.WeakSet()).discard(self)
+            if not _watches.get(self.identity):
+                _watches.pop(self.identity, None)
+
+    def _last(self) -> int:
+        [(position,)] = self._reader.execute(SQL["newest"]).fetchall()
+        return int(position)
 
     def _data_version(self) -> int:
         [(version,)] = self._reader.execute("PRAGMA data_version").fetchall()
@@ -141,12 +156,17 @@ class Watch:
         if not self._wakers:
             return  # Closed, or nobody is interested: whoever subscribes looks for itself.
         try:
-            arrived = self._reader.execute(SQL["arrived"], (self._newest,)).fetchall()
+            arrived = self._reader.execute(SQL["arrived"], (self._newest, LOOK_EVENTS_MAX)).fetchall()
+            is_all = sum(count for *_, count in arrived) < LOOK_EVENTS_MAX
+            self._newest = max((last for _, _, last, _ in arrived), default=self._newest)
+            if not is_all:
+                self._newest = self._last()
         except OUT_OF_REACH:
-            wakers = [wake for each in self._wakers.values() for wake in each]
+            arrived, is_all = [], False  # Whoever takes finds out by itself.
+        if is_all:
+            wakers = [wake for place in arrived for wake in self._wakers.get(place[:2], ())]
         else:
-            self._newest = max((position for _, _, position in arrived), default=self._newest)
-            wakers = [wake for *place, _ in arrived for wake in self._wakers.get((place[0], place[1]), ())]
+            wakers = [wake for each in self._wakers.values() for wake in each]
         for wake in wakers:
             wake()
 
