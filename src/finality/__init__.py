@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from finality.node.psycopg import psycopg
     from finality.node.sqlalchemy import sqlalchemy
     from finality.patterns.aggregate import Aggregate
+    from finality.patterns.choreography import Choreography
     from finality.patterns.countermeasures.by_value import by_value
     from finality.patterns.countermeasures.reread_value import Changed, Seen
     from finality.patterns.countermeasures.semantic_lock import Locked, LockHolder
@@ -89,6 +90,7 @@ _HOMES = {
     "finality.node.psycopg": "psycopg",
     "finality.node.sqlalchemy": "sqlalchemy",
     "finality.patterns.aggregate": "Aggregate",
+    "finality.patterns.choreography": "Choreography",
     "finality.patterns.countermeasures.by_value": "by_value",
     "finality.patterns.countermeasures.reread_value": "Changed Seen",
     "finality.patterns.countermeasures.semantic_lock": "Locked LockHolder",
@@ -130,6 +132,7 @@ __all__ = [
     "Attempt",
     "Breaker",
     "Changed",
+    "Choreography",
     "CommitProtocol",
     "Compensated",
     "CompensationFailed",

@@ -60,6 +60,15 @@ def test_an_account_goes_on_where_it_was_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_choreography_ends_one_tour_booked_and_one_undone(tmp_path: Path) -> None:
+    told = run("choreography.py", cwd=tmp_path)
+
+    assert "is completed, and nobody conducts it" in told
+    assert "hotel/free_room said RoomFree because of SeatRefused" in told
+    assert told.endswith("rooms: [('alps',)] seats: [('alps',)]\n")
+
+
+@pytest.mark.slow
 def test_withdraw_prints_a_payment_and_an_undo(tmp_path: Path) -> None:
     first = run("withdraw.py", cwd=tmp_path)
     second = run("withdraw.py", cwd=tmp_path)

@@ -77,7 +77,7 @@ def test_what_undoes_another_may_take_its_answer() -> None:
     def put_back(tx: finality.SyncTx, failed: OutOfStock, taken: Reserved | None) -> None: ...
 
     assert put_back.code.against == (Against.UNDO, take.code)
-    assert (put_back.code.takes_answer, take.code.is_answered_once) == (True, True)
+    assert (put_back.code.takes_answer, take.code.is_answered_once) == (frozenset({"Reserved"}), True)
 
 
 def no_event(tx: finality.SyncTx) -> None: ...

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from finality.core.choreography import Seen
 from finality.core.envelope import Envelope
 from finality.core.errors import FinalityError, NotFound, Unavailable
 from finality.core.explain import Explanation
@@ -19,6 +20,7 @@ from finality.core.secret import redact, secret_values
 from finality.node.definitions import Definitions
 from finality.node.transactions import Transactions
 from finality.node.views import Views
+from finality.patterns.choreography import Choreography
 from finality.patterns.outbox import Origin, published
 from finality.patterns.reaction import Reaction
 from finality.patterns.reservation import Reservation, code_of
@@ -30,6 +32,7 @@ from finality.ports.events import Published
 from finality.ports.home import Home, NodeRow
 from finality.ports.participant import Branch, Participant
 from finality.ports.store import Store
+from finality.runtime.choreography import ChoreographyCode, KeepShapeTurn, Watcher
 from finality.runtime.commitment import Commitments
 from finality.runtime.context import Context
 from finality.runtime.coordinator import Coordinator
@@ -62,6 +65,7 @@ class Settings:
     participants: tuple[Participant[Branch], ...]
     reservations: tuple[type[Reservation[Any]], ...]
     reactions: tuple[Reaction[..., Any], ...]
+    choreographies: tuple[Choreography, ...]
     broker: Broker | None
     has_broker: bool  # It was given one; otherwise the one that it has begins with its first reaction.
     outbox_kept_seconds: float
@@ -125,6 +129,21 @@ class Insides:
         self.leases.advertised.update(readers)
         self.leases.drives_changed()
 
+    async def _watch_choreography(self, code: ChoreographyCode) -> None:
+        """Put the runs of a choreography together in the home store."""
+        context = self.context
+        turn = KeepShapeTurn(code, context.codec)
+        context.home.submit(turn)
+        await turn.done
+
+        def published_(topic: str, value: Any, begun: Seen) -> Published:
+            origin = Origin(begun.run, begun.id)
+            return published(context.codec, topic, value, key=begun.key, origin=origin)
+
+        watcher = Watcher(code, context.codec, context.environment, published_)
+        for reaction in watcher.reactions(await self.decisions.identity()):
+            self.reactions.add(reaction)
+
     def _add_relays(self) -> None:
         if self.link is None or self.settings.is_observer:
             return
@@ -152,6 +171,8 @@ class Insides:
         """Join the other nodes and begin to drive sagas."""
         for saga in self.settings.sagas:
             await self.definitions.register(saga)
+        for choreography in self.settings.choreographies:
+            await self._watch_choreography(choreography.code)
         self.definitions.changed = self.leases.drives_changed
         if self.settings.has_broker:
             self._add_relays()

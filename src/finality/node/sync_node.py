@@ -27,6 +27,7 @@ from finality.node.inbox import SyncInbox
 from finality.node.opening import open_async
 from finality.node.outbox import SyncOutbox
 from finality.node.sync_aggregates import SyncAggregates
+from finality.patterns.choreography import Choreography
 from finality.patterns.outcome import Outcome
 from finality.patterns.protocol import TWO_PHASE, CommitProtocol
 from finality.patterns.reaction import Declare, Reaction
@@ -349,6 +350,7 @@ def open(
     participants: Iterable[Participant[Branch]] = (),
     reservations: Iterable[type[Reservation[Any]]] = (),
     reactions: Iterable[Reaction[..., Any]] = (),
+    choreographies: Iterable[Choreography] = (),
     broker: str | Broker | None = None,
     outbox_kept: timedelta = timedelta(seconds=OUTBOX_KEPT_SECONDS),
     inbox_kept: timedelta = timedelta(seconds=INBOX_KEPT_SECONDS),
@@ -373,6 +375,7 @@ def open(
             participants=participants,
             reservations=reservations,
             reactions=reactions,
+            choreographies=choreographies,
             broker=broker,
             outbox_kept=outbox_kept,
             inbox_kept=inbox_kept,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from finality.core import two_phase
+from finality.core.choreography import DEFINITION, Shape, explain_run
 from finality.core.errors import CompensationFailed, InputMismatch, NotFound, Stuck
 from finality.core.explain import Explanation, explain
 from finality.core.ids import Json, TransactionId
@@ -164,6 +165,9 @@ class Views:
         try:
             if head.kind == two_phase.KIND:
                 return explain_decided(await home.load(head.key), now=now, held=held)
+            if is_choreography(head):
+                shape = await self._shape(head)
+                return explain_run(await home.load(head.key), shape, now=now)
             graph = await self._definitions.graph_of(head.kind, head.definition)
             return explain(await home.load(head.key), graph, now=now, driver=driver, note=note)
         except DecodeError as error:
@@ -173,6 +177,13 @@ class Views:
                 (f"a person to repair its row in the store: {error}",),
                 (f'repair it, then let it go on: `finality transaction retry {head.id} --because "…"`',),
             )
+
+    async def _shape(self, head: Head) -> Shape:
+        text = await self._context.home.definition(head.kind, head.definition)
+        if text is None:
+            raise DecodeError(f"the shape of {head.kind} is not kept: its row was deleted from the store")
+        shape: Shape = self._context.codec.decode(Json(text), Shape)
+        return shape
 
     async def undriven(self, *, limit: int) -> list[Head]:
         """Return open transactions that no live node can drive, newest first."""
@@ -195,9 +206,16 @@ def is_left_alone(head: Head) -> bool:
     return head.note is not None or head.status == PARKED
 
 
+def is_choreography(head: Head) -> bool:
+    """Say whether a transaction is a run of a choreography."""
+    return head.definition.partition("-")[0] == DEFINITION
+
+
 def why_undriven(head: Head, alive: Iterable[NodeRow]) -> str | None:
     """Return why none of the nodes that are *alive* can drive a transaction; None if one can."""
     definition = f"{head.kind}@{head.definition}"
+    if is_choreography(head):
+        return None  # Its services do; nobody conducts them.
     if head.kind == two_phase.KIND:
         return None  # Every node sweeps for it; what its participants say is the doctor's.
     if any(definition in row.drives for row in alive):

@@ -119,7 +119,7 @@ def react(
             function.__name__, topic, by, function, signature.style, takes, answers, may_be_silent,
             publish or topic, retry, later, concurrency, is_batch, takes_answer, at, against,
         )  # fmt: skip
-        _check_against(code, hints, signature, who)
+        _check_against(code, who)
         return Reaction(function, code)
 
     return declare
@@ -158,13 +158,13 @@ def _against(
 
 def _check_parameters(
     signature: Signature, hints: dict[str, Any], against: tuple[Against, ReactionCode] | None, who: str
-) -> bool:
-    """Return whether it takes the answer of what it undoes."""
+) -> frozenset[str]:
+    """Return which answers of what it undoes it takes; none if it takes no answer."""
     names = signature.names
     if not names or names[0] != TX:
         raise DefinitionError(f"{who} does not begin with 'tx': declare (tx, event: YourEvent)")
-    takes_answer = len(names) == 3 and against is not None and against[0] is Against.UNDO
-    if len(names) != 2 and not takes_answer:
+    is_third = len(names) == 3 and against is not None and against[0] is Against.UNDO
+    if len(names) != 2 and not is_third:
         raise DefinitionError(
             f"{who} takes ({', '.join(names)}): a reaction takes tx and one event, and one that undoes "
             "another may take its answer as well"
@@ -172,7 +172,9 @@ def _check_parameters(
     for name in names[1:]:
         if name not in hints:
             raise DefinitionError(f"{who} does not say what {name!r} is: its annotation names the events")
-    return takes_answer
+    if not is_third:
+        return frozenset()
+    return frozenset(part.__name__ for part in _parts(hints[names[2]]) if part is not type(None))
 
 
 def _parts(hint: Any) -> tuple[Any, ...]:
@@ -219,15 +221,12 @@ def _answers(hints: dict[str, Any], is_batch: bool, who: str) -> tuple[bool, dic
     return is_silent, _classes(events, who, "answers")
 
 
-def _check_against(code: ReactionCode, hints: dict[str, Any], signature: Signature, who: str) -> None:
+def _check_against(code: ReactionCode, who: str) -> None:
     if code.against is None:
         return
     _, other = code.against
     if code.is_batch or other.is_batch:
         raise DefinitionError(f"{who} is about one run, and a list holds events of many: take one event")
-    if not code.takes_answer:
-        return
-    taken = {part.__name__ for part in _parts(hints[signature.names[2]]) if part is not type(None)}
-    if not taken <= {*other.answers}:
-        wrong = ", ".join(sorted(taken - {*other.answers}))
-        raise DefinitionError(f"{who} takes {wrong} as the answer of {other.name!r}, which never answers so")
+    if wrong := code.takes_answer - {*other.answers}:
+        never = ", ".join(sorted(wrong))
+        raise DefinitionError(f"{who} takes {never} as the answer of {other.name!r}, which never answers so")

@@ -187,7 +187,10 @@ class Consumer:
         try:
             while True:
                 await lanes.room()
-                for delivery in await subscription.take():
+                deliveries = await subscription.take()
+                if not deliveries:
+                    raise Unavailable(f"the subscription to {self.topic} was closed: subscribe again")
+                for delivery in deliveries:
                     if delivery.envelope.type in self._codes:
                         lanes.put(self._lane(delivery), delivery)
                     else:
@@ -276,6 +279,8 @@ class Consumer:
         Raises:
             Hopeless: It does not fit the class that the reaction takes.
         """
+        if code.is_raw:
+            return None
         try:
             return self._kit.context.codec.unpack(
                 envelope.data, envelope.content_type, code.takes[envelope.type]

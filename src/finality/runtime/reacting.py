@@ -99,7 +99,11 @@ class ReactTurn(Asked[list[Verdict]]):
             verdicts.append(verdict)
         if runs:
             kit.context.environment.reach(REACTION_BEFORE)
-            answer = code.function(kit.turn_tx(tx, runs[0][0].envelope), *arguments(kit, code, runs))
+            first = runs[0][0].envelope
+            if code.is_raw:
+                answer = code.function(tx, first)
+            else:
+                answer = code.function(kit.turn_tx(tx, first), *arguments(kit, code, runs))
             leave(tx, kit, code, runs, answer)
             kit.context.environment.reach(REACTION_AFTER)
         self.answer = [Verdict.DONE if verdict is None else verdict for verdict in verdicts]
@@ -149,8 +153,9 @@ def _undone(kit: Kit, code: ReactionCode, there: Standing) -> Any:
     if there.undoes is None:
         return None
     name, _, text = there.undoes.partition(" ")
-    kind = code.against[1].answers.get(name)
-    return None if kind is None else kit.context.codec.decode(Json(text), kind)
+    if name not in code.takes_answer:
+        return None
+    return kit.context.codec.decode(Json(text), code.against[1].answers[name])
 
 
 def leave(

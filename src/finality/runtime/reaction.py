@@ -37,7 +37,8 @@ class ReactionCode:
         retry: While its key waits; then the event is parked.
         later: From where it is parked, by itself; then a person is needed.
         is_batch: It takes a list of events.
-        takes_answer: A third parameter gets what the undone reaction has answered.
+        takes_answer: The answers of the undone reaction that a third parameter gets; none: there is none.
+        is_raw: Ours: it gets the store's own transaction, and the event as its envelope.
         store: The store that it works in; None is the home store.
         against: The reaction that this one undoes, or runs instead of.
         is_answered_once: Another one undoes it, or runs instead of it: it answers once a run.
@@ -56,10 +57,11 @@ class ReactionCode:
     later: Retry
     concurrency: int
     is_batch: bool = False
-    takes_answer: bool = False
+    takes_answer: frozenset[str] = frozenset()
     store: str | None = None
     against: tuple[Against, ReactionCode] | None = None
     is_answered_once: bool = False
+    is_raw: bool = False
 
     @property
     def reader(self) -> str:

@@ -190,6 +190,7 @@ class World:
             broker=None,
             has_broker=False,
             reactions=(),
+            choreographies=(),
             outbox_kept_seconds=OUTBOX_KEPT_SECONDS,
             inbox_kept_seconds=INBOX_KEPT_SECONDS,
             in_flight_max=in_flight_max,

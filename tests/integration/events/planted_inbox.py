@@ -20,5 +20,5 @@ def plant() -> None:
     def conclude(*_: Any, **__: Any) -> None:
         """Leave no witness in the commit of the effect."""
 
-    reacting.conclude = conclude
-    ReactTurn.settle = settle  # type: ignore[method-assign]  # that is the mistake
+    vars(reacting)["conclude"] = conclude
+    ReactTurn.settle = settle  # type: ignore[method-assign, assignment]  # that is the mistake

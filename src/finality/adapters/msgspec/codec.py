@@ -30,6 +30,7 @@ from finality.adapters.msgspec.personal import (
 )
 from finality.adapters.msgspec.seal import SecretKey, seal, unseal
 from finality.core.breaker import BreakerEvent
+from finality.core.choreography import ChoreographyEvent
 from finality.core.envelope import JSON_TYPE
 from finality.core.ids import Json
 from finality.core.personal import Personal
@@ -61,6 +62,8 @@ class JsonCodec:
             self.register(event, f"saga.{event.__name__}")
         for event in typing.get_args(BreakerEvent):
             self.register(event, f"breaker.{event.__name__}")
+        for event in typing.get_args(ChoreographyEvent):
+            self.register(event, f"choreography.{event.__name__}")
         for event in (*typing.get_args(DurableEvent), HomeNamed):
             self.register(event, f"two_phase.{event.__name__}")
 
