@@ -68,13 +68,13 @@ async def note_slowly(tx: finality.Tx, placed: Placed) -> Noted:
     return Noted(placed.order)
 
 
-async def survivors(folder: Path, point: str, *arguments: str) -> tuple[list[str], list[str]]:
-    """Kill a node at a point of its 3rd event and let another one go on; return effects and answers."""
+async def survivors(folder: Path, point: str, times: int, *arguments: str) -> tuple[list[str], list[str]]:
+    """Kill a node at a point, passed so often, and let another one go on; return effects and answers."""
     broker = f"sqlite:///{folder}/events.db"
     async with finality.open_async(url_of(folder), broker=broker) as node:
         await table(node)
         await place(node, *(f"o-{number}" for number in range(EVENTS)))
-    with process(folder, NODE, point, "3", *arguments) as victim:
+    with process(folder, NODE, point, str(times), *arguments) as victim:
         assert (await asyncio.to_thread(victim.end))[0] == -signal.SIGKILL
     async with finality.open_async(
         url_of(folder), broker=broker, reactions=[note], lease=timedelta(seconds=1)
@@ -93,7 +93,7 @@ async def survivors(folder: Path, point: str, *arguments: str) -> tuple[list[str
 def test_a_consumer_killed_between_effect_and_acknowledgement_leaves_one_effect(
     tmp_path: Path, point: str
 ) -> None:
-    noted, answers = asyncio.run(survivors(tmp_path, point))
+    noted, answers = asyncio.run(survivors(tmp_path, point, 3))
 
     assert sorted(noted) == sorted({*noted})
     assert sorted(answers) == sorted(noted)
@@ -101,7 +101,7 @@ def test_a_consumer_killed_between_effect_and_acknowledgement_leaves_one_effect(
 
 def test_an_inbox_outside_the_transaction_is_caught(tmp_path: Path) -> None:
     """The planted bug: effect and witness are two commits, and the node dies between them."""
-    noted, _ = asyncio.run(survivors(tmp_path, COMMIT_AFTER, "planted"))
+    noted, _ = asyncio.run(survivors(tmp_path, COMMIT_AFTER, 1, "planted"))
 
     assert len(noted) > len({*noted})
 
