@@ -60,7 +60,10 @@ class SqliteSubscription:
                 self._begin_to_take(limit)
             if self._woken is None or self._woken.done():
                 self._woken = self._loop.create_future()
-            await self._watch.wait(self._woken)
+            if self._is_taking:  # Our own writer answers: nothing needs to be watched.
+                await asyncio.wait((self._woken,))
+            else:
+                await self._watch.wait(self._woken)
         return []
 
     def _begin_to_take(self, limit: int) -> None:
