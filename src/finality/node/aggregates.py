@@ -124,7 +124,8 @@ class Aggregates(Life):
             Refused: It is archived.
             DefinitionError: It does not take such events, or was loaded with *at*.
         """
-        await self.opened()
+        if not self._is_open:
+            await self.opened()
         known, loaded, codec = kind_of(type(aggregate)), aggregate.loaded, self._codec
         kept = meta_of(meta, None, None, codec)
 

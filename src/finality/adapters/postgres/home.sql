@@ -76,9 +76,9 @@ SELECT s.stream, s.name, s.version, s.status, n.version, n.shape, n.data
 FROM finality_stream s LEFT JOIN finality_snapshot n USING (stream) WHERE s.name = $1
 
 -- name: listed
--- The streams whose names begin with a prefix, behind a name.
+-- The streams whose names begin with a prefix, behind a name; the highest character there is ends the range.
 SELECT stream, name, version, status FROM finality_stream
-WHERE name >= $1 AND name > $2 AND starts_with(name, $1) AND ($3 OR status IS NULL) ORDER BY name LIMIT $4
+WHERE name >= $1 AND name > $2 AND name < $1 || chr(1114111) AND ($3 OR status IS NULL) ORDER BY name LIMIT $4
 
 -- name: matching
 -- Where the events are that have all of some tags and one of some types, if any are named.

@@ -80,10 +80,12 @@ SELECT t.stream, t.version FROM finality_tag t
 WHERE t.tag IN (SELECT value FROM json_each(?1)) AND (?2 = '[]' OR t.type IN (SELECT value FROM json_each(?2)))
 GROUP BY t.stream, t.version HAVING count(*) = json_array_length(?1);
 
--- name: event
--- One event of a stream.
+-- name: events_at
+-- Events by stream and version, in the order of their positions.
 SELECT e.position, s.name, e.version, e.type, e.data, e.at, e.node, e.meta
-FROM finality_event e JOIN finality_stream s ON s.stream = e.stream WHERE e.stream = ? AND e.version = ?;
+FROM json_each(?) w
+CROSS JOIN finality_event e ON e.stream = w.value ->> 0 AND e.version = w.value ->> 1
+JOIN finality_stream s ON s.stream = e.stream ORDER BY e.position;
 
 -- name: archive
 -- Leave a stream out of listings.

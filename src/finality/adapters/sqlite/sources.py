@@ -53,9 +53,8 @@ class SqliteSources:
 
     def matching(self, query: Query) -> list[Recorded]:
         """Return every event that matches."""
-        rows = [self._tx.ask("event", place)[0] for place in places(self._tx.ask, query)]
-        found = [recorded_of(row, self._codec, self._names, self._connection) for row in rows]
-        return sorted(found, key=lambda recorded: recorded.position)
+        rows = self._tx.ask("events_at", (json.dumps([*places(self._tx.ask, query)]),))
+        return [recorded_of(row, self._codec, self._names, self._connection) for row in rows]
 
     def new_id(self) -> str:
         """Return an id that no other stream has."""
@@ -119,8 +118,7 @@ class SqliteCommittedSources:
 
     async def matching(self, query: Query) -> list[Recorded]:
         """Return every event that matches."""
-        found = [event for place in places(self._ask, query) for event in self._recorded("event", place)]
-        return sorted(found, key=lambda recorded: recorded.position)
+        return self._recorded("events_at", (json.dumps([*places(self._ask, query)]),))
 
     async def subject_keys(self, subjects: Collection[str]) -> dict[str, bytes | None]:
         """Return the sealed keys of data subjects."""
