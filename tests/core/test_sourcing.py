@@ -36,7 +36,7 @@ from tests.core.accounts import Account, Deposited, Withdrawn
 CODEC = JsonCodec()
 ACCOUNT = kind_of(Account)
 NAME = StreamName("Account/a")
-FEW = settings(max_examples=30, deadline=None)
+FEW = settings(max_examples=20, deadline=None)
 
 moves = st.lists(st.builds(Deposited, st.integers(0, 99)) | st.builds(Withdrawn, st.integers(0, 99)))
 
