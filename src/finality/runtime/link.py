@@ -45,6 +45,10 @@ class Link:
             self._topics[topic] = partitions
         return partitions
 
+    def forget(self, topic: str) -> None:
+        """Declare a topic again before it is next published to: the broker may have lost it."""
+        self._topics.pop(topic, None)
+
     async def close(self) -> None:
         """Let go of the connection."""
         if self._is_open:

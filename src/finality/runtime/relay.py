@@ -153,7 +153,9 @@ class Relay:
             key = event.topic, event.key
             if answer is None:
                 found.append(None)
-            elif event.key and key in rejected:
+                continue
+            self.link.forget(event.topic)
+            if event.key and key in rejected:
                 found.append("")
             elif isinstance(answer, Rejected | DefinitionError):
                 rejected.add(key)
@@ -213,7 +215,10 @@ class RelayWork:
         task, self._next = self._next, None
         if task is not None and (page := await task).events:
             return page
-        return await self._store.outbox(self._progress.share, after=self._cursor)
+        return await self._outbox(self._cursor)
+
+    async def _outbox(self, after: Cursor) -> OutboxPage:
+        return await self._store.outbox(self._progress.share, after=after, limit=OUTBOX_EVENTS_MAX)
 
     def _begin(self, page: OutboxPage, source: str) -> None:
         """Take a page in hand, if there is something on it."""
@@ -233,7 +238,7 @@ class RelayWork:
                 self._left.append(event)
         if len(page.events) == OUTBOX_EVENTS_MAX:
             # There is more, so it is read while this page is out.
-            self._next = asyncio.ensure_future(self._store.outbox(self._progress.share, after=page.cursor))
+            self._next = asyncio.ensure_future(self._outbox(page.cursor))
 
     def _put_aside(self, event: Envelope, because: str) -> None:
         self._aside.append(parked_of(event, RELAY, because, self._relay.environment.now()))
@@ -292,7 +297,10 @@ class RelayWork:
     async def _go_on_with_parked(self, now: float) -> None:
         """Publish what a person has put right or given up, and what waited behind it, in order."""
         lines: dict[tuple[str, str, int], list[Parked]] = {}
-        for parked in await self._all_parked():
+        found = await self._all_parked()
+        took = self._relay.environment.now() - now
+        self._look_at_parked = now + max(PARKED_LOOK_SECONDS, took * PARKED_LOOKS_SHARE)
+        for parked in found:
             # Those without a key wait for nobody, so each is a line of its own.
             lines.setdefault((parked.topic, parked.key, 0 if parked.key else parked.place), []).append(parked)
         for line in lines.values():
@@ -301,12 +309,13 @@ class RelayWork:
                 if parked.because and (parked.retry_at is None or parked.retry_at > now):
                     break
                 ready.append(parked)
-            if ready and await self._publish_parked(ready[:OUTBOX_EVENTS_MAX]):
-                del line[: len(ready)]
+            batch = ready[:OUTBOX_EVENTS_MAX]
+            if batch and await self._publish_parked(batch):
+                del line[: len(batch)]
+                if len(batch) < len(ready):
+                    self._look_at_parked = now  # The rest goes at once.
         self._parked_keys = {(topic, key) for (topic, key, _), line in lines.items() if key and line}
         self._has_parked = any(lines.values())
-        took = self._relay.environment.now() - now
-        self._look_at_parked = now + max(PARKED_LOOK_SECONDS, took * PARKED_LOOKS_SHARE)
 
     async def _all_parked(self) -> list[Parked]:
         found: list[Parked] = []

@@ -158,7 +158,7 @@ class Shares:
     async def _heard(self, claimed: dict[int, Progress]) -> None:
         for share in [share for share in self.held if share not in claimed]:
             log.warning("share %d of reader %s has gone to another node", share, self._reader)
-            del self.held[share]
+            self.held.pop(share, None)  # It may have been lost meanwhile, by a fence.
             await self._holder.let_go(share)
         for share, progress in claimed.items():
             before = self.held.get(share)

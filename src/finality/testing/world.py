@@ -24,6 +24,7 @@ from finality.node.async_node import AsyncNode, Settings
 from finality.node.opening import SECRET_KEY_VARIABLE
 from finality.patterns.saga import Saga
 from finality.patterns.transaction import FunctionTurn
+from finality.ports.broker import Broker
 from finality.ports.codec import Codec
 from finality.ports.environment import Environment
 from finality.ports.store import Rows
@@ -119,6 +120,7 @@ class World:
         seed: Decides whatever is left to chance.
         lease: The lease of every node.
         hesitation: How likely a node waits for what it reads in its home, as over a network.
+        broker: Makes each node's connection to the broker that it relays to.
         directory: Where the databases are SQLite files, as in production; by default they are in
             memory, which is quicker.
 
@@ -136,6 +138,7 @@ class World:
         secret_key: str | None = None,
         directory: Path | None = None,
         hesitation: float = 0.0,
+        broker: Callable[[], Broker] | None = None,
     ) -> None:
         self.seed = seed
         self.sagas = tuple(sagas)
@@ -145,6 +148,7 @@ class World:
         self.places: dict[str, Place] = {name: _place(name, directory) for name in (HOME, *stores)}
         self._lease = lease
         self._hesitation = hesitation
+        self._broker = broker
         self._environment = SimulatedEnvironment(self.loop, self.loop.world, f"{seed} world")
         self._home: MortalHome | None = None
         self._stores: dict[str, MortalStore] = {}
@@ -187,8 +191,8 @@ class World:
             sagas=self.sagas,
             reservations=(),
             participants=(),
-            broker=None,
-            has_broker=False,
+            broker=None if self._broker is None else self._broker(),
+            has_broker=self._broker is not None,
             reactions=(),
             choreographies=(),
             outbox_kept_seconds=OUTBOX_KEPT_SECONDS,

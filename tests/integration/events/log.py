@@ -19,6 +19,7 @@ import asyncio
 import contextlib
 import json
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -163,13 +164,15 @@ TABLE = "CREATE TABLE sent (lane TEXT, number INTEGER, key TEXT)"
 
 
 async def kill_somebody(cast: Cast, dice: random.Random, deaths: Deaths | None, number: int) -> None:
-    """Kill a process, or the broker, and let another one take its part."""
-    parts = ["producer", "relay"] + ["broker"] * (deaths is not None)
+    """Kill a process, or the broker, and let another one take its part; or pause a relay."""
+    parts = ["producer", "relay", "pause"] + ["broker"] * (deaths is not None)
     part = parts[number % len(parts)]
     if part == "broker" and deaths is not None:
         await asyncio.to_thread(deaths.kill)
         await asyncio.sleep(dice.random() * 0.2)
         await asyncio.to_thread(deaths.start)
+    elif part == "pause":
+        await cast.pause_one(dice)
     else:
         await asyncio.to_thread(cast.kill_one, part, dice)
 
@@ -273,6 +276,13 @@ class Cast:
         victim.kill()
         victim.wait()
         self._start(part)
+
+    async def pause_one(self, dice: random.Random) -> None:
+        """Pause a relay beyond its lease; it wakes up believing in itself."""
+        relay = dice.choice(self.running["relay"])
+        relay.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(LEASE.total_seconds() * 1.5)
+        relay.send_signal(signal.SIGCONT)
 
     async def producers_end(self) -> None:
         """Wait until every producer has sent what it wanted to."""

@@ -7,16 +7,23 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 
 import finality
 from finality.adapters.memory.broker import MemoryBroker
+from finality.adapters.postgres.store import PostgresStore
+from finality.adapters.system.environment import SystemEnvironment
 from finality.core.envelope import Envelope
 from finality.core.errors import FinalityError, Unavailable
-from finality.ports.events import SHARES
+from finality.core.ids import Cursor
+from finality.node.brokers import broker_at
+from finality.ports.events import SHARES, OutboxEvent, OutboxPage
 from finality.runtime import reader, timers
-from tests.integration.events.kit import TOPIC, arrived, ids, own_broker, place, relaying, stored
-from tests.integration.kit import MovedClock, eventually, url_of
+from finality.testing import PostgresServer, nats
+from finality.testing.nats_server import NatsCluster
+from tests.integration.events.kit import TOPIC, Placed, arrived, ids, own_broker, place, relaying, stored
+from tests.integration.kit import MovedClock, eventually, url_of, within
 
 
 class Shaky(MemoryBroker):
@@ -229,3 +236,92 @@ def test_an_event_is_relayed_without_waiting_for_a_look(
                 assert len(await arrived(broker, number + 1)) == number + 1
 
     asyncio.run(story())
+
+
+# ── Late committers ─────────────────────────────────────────────────────────────────────────
+
+
+async def relayed_around_a_late_commit(url: str) -> list[str]:
+    """Return what is relayed when the event with the lowest sequence number is committed in between."""
+    async with relaying(url) as (node, broker):
+        async with await psycopg.AsyncConnection.connect(url) as late:
+            await finality.join_async(late).publish(TOPIC, Placed("late"), key="k")
+            await place(node, "early", key="k")
+            await arrived(broker, 1)
+        await place(node, "end", key="k")
+
+        async def has_ended() -> list[str]:
+            found = ids(await stored(broker))
+            return found if "end" in found else []
+
+        found: list[str] = await eventually(has_ended)
+        return found
+
+
+@pytest.mark.slow
+def test_a_late_commit_with_a_lower_sequence_number_is_not_skipped(
+    finality_postgres: PostgresServer,
+) -> None:
+    relayed = asyncio.run(relayed_around_a_late_commit(finality_postgres.database()))
+
+    assert relayed == ["early", "late", "end"]
+
+
+@pytest.mark.slow
+def test_a_cursor_by_sequence_number_is_caught(
+    finality_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The planted mistake: what is behind the last number is new."""
+
+    async def outbox(self: PostgresStore, share: int, *, after: Cursor, limit: int = 500) -> OutboxPage:
+        sql = (
+            "SELECT position, id, aggregatetype, aggregateid, type, payload, headers, at "
+            "FROM finality_outbox WHERE share = $1 AND position > $2 ORDER BY position LIMIT $3"
+        )
+        rows = [OutboxEvent(*row) for row in await self._rows(sql, share, int(after or 0), limit)]
+        return OutboxPage(rows, Cursor(str(rows[-1].position)) if rows else after)
+
+    monkeypatch.setattr(PostgresStore, "outbox", outbox)
+
+    assert asyncio.run(relayed_around_a_late_commit(finality_postgres.database())) == ["early", "end"]
+
+
+# ── A broker that forgets ───────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.slow
+def test_what_a_broker_has_lost_is_sent_again_and_takes_effect_once(tmp_path: Path) -> None:
+    """Streams in memory are empty after a restart, whatever was acknowledged."""
+
+    effects: dict[str, int] = {}
+
+    async def consume(server: NatsCluster, count: int, lost: int = 0) -> None:
+        """Let events take effect, each once: the inbox knows it by its id and source."""
+        broker = broker_at(server.url)
+        await broker.open(SystemEnvironment())
+        await broker.declare(TOPIC)
+        assert await broker.lag(TOPIC, "test") >= lost
+        subscription = await broker.subscribe(TOPIC, "test", range(8))
+        while len(effects) < count:
+            for delivery in await within(subscription.take()):
+                effects.setdefault(f"{delivery.envelope.source}#{delivery.envelope.id}", len(effects))
+                await subscription.ack([delivery])
+        await broker.close()
+
+    async def story(server: NatsCluster) -> None:
+        async with finality.open_async(url_of(tmp_path), broker=server.url) as node:
+            relay = node._insides.relays[0]
+            await place(node, *map(str, range(4)), key="k")
+            await consume(server, 4)
+            await place(node, *map(str, range(4, 8)), key="k")
+            await eventually(lambda: relay.published >= 8)
+            server.kill()
+            server.start()
+            assert await (await node.outbox()).resend(datetime(2020, 1, 1, tzinfo=UTC)) == 8
+            await eventually(lambda: relay.published >= 16)
+            await consume(server, 8, lost=8)
+
+        assert len(effects) == 8
+
+    with nats(storage="memory") as server:
+        asyncio.run(story(server))
