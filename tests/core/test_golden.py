@@ -12,6 +12,7 @@ import pytest
 import finality
 from finality.testing import golden
 from tests.core.accounts import Account, Deposited, Withdrawn
+from tests.core.people import Customer, Joined, Moved
 
 SAMPLES = (Deposited(50), Withdrawn(30))
 
@@ -84,3 +85,14 @@ def test_an_upcaster_that_fails_on_an_old_event_is_found(tmp_path: Path) -> None
 def test_every_type_has_a_sample(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="Account takes Withdrawn, and no sample"):
         golden(tmp_path, Account, Deposited(50))
+
+
+def test_personal_data_is_written_without_its_seal(tmp_path: Path) -> None:
+    ada = finality.Personal("Ada", of="c7")
+    samples = Joined(ada), Moved(finality.Personal({}, of="c7"))
+    with pytest.raises(AssertionError, match="has been written"):
+        golden(tmp_path, Customer, *samples)
+
+    read = golden(tmp_path, Customer, *samples)
+    assert repr(read["Joined"]) == "Joined(name=Personal(sealed))"
+    assert json.loads((tmp_path / "Customer" / "Joined.json").read_text("utf-8"))["name"]["of"] == "c7"

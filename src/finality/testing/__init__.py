@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from finality.testing.crashes import CrashFound, CrashReport, crash_everywhere
     from finality.testing.disk import SimulatedDisk
     from finality.testing.environment import SimulatedEnvironment
-    from finality.testing.given import given
-    from finality.testing.golden import golden
+    from finality.testing.fixtures import given
+    from finality.testing.golden_files import golden
     from finality.testing.kafka_server import KafkaServer, kafka
     from finality.testing.loop import SimulatedLoop
     from finality.testing.mariadb_server import MariaDbServer, mariadb
@@ -33,8 +33,8 @@ _HOMES = {
     "finality.testing.crashes": "CrashFound CrashReport crash_everywhere",
     "finality.testing.disk": "SimulatedDisk",
     "finality.testing.environment": "SimulatedEnvironment",
-    "finality.testing.given": "given",
-    "finality.testing.golden": "golden",
+    "finality.testing.fixtures": "given",
+    "finality.testing.golden_files": "golden",
     "finality.testing.kafka_server": "KafkaServer kafka",
     "finality.testing.loop": "SimulatedLoop",
     "finality.testing.mariadb_server": "MariaDbServer mariadb",

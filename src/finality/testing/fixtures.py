@@ -56,7 +56,7 @@ class Decided(Generic[A]):
     def __init__(self, kind: Kind, before: A, events: tuple[Any, ...], refused: Refused | None) -> None:
         self._kind = kind
         self._before = before
-        with _keys():
+        with throwaway_keys():
             self._events = tuple(_kept(kind, events))
         self._refused = refused
 
@@ -83,13 +83,13 @@ class Decided(Generic[A]):
 def given(kind: type[A], *events: Any, id: str = ID) -> Given[A]:
     """Return the aggregate that *events* make, as if it were loaded with *id*."""
     known = kind_of(kind)
-    with _keys():
+    with throwaway_keys():
         recorded = list(_recorded(known, events, id))
         return Given(known, folded(known, id, None, None, recorded, None, CODEC))
 
 
-def _keys() -> AbstractContextManager[None]:
-    """Seal personal data as a home store does, with keys that are thrown away."""
+def throwaway_keys() -> AbstractContextManager[None]:
+    """Have ``CODEC`` seal personal data as in a home store, with keys that are thrown away."""
     kept: dict[str, bytes | None] = {}
     return CODEC.subjects(lambda subjects: kept, lambda subject, sealed: kept.update({subject: sealed}))
 
