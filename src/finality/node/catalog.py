@@ -1,7 +1,7 @@
 """The events of a program: what it publishes and what it reacts to, as its modules declare it.
 
-A reaction says by its annotations what it takes and what it answers. What is published by
-``tx.publish`` alone is said by the module, in a constant:
+A reaction says by its annotations what it takes and what it answers, and a choreography by its
+reactions. What is published by ``tx.publish`` alone is said by the module, in a constant:
 
     PUBLISHES = {"orders": OrderPlaced | OrderCancelled}
 """
@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from finality.core.errors import DefinitionError
+from finality.patterns.choreography import Choreography
 from finality.patterns.reaction import Reaction
 from finality.ports.topic_names import check_topic
 
@@ -54,8 +55,11 @@ def catalog_of(modules: Iterable[ModuleType]) -> list[Use]:
         for topic, events in getattr(module, PUBLISHES, {}).items():
             uses.append(Use(module.__name__, check_topic(topic), True, _classes(events, module)))
         for value in vars(module).values():
-            if isinstance(value, Reaction):
-                reactions[id(value)] = value
+            found = [value] if isinstance(value, Reaction) else []
+            if isinstance(value, Choreography):
+                found += value.reactions
+                uses.append(_expiry_of(value))
+            reactions.update((id(reaction), reaction) for reaction in found)
     for reaction in reactions.values():
         uses += _uses_of(reaction)
     if not uses:
@@ -92,6 +96,13 @@ def _uses_of(reaction: Reaction[..., Any]) -> list[Use]:
     if code.answers:
         uses.append(Use(by, code.publish, True, code.answers, about))
     return uses
+
+
+def _expiry_of(choreography: Choreography) -> Use:
+    name = choreography.code.shape.expires
+    cls = next(each.code.takes[name] for each in choreography.reactions if name in each.code.takes)
+    about = "Published when the deadline of a run has passed."
+    return Use(choreography.name, choreography.code.expires_on, True, {name: cls}, about)
 
 
 def _classes(events: Any, module: ModuleType) -> dict[str, Any]:

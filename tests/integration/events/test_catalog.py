@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +27,11 @@ class Placed:
 
 @dataclass(frozen=True)
 class Cancelled:
+    order: str
+
+
+@dataclass(frozen=True)
+class Expired:
     order: str
 
 
@@ -62,6 +68,30 @@ def test_a_catalog_holds_what_a_program_does_with_events() -> None:
         Use("stock.reserve", "shelves", True, {"Reserved": Reserved}, "Take it from the shelf."),
         Use("mail.tell", "shelves", False, {"Reserved": Reserved}),
     ]
+
+
+def test_a_choreography_brings_its_reactions_and_its_deadline() -> None:
+    @finality.react("orders", by="stock")
+    def reserve(tx: finality.SyncTx, placed: Placed) -> Reserved: ...  # type: ignore[empty-body]  # never called
+
+    @finality.react("orders", by="stock", unless=reserve)
+    def give_up(tx: finality.SyncTx, late: Expired) -> Cancelled: ...  # type: ignore[empty-body]  # the same
+
+    def expired(placed: Placed) -> Expired: ...  # type: ignore[empty-body]  # the same
+
+    booking = finality.Choreography(
+        "booking", reactions=[reserve, give_up], begins=Placed, completes=Reserved, fails=[Cancelled],
+        deadline=timedelta(hours=1), expires=expired,
+    )  # fmt: skip
+    module = ModuleType("tour")
+    vars(module).update(booking=booking)
+
+    uses = catalog_of([module])
+
+    assert uses[0] == Use(
+        "booking", "orders", True, {"Expired": Expired}, "Published when the deadline of a run has passed."
+    )
+    assert [use.by for use in uses[1:]] == ["stock.reserve"] * 2 + ["stock.give_up"] * 2
 
 
 @pytest.mark.parametrize(
