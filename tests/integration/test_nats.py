@@ -10,6 +10,7 @@ import pytest
 from nats.js.errors import NotFoundError
 
 import finality.testing
+from finality.adapters.nats import subscription as subscriptions
 from finality.adapters.nats.address import address_at
 from finality.adapters.nats.broker import NatsBroker, broker
 from finality.adapters.nats.line import Line
@@ -25,6 +26,7 @@ from tests.conformance.brokers.worlds import (
     run,
     sent_by_key,
     take,
+    takes_nothing,
     topic_name,
 )
 
@@ -132,6 +134,27 @@ def test_lines_that_are_cut_double_and_turn_around_nothing() -> None:
 
     with finality.testing.nats() as server:
         run(story(server))
+
+
+def test_no_more_is_delivered_than_may_be_unacknowledged(
+    finality_nats: finality.testing.NatsCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscriptions, "UNACKNOWLEDGED_MAX", 3)
+
+    async def story() -> None:
+        async with connected(finality_nats.url) as connection:
+            topic = topic_name()
+            await connection.declare(topic, partitions=1)
+            published = events(topic, 5)
+            await publish(connection, *published)
+            subscription = await connection.subscribe(topic, "stock", [0])
+            taken = await take(subscription, 3)
+            assert await takes_nothing(subscription)
+            await subscription.ack(taken)
+
+            assert bodies(taken + await take(subscription, 2)) == [each.data for each in published]
+
+    run(story())
 
 
 @pytest.mark.parametrize(

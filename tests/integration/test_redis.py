@@ -25,6 +25,7 @@ from tests.conformance.brokers.worlds import (
     publish_patiently,
     run,
     take,
+    takes_nothing,
     topic_name,
     until,
 )
@@ -114,6 +115,27 @@ def test_what_a_reader_of_old_was_given_is_found(
 
             (found,) = await take(subscription, 1)
             assert (found.envelope, found.attempt) == (stolen, 2)
+
+    run(story())
+
+
+def test_no_more_is_read_than_may_be_unacknowledged(
+    finality_valkey: finality.testing.ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscriptions, "UNACKNOWLEDGED_MAX", 3)
+
+    async def story() -> None:
+        async with connected(finality_valkey.url) as connection:
+            topic = topic_name()
+            await connection.declare(topic, partitions=1)
+            published = events(topic, 5)
+            await publish(connection, *published)
+            subscription = await connection.subscribe(topic, "stock", [0])
+            taken = await take(subscription, 3)
+            assert await takes_nothing(subscription)
+            await subscription.ack(taken)
+
+            assert bodies(taken + await take(subscription, 2)) == [each.data for each in published]
 
     run(story())
 
