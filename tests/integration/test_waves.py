@@ -18,7 +18,7 @@ def batch(keys: list[str]) -> list[Envelope]:
     return [Envelope(str(n), "/shop", "Placed", "orders", b"", key=key) for n, key in enumerate(keys)]
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(KEYS)
 def test_no_wave_has_a_key_twice_and_none_comes_before_an_earlier_one(keys: list[str]) -> None:
     events = batch(keys)
@@ -31,7 +31,7 @@ def test_no_wave_has_a_key_twice_and_none_comes_before_an_earlier_one(keys: list
         assert [index for _, index in of_key] == sorted(index for _, index in of_key)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(KEYS, st.data())
 def test_what_is_behind_a_failure_of_its_key_may_not_go(keys: list[str], data: st.DataObject) -> None:
     events = batch(keys)
@@ -51,7 +51,7 @@ class Parcel:
     bytes: int
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 12), max_size=20))
 def test_portions_keep_the_order_and_the_limit(sizes: list[int]) -> None:
     parcels = [Parcel(size) for size in sizes]
