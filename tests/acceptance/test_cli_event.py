@@ -42,6 +42,12 @@ class Shop:
         """Run a command with --json; return what it answers."""
         return json.loads(await self.cli(*arguments, "--json"))
 
+    async def doctor(self) -> str:
+        """Return what the doctor says."""
+        arguments = ["doctor", "--store", self.url, "--broker", self.broker.name]
+        await asyncio.to_thread(run_command_line, arguments)
+        return self._capsys.readouterr().out
+
     def node(self) -> finality.AsyncNode:
         """Return a node that ships orders."""
         node = finality.open_async(self.url, broker=self.broker)
@@ -76,6 +82,9 @@ def test_a_person_looks_after_parked_events(tmp_path: Path, capsys: pytest.Captu
                 "a2": "behind",
                 "b1": "person",
             }
+            doctor = await shop.doctor()
+            assert "2 events of shop wait for a person" in doctor
+            assert "shop/orders has 0 events before it" in doctor
             table = await shop.cli("list")
             assert "NUMBER" in table
             assert "out of stock" in table

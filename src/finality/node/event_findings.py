@@ -27,7 +27,36 @@ async def event_findings(node: AsyncNode, broker: str | None) -> list[Finding]:
             "`finality outbox parked` says why; put it right, then `finality outbox retry PLACE`, or discard"
         )
         findings.append(Finding("outbox parked", Level.PROBLEM, f"{len(parked):,} events", todo))
-    return findings if broker is None else [*findings, *await _broker(broker)]
+    consumers = await _consumers(node)
+    findings += [*await _put_aside(node), *consumers.values()]
+    return findings if broker is None else [*findings, *await _broker(broker, list(consumers))]
+
+
+async def _put_aside(node: AsyncNode) -> list[Finding]:
+    """Look at what consumers have parked, and who has to do something about it."""
+    parked = await node.inbox.parked()
+    waiting = [event for event in parked if event.status == "person"]
+    if not waiting:
+        return [Finding("inbox", Level.OK, f"{len(parked):,} events are parked, and none waits for a person")]
+    todo = "`finality event list` says why; put it right, then `finality event retry NUMBER`, or discard"
+    names = ", ".join(sorted({event.consumer for event in waiting}))
+    return [Finding("inbox", Level.PROBLEM, f"{len(waiting):,} events of {names} wait for a person", todo)]
+
+
+async def _consumers(node: AsyncNode) -> dict[str, Finding]:
+    """Say of each consumer, by ``consumer/topic``, whether a node reads for it."""
+    now, read = time.time(), dict[str, bool]()
+    for progress in await (await node.opened()).home.progress():
+        if "/" in progress.reader:
+            is_read = progress.node is not None and progress.lease_until > now
+            read[progress.reader] = is_read or read.get(progress.reader, False)
+    todo = "open a node with this reaction, or nothing reacts to what is published"
+    return {
+        name: Finding("consumer", Level.OK, f"{name} is read")
+        if is_read
+        else Finding("consumer", Level.WARNING, f"no node reads {name}", todo)
+        for name, is_read in sorted(read.items())
+    }
 
 
 def _outbox(waiting: int, oldest: float | None, *, is_relayed: bool) -> Finding:
@@ -44,17 +73,23 @@ def _outbox(waiting: int, oldest: float | None, *, is_relayed: bool) -> Finding:
     return Finding("outbox", Level.OK, found)
 
 
-async def _broker(url: str) -> list[Finding]:
-    broker = broker_at(url)
+async def _broker(url: str, consumers: list[str]) -> list[Finding]:
+    broker, lags = broker_at(url), list[Finding]()
     try:
         await broker.open(SystemEnvironment())
         try:
             checks = await broker.health()
+            for name in consumers:
+                consumer, _, topic = name.partition("/")
+                await broker.declare(topic)
+                lag = await broker.lag(topic, consumer)
+                lags.append(Finding("lag", Level.OK, f"{name} has {lag:,} events before it"))
         finally:
             await broker.close()
     except FinalityError as error:
         return [Finding("broker", Level.PROBLEM, str(error), "see that it runs and can be reached")]
-    return [
+    settings = [
         Finding(f"broker: {check}", Level.OK if is_good else Level.PROBLEM, found)
         for check, is_good, found in checks
     ]
+    return [*settings, *lags]
