@@ -12,6 +12,9 @@ import pytest
 import finality
 from finality.testing import PostgresServer
 from tests.acceptance.command_line import Terminal
+from tests.integration.kit import eventually
+
+MIGRATIONS = Path(finality.__file__).parent / "adapters" / "postgres" / "migrations"
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("postgres")]
 
@@ -64,9 +67,46 @@ def test_a_store_is_migrated_by_many_at_once_and_looked_at_by_none(tmp_path: Pat
     assert "keeps no journal" in before.err
     assert {process.returncode for process in started} == {0}
     ran = [line for out, _ in said for line in out.splitlines() if line.startswith("ran ")]
-    assert sorted(ran) == ["ran 0001_home_pre", "ran 0001_store_pre"]
+    assert sorted(ran) == sorted(f"ran {script.stem}" for script in MIGRATIONS.glob("*_pre.sql"))
     assert shell.type("migrate", "--post").status == 0
     assert shell.type("transaction", "list").status == 0
+
+
+GREETINGS = """
+from dataclasses import dataclass
+import finality
+
+@dataclass(frozen=True)
+class Greeting(finality.Saga):
+    name: str
+
+    @finality.step
+    def said(self, tx: finality.SyncTx) -> None:
+        tx.execute("INSERT INTO said VALUES ($1)", self.name)
+"""
+LINES = 400
+
+
+def test_a_run_outlives_a_restart_of_its_server(
+    tmp_path: Path, url: str, finality_postgres: PostgresServer
+) -> None:
+    database = url.rpartition("/")[2]
+    (tmp_path / "hello.py").write_text(GREETINGS)
+    names = "".join(json.dumps({"name": f"n{n}"}) + "\n" for n in range(LINES))
+    (tmp_path / "names.jsonl").write_text(names)
+
+    def said(what: str) -> int:
+        return int(finality_postgres.sql(f"SELECT count({what}) FROM said", database=database)[0][0])
+
+    finality_postgres.sql("CREATE TABLE said (name text)", database=database)
+    run = Terminal(tmp_path, FINALITY_STORE=url).start("run", "hello.py:Greeting", "names.jsonl")
+    asyncio.run(eventually(lambda: said("*") > 0))
+    finality_postgres.kill()
+    finality_postgres.start()
+    run.communicate(timeout=90)
+
+    assert run.returncode == 0
+    assert (said("*"), said("DISTINCT name")) == (LINES, LINES)
 
 
 def test_a_server_that_is_not_there_is_told_in_a_sentence(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import click
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.5  # How soon it is noticed that a saga sleeps.
 LAST_LOOK_SECONDS = 0.1
+AWAY_SECONDS_MAX = 30.0  # A server restarts in less; a run that gives up goes on when it is run again.
 YIELD_LINES = 100
 STATUS_OF = {letter: status for status, letter in ENDED.items()}
 FOR_PERSON = frozenset({"stuck", "parked"})
@@ -73,7 +74,8 @@ class Driving:
             while self._under_way:
                 await asyncio.wait(self._under_way)
                 self._raise_failure()
-            await self._wait_for_rest()
+            self._doing("taking over")
+            await self._while_it_returns(self._wait_for_rest)
         finally:
             for task in self._under_way:
                 task.cancel()
@@ -89,7 +91,7 @@ class Driving:
             return
         await self._slots.acquire()
         self._raise_failure()
-        task = asyncio.ensure_future(self._one(line))
+        task = asyncio.ensure_future(self._while_it_returns(lambda: self._one(line)))
         self._under_way.add(task)
         task.add_done_callback(self._done)
 
@@ -102,6 +104,23 @@ class Driving:
     def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
+
+    async def _while_it_returns(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do *work*, and again when the store was out of reach: a server that restarts comes back."""
+        from finality import OutcomeUnknown, Unavailable
+
+        lost_at: float | None = None
+        while True:
+            begun_at = time.monotonic()
+            try:
+                return await work()
+            except (OutcomeUnknown, Unavailable):
+                now = time.monotonic()
+                if lost_at is None or now > begun_at + AWAY_SECONDS_MAX:
+                    lost_at = now  # It was there meanwhile, since that lasted.
+                if now > lost_at + AWAY_SECONDS_MAX:
+                    raise
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _one(self, line: Line) -> None:
         from finality import FinalityError, InputMismatch, Stuck
@@ -151,7 +170,6 @@ class Driving:
 
     async def _wait_for_rest(self) -> None:
         """Wait for what an earlier run left open, and say of the others why they rest."""
-        self._doing("taking over")
         while self._waits:
             resting: dict[str, Head] = {}
             live = await self._live_drives()
