@@ -117,7 +117,7 @@ class Decisions:
         """Return the home store's identity; the first node that asks gives it one."""
         home = self._context.home
         while not self._identity:
-            told = await home.read(HOME_STREAM, limit=1)
+            told = await self.found_identity()
             if not told:
                 named = HomeNamed(f"{self._context.environment.random_bits(IDENTITY_BITS):012x}")
                 with contextlib.suppress(VersionConflict):  # Another node was first, and its name holds.
@@ -126,8 +126,15 @@ class Decisions:
             turn = DefineTurn("definition of two-phase commit", None)
             home.submit(turn)
             await turn.done
-            self._identity = told[0].event.identity
+            self._identity = told
         return self._identity
+
+    async def found_identity(self) -> str:
+        """Return the home store's identity, for who only looks; empty while nobody has given it one."""
+        if self._identity:
+            return self._identity
+        told = await self._context.home.read(HOME_STREAM, limit=1)
+        return str(told[0].event.identity) if told else ""
 
     async def decide(self, id: TransactionId, decided: Decided) -> Known:
         """Write the decision unless there is one; return what holds, durable. Raises as ``answer``."""

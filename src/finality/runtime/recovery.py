@@ -138,7 +138,7 @@ class Recovery:
             says_holds: Find out what each holds, which a participant may have to look for.
         """
         commitments = self._commitments
-        identity = await commitments.decisions.identity()
+        identity = await commitments.decisions.found_identity()
         now = commitments.environment.now()
         asked = (self._ask(each, says_holds) for each in commitments.participants.values())
         lists = await asyncio.gather(*asked)
