@@ -128,7 +128,8 @@ def join_async(session: Any) -> AsyncJoined:
     """Return what writes events and witnesses into the transaction that *session* is in, or begins.
 
     Args:
-        session: A SQLAlchemy ``AsyncSession`` or ``AsyncConnection``, or a ``psycopg.AsyncConnection``.
+        session: A SQLAlchemy ``AsyncSession`` or ``AsyncConnection``, a ``psycopg.AsyncConnection``, or
+            the branch that ``tx.enlist`` returns of ``finality.postgres``.
 
     Raises:
         DefinitionError: It is none of these, or commits each statement by itself.
@@ -151,12 +152,14 @@ def join_async(session: Any) -> AsyncJoined:
         case "psycopg.AsyncConnection":
             check_psycopg(session)
             return AsyncJoined(in_psycopg, "format")
+        case "finality.PostgresBranch":
+            return AsyncJoined(session.write_ours, "numeric_dollar")
     raise cannot_join(session)
 
 
 KNOWN = (
     "sqlalchemy.AsyncSession", "sqlalchemy.Session", "sqlalchemy.AsyncConnection", "sqlalchemy.Connection",
-    "psycopg.AsyncConnection", "psycopg.Connection", "sqlite3.Connection",
+    "psycopg.AsyncConnection", "psycopg.Connection", "sqlite3.Connection", "finality.PostgresBranch",
 )  # fmt: skip
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -231,19 +233,29 @@ def test_what_another_session_publishes_on_postgresql_is_relayed(
 
 
 @pytest.mark.slow
-def test_what_a_prepared_branch_publishes_comes_with_its_decision(database: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["postgres", "psycopg"])
+def test_what_a_prepared_branch_publishes_comes_with_its_decision(
+    database: str, tmp_path: Path, kind: str
+) -> None:
     """Also when it has the lower sequence number than what was relayed before it."""
 
     async def story() -> None:
         broker = own_broker()
         stores = {"bank": database}
-        bank = finality.psycopg(database, name="bank", is_async=True)
+        with contextlib.closing(sqlite3.connect(tmp_path / "shop.db")) as connection:
+            connection.execute("CREATE TABLE sold (what TEXT PRIMARY KEY)")
+        bank: Any = getattr(finality, kind)(database, name="bank")
+        shop: Any = finality.sqlite(f"{tmp_path}/shop.db", name="shop")
         async with (
-            relaying(url_of(tmp_path), broker, stores=stores, participants=[bank]) as (node, _),
+            relaying(url_of(tmp_path), broker, stores=stores, participants=[bank, shop]) as (node, _),
             node.transaction() as tx,
         ):
             branch = await tx.enlist(bank)
-            await finality.join_async(branch.session).publish(TOPIC, Placed("prepared"), key="a")
+            joined = finality.join_async(branch if kind == "postgres" else branch.session)
+            assert await joined.is_first("request", "place")
+            assert not await joined.is_first("request", "place")
+            await joined.publish(TOPIC, Placed("prepared"), key="a")
+            await (await tx.enlist(shop)).execute("INSERT INTO sold VALUES ('book')")
             await place(node, "between", at="bank")
             assert len(await arrived(broker, 1)) == 1
         async with relaying(url_of(tmp_path), broker, stores=stores):

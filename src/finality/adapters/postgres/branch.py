@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -68,8 +68,18 @@ class PostgresBranch:
             raise refuse(sql, statement.refusal)
         if statement.writes:
             self._has_written = True
+        return Rows(map(tuple, await self._watched(self._connection.fetch(sql, *parameters))))
+
+    async def write_ours(self, sql: str, parameters: Sequence[Any]) -> int:
+        """Write a table of Finality's in the branch, for ``join_async``; return how many rows that are."""
+        self._check_open()
+        self._has_written = True
+        tag: str = await self._watched(self._connection.execute(sql, *parameters))
+        return int(tag.rpartition(" ")[2])
+
+    async def _watched(self, statement: Awaitable[Any]) -> Any:
         try:
-            rows = await self._connection.fetch(sql, *parameters)
+            return await statement
         except BaseException as error:
             # The server lets nothing more pass after it; what is swallowed here comes up at the vote.
             self._failure = said(error)
@@ -77,7 +87,6 @@ class PostgresBranch:
             if told is None or not isinstance(error, Exception):
                 raise
             raise told from error
-        return Rows(map(tuple, rows))
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
