@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from finality.core.explain import Explanation
     from finality.core.personal import Personal
     from finality.core.secret import Secret
-    from finality.core.sourcing import Archived, Meta
+    from finality.core.sourcing import Archived, Forgotten, Meta
     from finality.core.two_phase import Decision
     from finality.node import AsyncNode, Node, open, open_async
     from finality.node.faststream import faststream
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from finality.patterns.event import event, upcast
     from finality.patterns.options import Breaker, signal, timer
     from finality.patterns.outcome import COMPENSATED, COMPLETED, Handle, Outcome
+    from finality.patterns.projection import Projection, project
     from finality.patterns.protocol import THREE_PHASE, TWO_PHASE, CommitProtocol
     from finality.patterns.query import Events, Found, events
     from finality.patterns.reaction import Reaction, react
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from finality.patterns.step import child, pivot, step
     from finality.patterns.transaction import SyncTx, Transaction, Tx
     from finality.runtime.definition import Attempt
+    from finality.runtime.projection import Happened
 
 __version__ = "0.1.0"
 
@@ -82,7 +84,7 @@ _HOMES = {
     "finality.core.explain": "Explanation",
     "finality.core.personal": "Personal",
     "finality.core.secret": "Secret",
-    "finality.core.sourcing": "Archived Meta",
+    "finality.core.sourcing": "Archived Forgotten Meta",
     "finality.core.two_phase": "Decision",
     "finality.node": "AsyncNode Node open open_async",
     "finality.node.faststream": "faststream",
@@ -100,12 +102,14 @@ _HOMES = {
     "finality.patterns.outcome": "COMPENSATED COMPLETED Handle Outcome",
     "finality.patterns.protocol": "THREE_PHASE TWO_PHASE CommitProtocol",
     "finality.patterns.query": "Events Found events",
+    "finality.patterns.projection": "Projection project",
     "finality.patterns.reaction": "Reaction react",
     "finality.patterns.reservation": "Reservation",
     "finality.patterns.saga": "Saga",
     "finality.patterns.step": "child pivot step",
     "finality.patterns.transaction": "SyncTx Transaction Tx",
     "finality.runtime.definition": "Attempt",
+    "finality.runtime.projection": "Happened",
 }
 _HOME_OF = {name: module for module, listed in _HOMES.items() for name in listed.split()}
 _EXTRAS = {
@@ -145,8 +149,10 @@ __all__ = [
     "Explanation",
     "Fenced",
     "FinalityError",
+    "Forgotten",
     "Found",
     "Handle",
+    "Happened",
     "HeuristicOutcome",
     "InputMismatch",
     "Joined",
@@ -159,6 +165,7 @@ __all__ = [
     "Outcome",
     "OutcomeUnknown",
     "Personal",
+    "Projection",
     "Reaction",
     "Refused",
     "Reservation",
@@ -187,6 +194,7 @@ __all__ = [
     "open_async",
     "pivot",
     "postgres",
+    "project",
     "psycopg",
     "react",
     "service",

@@ -12,8 +12,10 @@ from finality.core.ids import StreamName, Version
 from finality.core.protocol import Recorded
 from finality.core.sourcing import (
     ARCHIVED,
+    FORGOTTEN_PREFIX,
     Archived,
     Fact,
+    Forgotten,
     Meta,
     Snapshot,
     aggregate_stream,
@@ -26,6 +28,7 @@ from finality.node.transactions import CONFLICT_RETRY
 from finality.patterns.aggregate import Aggregate, kind_of
 from finality.ports.codec import DecodeError
 from finality.ports.sources import Source, Sources
+from finality.runtime.restraint import check_not_projecting
 from finality.runtime.sourcing import personal
 from finality.runtime.sourcing.kind import Kind, Loaded, placed
 from finality.runtime.sourcing.reading import At, folded, told, usable
@@ -124,6 +127,7 @@ class Aggregates(Life):
             Refused: It is archived.
             DefinitionError: It does not take such events, or was loaded with *at*.
         """
+        check_not_projecting("append events")
         if not self._is_open:
             await self.opened()
         known, loaded, codec = kind_of(type(aggregate)), aggregate.loaded, self._codec
@@ -222,10 +226,18 @@ class Aggregates(Life):
         """Delete the key of everything personal that is kept about *subject*, for ever; durable on return.
 
         Whatever is read from now on shows it as erased: events, snapshots, the outbox, and every copy.
-        Under the same name nothing personal is kept any more.
+        Under the same name nothing personal is kept any more. Projections that take ``Forgotten`` hear of
+        it; what others have written into their tables stays until they are rebuilt.
         """
         await self.opened()
-        await written(self._context.home, "forgetting a person", lambda sources: sources.forget(subject))
+        told = Fact("Forgotten", self._codec.pack(Forgotten(subject)))
+
+        def work(sources: Sources) -> None:
+            sources.forget(subject)
+            stream = StreamName(f"{FORGOTTEN_PREFIX}{sources.new_id()}")
+            sources.record(stream, [told], expected=Version(0))
+
+        await written(self._context.home, "forgetting a person", work)
 
 
 def _listed(kind: Kind, decided: Any) -> tuple[Any, ...]:

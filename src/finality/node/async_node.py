@@ -19,7 +19,7 @@ from finality.node.aggregates import Aggregates
 from finality.node.health import Health, health_of
 from finality.node.insides import Settings
 from finality.node.life import DRAIN_SECONDS
-from finality.node.outbox import Outbox
+from finality.node.projecting import Projected
 from finality.node.reacting import Reacting
 from finality.node.transactions import CONFLICT_RETRY
 from finality.node.views import unreadable
@@ -33,6 +33,7 @@ from finality.ports.home import Head, Home, NodeRow
 from finality.runtime.definition import Definition
 from finality.runtime.posting import StartTurn
 from finality.runtime.recovery import Doubt
+from finality.runtime.restraint import check_not_projecting
 from finality.runtime.waiting import is_over
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ T = TypeVar("T")
 __all__ = ["DRAIN_SECONDS", "AsyncNode", "Settings"]
 
 
-class AsyncNode(Aggregates, Reacting):
+class AsyncNode(Aggregates, Reacting, Projected):
     """One process that drives transactions. Use it with ``async with``, or call ``close``.
 
     It belongs to the event loop in which it was first used.
@@ -64,6 +65,7 @@ class AsyncNode(Aggregates, Reacting):
             Unavailable: The store is out of reach; nothing was started.
             OutcomeUnknown: It may have been started; ask by its id.
         """
+        check_not_projecting("start a saga")
         if not self._is_open:
             await self.opened()
         definition = self._context.definitions.get(_key_of(type(saga)))
@@ -249,14 +251,9 @@ class AsyncNode(Aggregates, Reacting):
             self._views,
             in_flight=len(self._coordinator.drives),
             reactions=self._insides.reactions,
-            readers=self._insides.readers,
+            readers=(*self._insides.readers, *self._insides.projections.readers),
             link=self._insides.link_in_use,
         )
-
-    async def outbox(self, *, at: str | None = None) -> Outbox:
-        """Return the outbox of a store, to look at it and to send again what is in it."""
-        context = await self.opened()
-        return Outbox(context, context.store(at))
 
     @property
     def journal(self) -> Home:
@@ -307,6 +304,8 @@ class AsyncNode(Aggregates, Reacting):
     ) -> TransactionScope:
         seconds = None if deadline is None else deadline.total_seconds()
 
+        check_not_projecting("begin a transaction")
+
         async def begin() -> Transaction:
             await self.opened()
             return self._insides.transactions.begin(at, seconds, born, protocol)
@@ -342,6 +341,7 @@ class AsyncNode(Aggregates, Reacting):
             deadline: Of each attempt; for ``async`` functions.
             retry: How often, and how long apart; for ``async`` functions.
         """
+        check_not_projecting("run a transaction")
         context = await self.opened()
         if inspect.iscoroutinefunction(function):
             transactions = self._insides.transactions

@@ -22,6 +22,7 @@ from finality.node.transactions import Transactions
 from finality.node.views import Views
 from finality.patterns.choreography import Choreography
 from finality.patterns.outbox import Origin, published
+from finality.patterns.projection import Projection, ProjectionSyncTx, ProjectionTx, TableNames
 from finality.patterns.reaction import Reaction
 from finality.patterns.reservation import Reservation, code_of
 from finality.patterns.transaction import SyncTx, Tx
@@ -40,6 +41,9 @@ from finality.runtime.decisions import Decisions
 from finality.runtime.inbox import run_of
 from finality.runtime.leases import Leases
 from finality.runtime.link import Link
+from finality.runtime.projecting import ProjectionKit
+from finality.runtime.projection import ProjectionCode
+from finality.runtime.projections import Projections
 from finality.runtime.reacting import Kit
 from finality.runtime.reaction import ReactionCode
 from finality.runtime.reactions import Reactions
@@ -66,6 +70,7 @@ class Settings:
     reservations: tuple[type[Reservation[Any]], ...]
     reactions: tuple[Reaction[..., Any], ...]
     choreographies: tuple[Choreography, ...]
+    projections: tuple[Projection[..., Any], ...]
     broker: Broker | None
     has_broker: bool  # It was given one; otherwise the one that it has begins with its first reaction.
     outbox_kept_seconds: float
@@ -114,6 +119,12 @@ class Insides:
             is_observer=settings.is_observer,
             began=self._reactions_began,
         )
+        self.projections = Projections(
+            projection_kit_of(context),
+            lease_seconds=settings.lease_seconds,
+            is_observer=settings.is_observer,
+            began=self._projections_began,
+        )
         self._loops: list[asyncio.Task[None]] = []
 
     @property
@@ -143,6 +154,10 @@ class Insides:
         watcher = Watcher(code, context.codec, context.environment, published_)
         for reaction in watcher.reactions(await self.decisions.identity()):
             self.reactions.add(reaction)
+
+    def _projections_began(self, readers: Iterable[Reader]) -> None:
+        self.leases.advertised.update(reader.advertised for reader in readers)
+        self.leases.drives_changed()
 
     def _add_relays(self) -> None:
         if self.link is None or self.settings.is_observer:
@@ -189,6 +204,7 @@ class Insides:
     async def _look(self) -> None:
         """Hear that somebody has committed in the home store."""
         self._kick(self.context.home)
+        self.projections.kick()
         await self.coordinator.look()
 
     def _kick(self, store: Store) -> None:
@@ -231,6 +247,7 @@ class Insides:
             await asyncio.gather(*self._loops, return_exceptions=True)
             await asyncio.wait_for(self.commitments.drain(), LET_GO_SECONDS)
             await self.reactions.close()
+            await asyncio.wait_for(self.projections.close(), LET_GO_SECONDS)
             await asyncio.wait_for(asyncio.gather(*(each.close() for each in self.readers)), LET_GO_SECONDS)
             if not self.settings.is_observer:
                 await asyncio.wait_for(self.leases.leave(), LET_GO_SECONDS)
@@ -248,7 +265,11 @@ class Insides:
 
 
 async def open_insides(
-    settings: Settings, reactions: Iterable[ReactionCode], codec: Codec, environment: Environment
+    settings: Settings,
+    reactions: Iterable[ReactionCode],
+    projections: Iterable[ProjectionCode],
+    codec: Codec,
+    environment: Environment,
 ) -> Insides:
     """Open the stores and start the loops; whatever fails, nothing is left open."""
     opened: list[Store | Participant[Branch]] = []
@@ -280,6 +301,8 @@ async def open_insides(
         insides = Insides(settings, context, definitions)
         for code in reactions:
             insides.reactions.add(code)
+        for projection in projections:
+            insides.projections.add(projection)
         await insides.start_loops()
     except BaseException:
         for each in reversed(opened):
@@ -300,6 +323,17 @@ def kit_of(context: Context) -> Kit:
         turn_tx=lambda local, event: SyncTx(local, codec, None, _origin(event)),
         scope_tx=lambda scope, event: Tx(scope, codec, None, None, _origin(event)),
         published=published_,
+    )
+
+
+def projection_kit_of(context: Context) -> ProjectionKit:
+    """Return what projections need: transactions that know what their tables are called."""
+    codec = context.codec
+    return ProjectionKit(
+        context,
+        named=TableNames,
+        turn_tx=lambda local, names: ProjectionSyncTx(local, codec, names),
+        scope_tx=lambda scope, names: ProjectionTx(scope, codec, names),
     )
 
 

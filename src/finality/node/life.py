@@ -13,6 +13,7 @@ from finality.ports.codec import Codec
 from finality.ports.environment import Environment
 from finality.runtime.context import Context
 from finality.runtime.coordinator import Coordinator
+from finality.runtime.projection import ProjectionCode
 from finality.runtime.reaction import ReactionCode
 
 DRAIN_SECONDS = 10.0  # What orchestrators usually grant between SIGTERM and SIGKILL is 30.
@@ -31,6 +32,7 @@ class Life:
         self._is_closed = False
         self._has_opened = False
         self._declared = [reaction.code for reaction in settings.reactions]
+        self._projected = [projection.code for projection in settings.projections]
         # What there is once it is open.
         self._insides: Insides
         self._context: Context
@@ -59,7 +61,7 @@ class Life:
             raise Unavailable("the node is closed: open a new one")
         if self._opening is None:
             self._opening = asyncio.ensure_future(
-                open_insides(self.settings, self._declared, self._codec, self._environment)
+                open_insides(self.settings, self._declared, self._projected, self._codec, self._environment)
             )
         opening = self._opening
         if opening.get_loop() is not asyncio.get_running_loop():
@@ -78,6 +80,7 @@ class Life:
         self._is_open = not self._is_closed
         self._has_opened = True
         insides.reactions.start()
+        insides.projections.start()
         return insides.context
 
     def _add_reaction(self, code: ReactionCode) -> None:
@@ -86,6 +89,13 @@ class Life:
             self._insides.reactions.add(code)
             self._is_open = False
         self._declared.append(code)
+
+    def _add_projection(self, code: ProjectionCode) -> None:
+        """Take up a projection; it begins with the next call."""
+        if self._has_opened:
+            self._insides.projections.add(code)
+            self._is_open = False
+        self._projected.append(code)
 
     async def close(self, *, drain_seconds: float = DRAIN_SECONDS) -> None:
         """Let the steps under way finish, hand over the rest at once and close the stores.

@@ -17,6 +17,7 @@ from finality.core.errors import DefinitionError, NotFound, Unavailable
 from finality.node.async_node import AsyncNode, Settings
 from finality.node.brokers import broker_at, url_beside
 from finality.patterns.choreography import Choreography
+from finality.patterns.projection import Projection
 from finality.patterns.reaction import Reaction
 from finality.patterns.reservation import Reservation
 from finality.ports.branch_names import check_name
@@ -56,6 +57,7 @@ def open_async(
     reservations: Iterable[type[Reservation[Any]]] = (),
     reactions: Iterable[Reaction[..., Any]] = (),
     choreographies: Iterable[Choreography] = (),
+    projections: Iterable[Projection[..., Any]] = (),
     broker: str | Broker | None = None,
     outbox_kept: timedelta = timedelta(seconds=OUTBOX_KEPT_SECONDS),
     inbox_kept: timedelta = timedelta(seconds=INBOX_KEPT_SECONDS),
@@ -79,6 +81,7 @@ def open_async(
         reservations: The kinds that transactions may reserve; name all of them, for the same reason.
         reactions: What this node does about events, besides what ``node.react`` declares.
         choreographies: Those whose runs this node puts together, each as one transaction.
+        projections: The tables that this node keeps, besides what ``node.project`` declares.
         broker: Where events are published to and come from: ``nats://host``, ``kafka://host:9092``,
             ``amqp://host``, ``redis://host``, ``sqlite:///events.db``. Without one they stay in the
             outbox until some node of the store has a reaction; then a node in a file has a broker in
@@ -124,6 +127,7 @@ def open_async(
         reactions=tuple(reactions),
         choreographies=tuple(choreographies),
         broker=broker_at(named_broker) if isinstance(named_broker, str) else named_broker,
+        projections=tuple(projections),
         has_broker=broker is not None,
         outbox_kept_seconds=outbox_kept.total_seconds(),
         inbox_kept_seconds=inbox_kept.total_seconds(),

@@ -9,11 +9,12 @@ from finality.core.backoff import Retry
 from finality.node.inbox import Inbox
 from finality.node.insides import Insides
 from finality.node.life import Life
+from finality.node.outbox import Outbox
 from finality.patterns.reaction import CONCURRENCY, LATER, REACTION_RETRY, Declare, P, R, Reaction, react
 
 
 class Reacting(Life):
-    """Adds reactions to a node's life."""
+    """Adds reactions, outbox and inbox to a node's life."""
 
     def react(
         self,
@@ -47,6 +48,11 @@ class Reacting(Life):
             return reaction
 
         return added
+
+    async def outbox(self, *, at: str | None = None) -> Outbox:
+        """Return the outbox of a store, to look at it and to send again what is in it."""
+        context = await self.opened()
+        return Outbox(context, context.store(at))
 
     @property
     def inbox(self) -> Inbox:

@@ -27,8 +27,10 @@ from finality.node.inbox import SyncInbox
 from finality.node.opening import open_async
 from finality.node.outbox import SyncOutbox
 from finality.node.sync_aggregates import SyncAggregates
+from finality.node.sync_projecting import SyncProjected
 from finality.patterns.choreography import Choreography
 from finality.patterns.outcome import Outcome
+from finality.patterns.projection import Projection
 from finality.patterns.protocol import TWO_PHASE, CommitProtocol
 from finality.patterns.reaction import Declare, Reaction
 from finality.patterns.reservation import Reservation
@@ -80,7 +82,7 @@ class SyncHandle:
         return self.node.explain(self.id)
 
 
-class Node(SyncAggregates):
+class Node(SyncAggregates, SyncProjected):
     """``AsyncNode`` without ``await``, usable from any thread: Flask, Django, a script.
 
     Every method may be called by many threads at once. A process that forgets to close it closes it
@@ -351,6 +353,7 @@ def open(
     reservations: Iterable[type[Reservation[Any]]] = (),
     reactions: Iterable[Reaction[..., Any]] = (),
     choreographies: Iterable[Choreography] = (),
+    projections: Iterable[Projection[..., Any]] = (),
     broker: str | Broker | None = None,
     outbox_kept: timedelta = timedelta(seconds=OUTBOX_KEPT_SECONDS),
     inbox_kept: timedelta = timedelta(seconds=INBOX_KEPT_SECONDS),
@@ -376,6 +379,7 @@ def open(
             reservations=reservations,
             reactions=reactions,
             choreographies=choreographies,
+            projections=projections,
             broker=broker,
             outbox_kept=outbox_kept,
             inbox_kept=inbox_kept,

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from finality.core.errors import DefinitionError
-from finality.core.sourcing import Upcaster, check_category, missing_upcaster, type_name
+from finality.core.sourcing import Forgotten, Upcaster, check_category, missing_upcaster, type_name
 from finality.patterns.definition import check_carried
 from finality.patterns.part import did_you_mean
 from finality.runtime.sourcing.kind import EventType
@@ -121,7 +121,9 @@ def _define(cls: type) -> EventType:
             f"write @finality.upcast({cls.__name__}, from_version={missing})"
         )
     type_ = type_name(declared.name, declared.version)
-    return EventType(cls, declared.name, type_, declared.version, declared.tags, declared.upcasters)
+    return EventType(
+        cls, declared.name, type_, declared.version, declared.tags, declared.upcasters, cls is Forgotten
+    )
 
 
 def check_event(cls: Any, what: str) -> None:

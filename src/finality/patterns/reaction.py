@@ -16,9 +16,7 @@ commit of its effect. It stays a function: a unit test calls it like any other.
 
 from __future__ import annotations
 
-import re
 import sys
-import types
 import typing
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
@@ -27,7 +25,7 @@ from finality.core.backoff import Retry
 from finality.core.errors import DefinitionError
 from finality.patterns.definition import check_carried, check_tx
 from finality.patterns.part import Method
-from finality.patterns.signature import TX, Signature, hints_of, signature_of, text_of
+from finality.patterns.signature import TX, Signature, hints_of, local_names, parts_of, signature_of, text_of
 from finality.ports.topic_names import check_group, check_topic
 from finality.runtime.reaction import Against, ReactionCode
 
@@ -110,7 +108,7 @@ def react(
         who = f"reaction {getattr(function, '__name__', function)!r}"
         against = _against(undoes, unless, at, who)
         signature = signature_of(function, who, is_method=False)
-        hints = hints_of(function, function.__annotations__, _named_in(function, local), who)
+        hints = hints_of(function, function.__annotations__, local_names(function, local), who)
         takes_answer = _check_parameters(signature, hints, against, who)
         check_tx(Method(function, signature, who), hints.get(TX))
         is_batch, takes = _events(hints[signature.names[1]], who)
@@ -123,12 +121,6 @@ def react(
         return Reaction(function, code)
 
     return declare
-
-
-def _named_in(function: Callable[..., Any], local: dict[str, Any]) -> dict[str, Any]:
-    """Return the local names that the annotations may use, if a function defines the reaction."""
-    words = set(re.findall(r"\w+", " ".join(map(str, getattr(function, "__annotations__", {}).values()))))
-    return {name: value for name, value in local.items() if name in words}
 
 
 def _against(
@@ -174,18 +166,13 @@ def _check_parameters(
             raise DefinitionError(f"{who} does not say what {name!r} is: its annotation names the events")
     if not is_third:
         return frozenset()
-    return frozenset(part.__name__ for part in _parts(hints[names[2]]) if part is not type(None))
-
-
-def _parts(hint: Any) -> tuple[Any, ...]:
-    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    return typing.get_args(hint) if is_union else (hint,)
+    return frozenset(part.__name__ for part in parts_of(hints[names[2]]) if part is not type(None))
 
 
 def _events(hint: Any, who: str) -> tuple[bool, dict[str, Any]]:
     """Return whether it takes lists, and which events."""
     is_batch = typing.get_origin(hint) is list
-    return is_batch, _classes(_parts(typing.get_args(hint)[0] if is_batch else hint), who, "takes")
+    return is_batch, _classes(parts_of(typing.get_args(hint)[0] if is_batch else hint), who, "takes")
 
 
 def _classes(parts: Iterable[Any], who: str, does: str) -> dict[str, Any]:
@@ -208,11 +195,11 @@ def _answers(hints: dict[str, Any], is_batch: bool, who: str) -> tuple[bool, dic
     """Return whether it may be silent, and what it may answer."""
     if "return" not in hints:
         raise DefinitionError(f"{who} does not say what it returns: write -> SomeEvent, or -> None")
-    parts = _parts(hints["return"])
+    parts = parts_of(hints["return"])
     events = [part for part in parts if part is not type(None) and part is not None]
     is_silent = len(events) < len(parts)
     if len(events) == 1 and typing.get_origin(events[0]) is list:
-        is_silent, events = True, list(_parts(typing.get_args(events[0])[0]))
+        is_silent, events = True, list(parts_of(typing.get_args(events[0])[0]))
     if events and is_batch:
         raise DefinitionError(
             f"{who} takes a list and answers: nobody could tell which event an answer follows from; "

@@ -7,6 +7,7 @@ they may name what is defined further down.
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 import types
 import typing
@@ -104,6 +105,18 @@ def hints_of(
                 "import or define it where the class is defined, not under TYPE_CHECKING"
             ) from error
     return hints
+
+
+def local_names(function: Callable[..., Any], local: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of *local* that annotations of *function* may use, if it is declared in another one."""
+    words = set(re.findall(r"\w+", " ".join(map(str, getattr(function, "__annotations__", {}).values()))))
+    return {name: value for name, value in local.items() if name in words}
+
+
+def parts_of(hint: Any) -> tuple[Any, ...]:
+    """Return what a union consists of, or the only part of what is none."""
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return typing.get_args(hint) if is_union else (hint,)
 
 
 def accepts_none(hint: Any) -> bool:

@@ -22,6 +22,10 @@ PUBLISH_BEFORE = "publish.before"
 PUBLISH_AFTER = "publish.after"
 REACTION_BEFORE = "reaction.before"
 REACTION_AFTER = "reaction.after"
+PROJECTION_BEFORE = "projection.before"
+PROJECTION_AFTER = "projection.after"
+SWITCH_BEFORE = "switch.before"
+SWITCH_AFTER = "switch.after"
 
 CRASH_POINTS = (
     COMMIT_BEFORE,
@@ -39,8 +43,12 @@ CRASH_POINTS = (
     PUBLISH_AFTER,
     REACTION_BEFORE,
     REACTION_AFTER,
+    PROJECTION_BEFORE,
+    PROJECTION_AFTER,
+    SWITCH_BEFORE,
+    SWITCH_AFTER,
 )
-"""Where a process may die with something half done: around each write, step, vote, finish and publish."""
+"""Where a process may die with something half done: around each write, step, vote, publish and effect."""
 
 
 class Environment(Protocol):

@@ -6,9 +6,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from finality.core.ids import StreamName, Version
+from finality.core.ids import START, Cursor, StreamName, Version
 from finality.core.protocol import Recorded
 from finality.core.sourcing import Fact, Query, Snapshot
+from finality.ports.journal import PAGE_EVENTS_MAX, Page
 
 SOURCES_MAX = 1_000  # One page of streams; longer lists continue behind the last one.
 
@@ -112,6 +113,16 @@ class CommittedSources(Protocol):
 
     async def matching(self, query: Query) -> list[Recorded]:
         """Return every event that matches, oldest first."""
+        ...
+
+    async def facts(
+        self, *, after: Cursor = START, until: Cursor | None = None, limit: int = PAGE_EVENTS_MAX
+    ) -> Page:
+        """Return the facts of all streams behind *after*, and nothing of ours; as ``Journal.page`` does.
+
+        Args:
+            until: Only what is behind that cursor's reader; by default all that is committed.
+        """
         ...
 
     async def subject_keys(self, subjects: Collection[str]) -> dict[str, bytes | None]:

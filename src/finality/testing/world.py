@@ -195,6 +195,7 @@ class World:
             has_broker=self._broker is not None,
             reactions=(),
             choreographies=(),
+            projections=(),
             outbox_kept_seconds=OUTBOX_KEPT_SECONDS,
             inbox_kept_seconds=INBOX_KEPT_SECONDS,
             in_flight_max=in_flight_max,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from finality.adapters.checks import check_count, check_facts
 from finality.adapters.memory.database import Event, MemoryDatabase
 from finality.adapters.memory.rows import recorded_of
-from finality.core.ids import StreamName, Version
+from finality.core.ids import START, Cursor, StreamName, Version
 from finality.core.protocol import Recorded
-from finality.core.sourcing import Fact, Query, Snapshot, split_type
+from finality.core.sourcing import Fact, Query, Snapshot, is_fact, split_type
 from finality.ports.codec import Codec
+from finality.ports.journal import PAGE_EVENTS_MAX, Page
 from finality.ports.sources import SOURCES_MAX, Source
 
 if TYPE_CHECKING:
@@ -125,6 +127,17 @@ class MemoryCommittedSources:
         with database.lock:
             found = _committed(database, query)
         return [recorded_of(event, self._codec) for event in found]
+
+    async def facts(
+        self, *, after: Cursor = START, until: Cursor | None = None, limit: int = PAGE_EVENTS_MAX
+    ) -> Page:
+        """Return facts of all streams."""
+        database, first = self._open(), int(after or 0)
+        with database.lock:
+            end = len(database.events) if until is None else int(until or 0)
+            found = (event for event in database.events[first:end] if is_fact(event.type_name))
+            events = [recorded_of(event, self._codec) for event in islice(found, limit)]
+        return Page(events, Cursor(str(events[-1].position if len(events) == limit else max(first, end))))
 
     async def subject_keys(self, subjects: Collection[str]) -> dict[str, bytes | None]:
         """Return the sealed keys of data subjects."""

@@ -45,7 +45,7 @@ class PostgresHome(PostgresStore):
 
     def __init__(self, url: str, environment: Environment, codec: Codec, *, name: str | None = None) -> None:
         self._codec = codec
-        self.sources = PostgresCommittedSources(self._rows, self._recorded)
+        self.sources = PostgresCommittedSources(self._rows, self._recorded, self._placed)
         super().__init__(url, environment, name=name)
 
     def _transaction(self, line: Line) -> PostgresTransaction:

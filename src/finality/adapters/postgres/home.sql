@@ -174,6 +174,22 @@ WHERE e.xid >= pg_snapshot_xmin($4::text::pg_snapshot) AND e.xid < pg_snapshot_x
     AND pg_visible_in_snapshot(e.xid, $1::text::pg_snapshot) AND e.position > $2
 ORDER BY e.position LIMIT $3
 
+-- name: facts_by_position
+-- The user's own events behind a position that a snapshot shows: ours have a dot in their type.
+SELECT e.position, s.name, e.version, e.type, e.data, e.at, NULL, e.meta
+FROM finality_event e JOIN finality_stream s ON s.stream = e.stream
+WHERE e.position > $2 AND pg_visible_in_snapshot(e.xid, $1::text::pg_snapshot) AND strpos(e.type, '.') = 0
+ORDER BY e.position LIMIT $3
+
+-- name: facts_by_snapshot
+-- Those that one snapshot shows and an earlier one did not, behind a position.
+SELECT e.position, s.name, e.version, e.type, e.data, e.at, NULL, e.meta
+FROM finality_event e JOIN finality_stream s ON s.stream = e.stream
+WHERE e.xid >= pg_snapshot_xmin($4::text::pg_snapshot) AND e.xid < pg_snapshot_xmax($1::text::pg_snapshot)
+    AND NOT pg_visible_in_snapshot(e.xid, $4::text::pg_snapshot)
+    AND pg_visible_in_snapshot(e.xid, $1::text::pg_snapshot) AND e.position > $2 AND strpos(e.type, '.') = 0
+ORDER BY e.position LIMIT $3
+
 -- name: newest
 -- The last events before a position that a snapshot shows, newest first.
 SELECT e.position, s.name, e.version, e.type, e.data, e.at, n.id, e.meta

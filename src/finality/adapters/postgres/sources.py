@@ -13,15 +13,18 @@ position, is either seen by the count or waits:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from finality.adapters.checks import check_count, check_facts
+from finality.adapters.postgres.cursor import Place as CursorPlace
 from finality.adapters.postgres.queries import QUERIES
 from finality.adapters.postgres.rows import recorded_of, source_of
-from finality.core.ids import StreamName, Version
+from finality.core.ids import START, Cursor, StreamName, Version
 from finality.core.protocol import Recorded
 from finality.core.sourcing import Fact, Match, Query, Snapshot
 from finality.ports.codec import Codec
+from finality.ports.journal import PAGE_EVENTS_MAX, Page
 from finality.ports.sources import SOURCES_MAX, Source
 
 if TYPE_CHECKING:
@@ -109,9 +112,11 @@ class PostgresCommittedSources:
         self,
         rows: Callable[..., Awaitable[Sequence[Any]]],
         recorded: Callable[..., Awaitable[list[Recorded]]],
+        placed: Callable[[Cursor], Awaitable[CursorPlace]],
     ) -> None:
         self._rows = rows
         self._recorded = recorded
+        self._placed = placed
 
     async def find(self, stream: StreamName) -> Source | None:
         """Return a stream."""
@@ -135,6 +140,22 @@ class PostgresCommittedSources:
         for match in query.matches:
             places |= {(row[0], row[1]) for row in await self._rows(QUERIES["matching"], *_lists(match))}
         return await self._recorded("events_at", *_columns(places)) if places else []
+
+    async def facts(
+        self, *, after: Cursor = START, until: Cursor | None = None, limit: int = PAGE_EVENTS_MAX
+    ) -> Page:
+        """Return facts of all streams: what a snapshot shows and an earlier one did not."""
+        place = await self._placed(after)
+        if until is not None:
+            end = await self._placed(until)
+            # What of a page is behind us, another snapshot cannot tell: all of it counts as not read.
+            place = replace(place, shown=end.seen or end.shown, position=0)
+        where = (place.shown, place.position, limit)
+        if place.seen:
+            events = await self._recorded("facts_by_snapshot", *where, place.seen)
+        else:
+            events = await self._recorded("facts_by_position", *where)
+        return Page(events, place.behind([event.position for event in events], limit))
 
     async def subject_keys(self, subjects: Collection[str]) -> dict[str, bytes | None]:
         """Return the sealed keys of data subjects."""

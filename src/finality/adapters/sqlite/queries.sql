@@ -45,6 +45,12 @@ SELECT e.position, s.name, e.version, e.type, e.data, e.at, e.node, e.meta
 FROM finality_event e JOIN finality_stream s ON s.stream = e.stream
 WHERE e.position > ? ORDER BY e.position LIMIT ?;
 
+-- name: facts
+-- The user's own events between two positions: ours have a dot in their type.
+SELECT e.position, s.name, e.version, e.type, e.data, e.at, e.node, e.meta
+FROM finality_event e JOIN finality_stream s ON s.stream = e.stream
+WHERE e.position > ? AND e.position <= ? AND instr(e.type, '.') = 0 ORDER BY e.position LIMIT ?;
+
 -- name: newest
 -- The last events of all streams up to a position, newest first.
 SELECT e.position, s.name, e.version, e.type, e.data, e.at, e.node, e.meta

@@ -11,10 +11,11 @@ import apsw
 from finality.adapters.checks import check_count, check_facts
 from finality.adapters.sqlite.queries import QUERIES
 from finality.adapters.sqlite.rows import Names, recorded_of, source_of
-from finality.core.ids import StreamName, Version
+from finality.core.ids import START, Cursor, StreamName, Version
 from finality.core.protocol import Recorded
 from finality.core.sourcing import Fact, Match, Query, Snapshot
 from finality.ports.codec import Codec
+from finality.ports.journal import PAGE_EVENTS_MAX, Page
 from finality.ports.sources import SOURCES_MAX, Source
 
 if TYPE_CHECKING:
@@ -119,6 +120,15 @@ class SqliteCommittedSources:
     async def matching(self, query: Query) -> list[Recorded]:
         """Return every event that matches."""
         return self._recorded("events_at", (json.dumps([*places(self._ask, query)]),))
+
+    async def facts(
+        self, *, after: Cursor = START, until: Cursor | None = None, limit: int = PAGE_EVENTS_MAX
+    ) -> Page:
+        """Return facts of all streams."""
+        first = int(after or 0)
+        end = int((self._ask("end", ())[0][0] or 0) if until is None else until or 0)
+        events = self._recorded("facts", (first, end, limit))
+        return Page(events, Cursor(str(events[-1].position if len(events) == limit else max(first, end))))
 
     async def subject_keys(self, subjects: Collection[str]) -> dict[str, bytes | None]:
         """Return the sealed keys of data subjects."""

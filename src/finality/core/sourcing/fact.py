@@ -59,6 +59,17 @@ class Archived:
     by: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A person was forgotten: what copies hold of them has to go. Projections may take it.
+
+    Attributes:
+        subject: Who, as ``Personal(…, of=subject)`` names them.
+    """
+
+    subject: str
+
+
 def is_fact(type_: str) -> bool:
     """Say whether a type in the journal is the user's: ours have the name of their protocol before a dot."""
     return "." not in type_

@@ -13,6 +13,9 @@ from finality.core.ids import StreamName
 
 ID_CHARACTERS_MAX = 200  # A name is in an index of every store; MariaDB's keys end at 767 bytes.
 
+FORGOTTEN_PREFIX = "forgotten/"
+"""What the streams begin with that say who was forgotten."""
+
 CATEGORY = re.compile(r"[A-Z][A-Za-z0-9_-]{0,99}")
 ID = re.compile(rf"[!-.0-~]{{1,{ID_CHARACTERS_MAX}}}")  # Printable ASCII, no space and no slash.
 

@@ -20,6 +20,7 @@ class EventType:
         version: Of its shape.
         tags: The fields whose values its events can be found by.
         upcasters: What leads on from each earlier version.
+        is_ours: Finality itself records them, in streams of its own.
     """
 
     cls: type
@@ -28,6 +29,7 @@ class EventType:
     version: int = 1
     tags: tuple[str, ...] = ()
     upcasters: Mapping[int, Upcaster] | None = None
+    is_ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)
