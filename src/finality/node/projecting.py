@@ -217,12 +217,13 @@ class Projected(Life):
         _, store, served = await self._served(projection)
         reader = f"{BUILDS}{projection}"
         built = await store.progress(reader)
-        if not built:
+        code = self._insides.projections.codes.get(projection)
+        if not built and (code is None or not code.create):
             raise DefinitionError(
                 f"projection {projection!r} cannot be rebuilt: no node that has it knows how its tables are "
                 "made; declare it with create="
             )
-        latest = standing_of(built[0].cursor).generation
+        latest = standing_of(built[0].cursor).generation if built else 0
         generation = max(standing_of(served.cursor).generation, latest) + 1
         turn = RebuildTurn(reader, Standing(generation=generation))
         store.submit(turn)
