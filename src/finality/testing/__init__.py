@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from finality.testing.participant import SimulatedBranch, SimulatedParticipant
     from finality.testing.postgres_server import PostgresServer, postgres
     from finality.testing.proxy import Proxy
+    from finality.testing.rabbitmq_server import RabbitMqServer, rabbitmq
     from finality.testing.server_process import ServerFailed
     from finality.testing.service import NoAnswer, ServiceFaults, SimulatedService
     from finality.testing.valkey_server import ValkeyServer, valkey
@@ -42,6 +43,7 @@ _HOMES = {
     "finality.testing.participant": "SimulatedBranch SimulatedParticipant",
     "finality.testing.postgres_server": "PostgresServer postgres",
     "finality.testing.proxy": "Proxy",
+    "finality.testing.rabbitmq_server": "RabbitMqServer rabbitmq",
     "finality.testing.server_process": "ServerFailed",
     "finality.testing.service": "NoAnswer ServiceFaults SimulatedService",
     "finality.testing.valkey_server": "ValkeyServer valkey",
@@ -62,6 +64,7 @@ __all__ = [
     "NoAnswer",
     "PostgresServer",
     "Proxy",
+    "RabbitMqServer",
     "Rates",
     "ServerFailed",
     "ServiceFaults",
@@ -82,6 +85,7 @@ __all__ = [
     "mariadb",
     "nats",
     "postgres",
+    "rabbitmq",
     "valkey",
     "walk",
 ]

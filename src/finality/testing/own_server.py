@@ -1,7 +1,8 @@
-"""A server of one process for a test: started on a port of its own, killed at will, gone afterwards."""
+"""A server for a test: started on a port of its own, killed at will, gone afterwards with its children."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -20,16 +21,17 @@ from finality.testing.server_process import (
     ServerFailed,
     dismiss,
     guard,
-    kill,
     run,
+    run_unprivileged,
     wait,
 )
 
 
 class OwnServer:
-    """What servers have in common that do not mind who runs them.
+    """What servers have in common that are one program.
 
-    A subclass says what to run (``command``) and what its log says when it answers (``ready``).
+    A subclass says what to run (``command``), what its log says when it answers (``ready``), how long that
+    may take, and whether it refuses to be root.
 
     Attributes:
         port: Where it listens; the same after a restart.
@@ -38,6 +40,8 @@ class OwnServer:
 
     kind: str
     ready: str
+    start_seconds_max = START_SECONDS_MAX
+    refuses_root = False
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix=f"finality-{self.kind}-"))
@@ -69,11 +73,11 @@ class OwnServer:
             return
         server, self._server = self._server, None
         os.kill(server.pid, how)
-        try:
-            server.wait(STOP_SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            kill(server.pid)
-            server.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # It is killed, then.
+            server.wait(0 if how is signal.SIGKILL else STOP_SECONDS_MAX)
+        with contextlib.suppress(ProcessLookupError):  # Nothing is left of it.
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
         dismiss(self._guard)
 
     def restart(self) -> None:
@@ -101,10 +105,11 @@ class OwnServer:
     def _started(self, port: int) -> bool:
         before = len(self.log())
         with (self.folder / "log").open("ab") as log:
-            server = run(self.command(port), log)
+            command = self.command(port)
+            server = run_unprivileged(command, log) if self.refuses_root else run(command, log)
         self._server = server
-        self._guard = guard(server.pid, self.folder)
-        wait(lambda: server.poll() is not None or self._is_ready(before), START_SECONDS_MAX)
+        self._guard = guard(-server.pid, self.folder)  # The group that it leads.
+        wait(lambda: server.poll() is not None or self._is_ready(before), self.start_seconds_max)
         if server.poll() is None and self._is_ready(before):
             return True
         self.kill()

@@ -117,6 +117,14 @@ def skip_without_kafka() -> Path:
     return jars
 
 
+def skip_without_rabbitmq() -> None:
+    """Skip the test where no RabbitMQ is installed; fail it in CI."""
+    from finality.testing.rabbitmq_server import INSTALL, has_rabbitmq
+
+    if not has_rabbitmq():
+        _skip(f"no RabbitMQ is installed here: {INSTALL}")
+
+
 def _skip(told: str) -> NoReturn:
     """Skip the test; fail it where nobody reads what was skipped."""
     import os

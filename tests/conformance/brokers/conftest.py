@@ -8,7 +8,8 @@ import pytest
 
 import finality.testing
 from finality.testing.kafka_server import KafkaServer
-from finality.testing.plugin import skip_without_kafka
+from finality.testing.plugin import skip_without_kafka, skip_without_rabbitmq
+from finality.testing.rabbitmq_server import RabbitMqServer
 from tests.conformance.brokers.kinds import KINDS, params
 from tests.conformance.brokers.worlds import World
 
@@ -26,4 +27,11 @@ def apache_kafka() -> Iterator[KafkaServer]:
     with finality.testing.kafka(
         jars=skip_without_kafka(), settings={"log.flush.interval.messages": "1"}
     ) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server() -> Iterator[RabbitMqServer]:
+    skip_without_rabbitmq()
+    with finality.testing.rabbitmq() as server:
         yield server

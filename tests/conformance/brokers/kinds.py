@@ -9,6 +9,7 @@ import pytest
 from tests.conformance.brokers.kafka_world import KafkaWorld
 from tests.conformance.brokers.memory_world import MemoryWorld
 from tests.conformance.brokers.nats_world import NatsWorld
+from tests.conformance.brokers.rabbitmq_world import RabbitMqWorld
 from tests.conformance.brokers.redis_world import RedisWorld
 from tests.conformance.brokers.sqlite_world import SqliteWorld
 from tests.conformance.brokers.worlds import World
@@ -19,8 +20,9 @@ KINDS: dict[str, type[World]] = {
     "redis": RedisWorld,
     "sqlite": SqliteWorld,
     "kafka": KafkaWorld,
+    "rabbitmq": RabbitMqWorld,
 }
-SERVED = frozenset({"kafka", "nats", "redis"})
+SERVED = frozenset({"kafka", "rabbitmq", "nats", "redis"})
 """Those with a server, which one process of the test run has to itself."""
 
 
