@@ -13,7 +13,8 @@ from aio_pika.exceptions import CONNECTION_EXCEPTIONS, AMQPError
 from finality.adapters.rabbitmq.address import Address
 from finality.core.errors import FinalityError, Unavailable
 
-ANSWER_SECONDS_MAX = 10.0  # A node that elects who keeps a stream takes some.
+ANSWER_SECONDS_MAX = 5.0  # A healthy node answers in milliseconds; whoever asks, asks again.
+CLOSE_SECONDS_MAX = 1.0  # A node that is blocked does not even let a channel go.
 HEARTBEAT_SECONDS = 10  # A node that says nothing for twice as long is taken for gone.
 
 
@@ -73,7 +74,7 @@ class Line:
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(TimeoutError, *CONNECTION_EXCEPTIONS):  # It is gone either way.
-                async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                async with asyncio.timeout(CLOSE_SECONDS_MAX):
                     await connection.close()
 
 
@@ -87,7 +88,7 @@ def is_lost(connection: AbstractConnection | None) -> bool:
 async def closed(channel: AbstractChannel) -> None:
     """Let a channel go."""
     with contextlib.suppress(TimeoutError, *CONNECTION_EXCEPTIONS):  # It is gone either way.
-        async with asyncio.timeout(ANSWER_SECONDS_MAX):
+        async with asyncio.timeout(CLOSE_SECONDS_MAX):
             await channel.close()
 
 

@@ -26,12 +26,13 @@ from finality.adapters.kept_progress import progress_of, text_of
 from finality.adapters.progress import Progress
 from finality.adapters.rabbitmq.line import Line
 from finality.adapters.rabbitmq.wire import MARK, START
-from finality.core.errors import NotFound
+from finality.core.errors import NotFound, Unavailable
 
 READ_AHEAD = 5_000  # More than what is written at once, so that all of it comes.
 EMPTY_SECONDS = 6.0  # The node counts what a stream holds every five.
 PROGRESS_BYTES = 100_000  # Of a stream of which the last record counts.
 PROGRESS_SEGMENT_BYTES = 50_000
+DECLARE_ATTEMPTS_MAX = 3
 BEGINNING = 0  # The offset of the mark that a stream begins with.
 
 Arguments = dict[str, Any]
@@ -60,8 +61,17 @@ class Streams:
 
     async def declare(self, topic: str, partitions: int) -> int:
         """Make what is not there of a topic; return how many partitions it has."""
-        if topic in self._partitions:
-            return self._partitions[topic]
+        attempts = 0
+        while topic not in self._partitions:
+            try:
+                self._partitions[topic] = await self._declared(topic, partitions)
+            except Unavailable:
+                attempts += 1  # Two that make one stream at the same time can throw a node off balance.
+                if attempts == DECLARE_ATTEMPTS_MAX:
+                    raise
+        return self._partitions[topic]
+
+    async def _declared(self, topic: str, partitions: int) -> int:
         # Whoever else does this at the same time finds the same first record.
         await self._make(f"{topic}/partitions", {}, str(partitions))
         found = await self.look(f"{topic}/partitions", at="first")
@@ -74,7 +84,6 @@ class Streams:
             for number in range(partitions):
                 queue = await channel.get_queue(f"{topic}/{number}", ensure=False)
                 await queue.bind(exchange, str(number))
-        self._partitions[topic] = partitions
         return partitions
 
     async def _make(self, name: str, arguments: Arguments, first: str = "") -> None:
