@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 import finality
-from finality.testing.plugin import skip_without_mariadb
+from finality.testing.plugin import skip_without_mariadb, skip_without_rabbitmq
 from tests.acceptance.pages import ROOT, Page, read_page
 from tests.acceptance.playing import ELSEWHERE, Play, Shell, WrongPage, commands_of, is_like
 
@@ -38,6 +38,8 @@ def test_every_block_of_a_page_does_what_the_page_says(path: Path, tmp_path: Pat
     page = read_page(path)
     if "testing.mariadb" in path.read_text("utf-8"):
         skip_without_mariadb()
+    if "with finality.testing.rabbitmq" in path.read_text("utf-8"):
+        skip_without_rabbitmq()
 
     Play(page, tmp_path).run()
 

@@ -56,7 +56,9 @@ class Line:
             return channel
 
     @contextlib.asynccontextmanager
-    async def turn(self, what: str, *, prefetch: int = 0) -> AsyncIterator[AbstractChannel]:
+    async def turn(
+        self, what: str, *, prefetch: int = 0, seconds: float = ANSWER_SECONDS_MAX
+    ) -> AsyncIterator[AbstractChannel]:
         """Give a channel for a few questions; *what* an error says that the node did not do.
 
         Raises:
@@ -64,7 +66,7 @@ class Line:
         """
         channel = await self.channel(prefetch=prefetch)
         try:
-            async with answered(self.address.name, what):
+            async with answered(self.address.name, what, seconds=seconds):
                 yield channel
         finally:
             await closed(channel)

@@ -20,7 +20,7 @@ from finality.core.errors import Unavailable
 
 PREFETCH = 500  # Of a partition, read and not given yet.
 READ_EVENTS_MAX = 500  # Of a read.
-QUIET_SECONDS_MAX = 5.0  # Then the consumers are looked after: the node may have ended one.
+QUIET_SECONDS_MAX = 2.0  # Then the consumers are looked after: the node may have ended one.
 
 Arrived = asyncio.Queue[tuple[int, DeliveredMessage] | None]
 

@@ -24,7 +24,7 @@ from aiormq.abc import DeliveredMessage
 
 from finality.adapters.kept_progress import progress_of, text_of
 from finality.adapters.progress import Progress
-from finality.adapters.rabbitmq.line import Line
+from finality.adapters.rabbitmq.line import ANSWER_SECONDS_MAX, Line
 from finality.adapters.rabbitmq.wire import MARK, START
 from finality.core.errors import NotFound, Unavailable
 
@@ -104,7 +104,8 @@ class Streams:
         Raises:
             Unavailable: The node is out of reach.
         """
-        async with self._line.turn(f"does not tell what {name!r} holds", prefetch=READ_AHEAD) as channel:
+        what, seconds = f"does not tell what {name!r} holds", EMPTY_SECONDS + ANSWER_SECONDS_MAX
+        async with self._line.turn(what, prefetch=READ_AHEAD, seconds=seconds) as channel:
             with contextlib.suppress(ChannelNotFoundEntity):
                 await channel.get_queue(name)
                 return await self._looked(channel, name, at)
