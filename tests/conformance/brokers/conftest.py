@@ -11,6 +11,7 @@ from finality.testing.kafka_server import KafkaServer
 from finality.testing.plugin import skip_without_kafka, skip_without_rabbitmq
 from finality.testing.rabbitmq_server import RabbitMqServer
 from tests.conformance.brokers.kinds import KINDS, params
+from tests.conformance.brokers.rabbitmq_world import settle
 from tests.conformance.brokers.worlds import World
 
 
@@ -34,4 +35,5 @@ def apache_kafka() -> Iterator[KafkaServer]:
 def rabbitmq_server() -> Iterator[RabbitMqServer]:
     skip_without_rabbitmq()
     with finality.testing.rabbitmq() as server:
+        settle(server)
         yield server

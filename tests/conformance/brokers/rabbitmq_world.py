@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Self
 
 import aio_pika
 import pytest
 
 from finality.adapters.rabbitmq.broker import RabbitMqBroker, broker
+from finality.adapters.system.environment import SystemEnvironment
 from finality.testing.rabbitmq_server import RabbitMqServer
+
+
+def settle(server: RabbitMqServer) -> None:
+    """Let a new node write down that it has streams: 3.10 that is killed before has none that work."""
+
+    async def story() -> None:
+        first = broker(server.url)
+        await first.open(SystemEnvironment())
+        await first.declare("the-first-topic", partitions=1)
+        await first.close()
+
+    asyncio.run(story())
+    server.tell("eval", "[dets:sync(Table) || Table <- dets:all()].")
 
 
 class RabbitMqWorld:

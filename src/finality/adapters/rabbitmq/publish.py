@@ -1,27 +1,27 @@
-"""Publishing on RabbitMQ: pipelined on one channel, each event confirmed.
+"""Publishing on RabbitMQ: in waves on one channel, each event confirmed.
 
 ```
-   a1 b1 a2 a3 ──▶ channel ──▶ exchange ──▶ orders/0   a1 a2 a3      confirmed when most replicas have it
-                                        └─▶ orders/1   b1
+   a1 b1 a2 a3 ──▶ wave 1: a1 b1 ──▶ exchange ──▶ orders/0   a1 a2 a3      confirmed when most replicas
+                   wave 2: a2                └──▶ orders/1   b1            have it
+                   wave 3: a3
 ```
 
-A key is on one stream, and a stream takes what a channel sends in its order. It refuses an event only when
-it is gone itself, and then every one behind it, too. After a failure the channel is closed, so that nothing
-of it comes late.
+A node that starts returns what it has no route for yet, and stores what comes a moment later. So a key is
+never twice under way: what is behind an event that was not stored is not sent.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from aio_pika.abc import AbstractChannel, AbstractExchange
-from aio_pika.exceptions import AMQPError
+from aio_pika.exceptions import AMQPError, DeliveryError
 
 from finality.adapters.rabbitmq.line import Line, answered, closed
 from finality.adapters.rabbitmq.streams import Streams
 from finality.adapters.rabbitmq.wire import message_of
-from finality.adapters.waves import Outcomes, too_large
+from finality.adapters.waves import Outcomes, too_large, waves
 from finality.core.envelope import Envelope
 from finality.core.errors import DefinitionError, FinalityError, NotFound, Unavailable
 from finality.core.placement import partition_of
@@ -44,19 +44,15 @@ class Publisher:
         """Store events, each on the partition of its key; return what became of each."""
         outcomes = Outcomes(events)
         placed = await self._placed(events, outcomes)
-        try:
-            channel = await self._ready()
-            async with answered(self._line.address.name, "did not confirm events"):
-                answers = await asyncio.gather(
-                    *(self._send(channel, events[number], partition) for number, partition in placed.items()),
-                    return_exceptions=True,
-                )
-        except Unavailable as problem:
-            answers = [problem] * len(placed)
-        for number, answer in zip(placed, answers, strict=True):
-            if isinstance(answer, BaseException):
-                outcomes.fail(number, self._problem(answer))
-        if any(isinstance(answer, BaseException) for answer in answers):
+        problem: Unavailable | None = None
+        for wave in waves(placed, events):
+            going = [number for number in wave if outcomes.may_go(number)]
+            if problem is None:
+                problem = await self._send_all(going, placed, events, outcomes)
+            else:
+                for number in going:
+                    outcomes.fail(number, problem)
+        if problem is not None:
             await self.close()
         return outcomes.each
 
@@ -95,19 +91,43 @@ class Publisher:
                 self._channel = await self._line.channel()
             return self._channel
 
+    async def _send_all(
+        self,
+        wave: Sequence[int],
+        placed: Mapping[int, int],
+        events: Sequence[Envelope],
+        outcomes: Outcomes,
+    ) -> Unavailable | None:
+        """Send a wave, and note what was not stored; return why nothing more can be sent, if so."""
+        name = self._line.address.name
+        try:
+            channel = await self._ready()
+            async with answered(name, "did not confirm events"):
+                sent = [self._send(channel, events[number], placed[number]) for number in wave]
+                answers = await asyncio.gather(*sent, return_exceptions=True)
+        except Unavailable as problem:
+            for number in wave:
+                outcomes.fail(number, problem)
+            return problem
+        gone: Unavailable | None = None
+        for number, answer in zip(wave, answers, strict=True):
+            if answer is None:
+                continue
+            if not isinstance(answer, (AMQPError, OSError, RuntimeError)):
+                raise answer
+            failure = Unavailable(
+                f"{name} did not store the event: {type(answer).__name__} {answer}; try again"
+            )
+            outcomes.fail(number, failure)
+            if not isinstance(answer, DeliveryError):  # The others are of this event alone.
+                gone = failure
+        return gone
+
     async def _send(self, channel: AbstractChannel, event: Envelope, partition: int) -> None:
         exchange = self._exchanges.get(event.topic)
         if exchange is None:
             exchange = self._exchanges[event.topic] = await channel.get_exchange(event.topic, ensure=False)
         await exchange.publish(message_of(event), str(partition), mandatory=True)
-
-    def _problem(self, answer: BaseException) -> FinalityError:
-        if isinstance(answer, FinalityError):
-            return answer
-        if not isinstance(answer, (AMQPError, OSError, RuntimeError)):
-            raise answer
-        told = f"{self._line.address.name} did not store the event: {type(answer).__name__} {answer}"
-        return Unavailable(f"{told}; publish it again")
 
     async def close(self) -> None:
         """Let go of the channel."""
