@@ -13,6 +13,7 @@ from typing import Any, cast
 from finality.adapters.msgspec.codec import JsonCodec
 from finality.adapters.msgspec.seal import secret_keys_of
 from finality.adapters.system.environment import SystemEnvironment
+from finality.core.choreography.run import PATIENCE
 from finality.core.errors import DefinitionError, NotFound, Unavailable
 from finality.node.async_node import AsyncNode, Settings
 from finality.node.brokers import broker_at, url_beside
@@ -111,11 +112,8 @@ def open_async(
         check_url(each)
     if must_exist:
         check_exists(url)
-    if inbox_kept <= outbox_kept:
-        raise DefinitionError(
-            f"the inbox would forget events after {inbox_kept}, and the outbox may send them again for "
-            f"{outbox_kept}: they would take effect twice; give a longer inbox_kept="
-        )
+    choreographies = tuple(choreographies)
+    _check_inbox(inbox_kept, outbox_kept, choreographies)
     keys = secret_keys_of(secret_key or os.environ.get(SECRET_KEY_VARIABLE, ""))
     named_broker = url_beside(url) if broker is None else broker
     settings = Settings(
@@ -125,7 +123,7 @@ def open_async(
         participants=named(participants),
         reservations=tuple(reservations),
         reactions=tuple(reactions),
-        choreographies=tuple(choreographies),
+        choreographies=choreographies,
         broker=broker_at(named_broker) if isinstance(named_broker, str) else named_broker,
         projections=tuple(projections),
         has_broker=broker is not None,
@@ -138,6 +136,22 @@ def open_async(
         open_store=open_store,
     )
     return AsyncNode(settings, JsonCodec(keys), environment or SystemEnvironment())
+
+
+def _check_inbox(kept: timedelta, sent: timedelta, choreographies: Iterable[Choreography]) -> None:
+    """See that the inbox remembers longer than anything that it has to know again."""
+    if kept <= sent:
+        raise DefinitionError(
+            f"the inbox would forget events after {kept}, and the outbox may send them again for "
+            f"{sent}: they would take effect twice; give a longer inbox_kept="
+        )
+    for each in choreographies:
+        longest = timedelta(seconds=PATIENCE * each.code.shape.deadline_seconds)
+        if kept <= longest:
+            raise DefinitionError(
+                f"the inbox would forget after {kept} what a run of choreography {each.name} has undone, and "
+                f"one may take {longest}: what comes late would run; give a longer inbox_kept="
+            )
 
 
 def named(participants: Iterable[Participant[Branch]]) -> tuple[Participant[Branch], ...]:

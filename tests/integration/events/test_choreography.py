@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,15 @@ def test_a_run_is_one_transaction_in_each_home(tmp_path: Path, people: int, stat
             assert await agency.undriven() == []
 
     asyncio.run(scenario())
+
+
+def test_an_inbox_remembers_longer_than_a_run_may_take(tmp_path: Path) -> None:
+    kept = {"inbox_kept": timedelta(minutes=9), "outbox_kept": timedelta(minutes=1)}
+
+    with pytest.raises(
+        finality.DefinitionError, match="what comes late would run; give a longer inbox_kept="
+    ):
+        finality.open_async(url_of(tmp_path), choreographies=[tour.TOUR], **kept)  # type: ignore[arg-type]  # by name
 
 
 def test_a_service_that_hangs_is_named_and_the_rest_is_undone(
