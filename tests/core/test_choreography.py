@@ -12,6 +12,7 @@ import pytest
 from finality.core.choreography import (
     NEW,
     Arrived,
+    AwaitWord,
     ChoreographyEvent,
     DeadlineCame,
     Expired,
@@ -54,6 +55,13 @@ def more(*parts: Part, **changes: Any) -> Shape:
     return replace(TOUR, parts=(*TOUR.parts, *parts), **changes)
 
 
+HEARING = replace(
+    TOUR,
+    parts=tuple(
+        replace(part, takes=(*part.takes, "Approved")) if part == CONFIRM else part for part in TOUR.parts
+    ),
+    hears=("Approved",),
+)
 LOOP = (
     Part("a/ask", ("Room",), ("Asked",)),
     Part("b/say", ("Asked",), ("Said",)),
@@ -65,8 +73,10 @@ LOOP = (
     "shape, says",
     [
         (changed(CONFIRM, takes=("Seat",)), "publishes Room, and nobody takes it"),
-        (replace(TOUR, parts=without(GIVE_UP)), "begins it publishes Expired, and nobody takes it"),
+        (replace(TOUR, parts=without(GIVE_UP)), "outside publishes Expired, and nobody takes it"),
         (replace(TOUR, parts=without(SEAT)), "tour/confirm takes Seat, which nobody publishes"),
+        (replace(HEARING, hears=()), "Approved, which nobody publishes: add the reaction that does, or name"),
+        (more(hears=("Approved",)), "somebody outside publishes Approved, and nobody takes it"),
         (more(fails=("Full", "Failed", "Lost")), "Lost should end a run, and nobody publishes it"),
         (replace(TOUR, parts=without(FREE_SEAT)), "Failed leaves what air/book has done"),
         (changed(FREE_ROOM, takes=("Failed",)), "Full does not lead to hotel/free, which undoes hotel/book"),
@@ -86,8 +96,17 @@ def test_what_cannot_keep_its_promise_is_said(shape: Shape, says: str) -> None:
 
 def test_a_choreography_that_is_right_has_no_mistakes() -> None:
     assert list(mistakes(TOUR)) == []
+    assert list(mistakes(HEARING)) == []
     assert [part.name for part in TOUR.owed(["Full"])] == ["hotel/free"]
     assert [part.name for part in TOUR.owed(["Failed"])] == ["hotel/free", "air/free"]
+
+
+def test_what_has_to_come_from_outside_is_waited_for_by_name() -> None:
+    state = told(seen("Requested"))
+    assert AwaitWord("Approved") in outstanding(HEARING, state)
+
+    assert AwaitWord("Approved") not in outstanding(HEARING, told(seen("Requested"), seen("Approved")))
+    assert not any(isinstance(command, AwaitWord) for command in outstanding(TOUR, state))
 
 
 def seen(type_: str, because: str | None = None, at: float = 100.0) -> Seen:

@@ -52,6 +52,7 @@ class Choreography:
         deadline: timedelta,
         expires: Callable[[Any], Any],
         keeps: Iterable[Reaction[..., Any]] = (),
+        hears: Iterable[type[Any]] = (),
     ) -> None:
         """Declare a choreography.
 
@@ -62,6 +63,8 @@ class Choreography:
             deadline: How long a run may take.
             expires: Makes, from the event that began it, what is published when the deadline passes.
             keeps: Reactions that leave nothing to undo.
+            hears: Events that come from outside, such as a person's word: published with the run's name
+                as ``headers={"correlationid": …}``.
 
         Raises:
             DefinitionError: It cannot keep its promise: the message says why.
@@ -81,6 +84,7 @@ class Choreography:
             deadline.total_seconds(),
             expired.__name__,
             tuple(reaction.code.branch for reaction in keeps),
+            tuple(each.__name__ for each in hears),
         )
         _check(shape, codes)
         gate = next(code for code in codes if shape.expires in code.takes)

@@ -25,6 +25,8 @@ from finality.ports.store import LocalTransaction
 from finality.ports.topic_names import check_topic
 
 CONTENT_TYPE = "datacontenttype"
+CORRELATION = "correlationid"
+TO_BE_SET = (CONTENT_TYPE, CORRELATION)  # Of the attributes that have a meaning here.
 ATTRIBUTE = re.compile(r"[a-z0-9]{1,20}")  # As CloudEvents wants them: other systems take no others.
 TOPICS_KEPT_MAX = 1_000  # Names that were found good; a program has some dozens.
 
@@ -73,7 +75,7 @@ def published(
     if traceparent is not None:
         told["traceparent"] = traceparent
     if origin.correlation_id is not None:
-        told["correlationid"] = origin.correlation_id
+        told.setdefault(CORRELATION, origin.correlation_id)
     if origin.causation_id is not None:
         told["causationid"] = origin.causation_id
     return Published(
@@ -88,7 +90,7 @@ def put(local: LocalTransaction, event: Published, delay: timedelta | None) -> N
 
 def _checked(headers: Mapping[str, str]) -> dict[str, str]:
     for name, value in headers.items():
-        is_ours = name in RESERVED and name != CONTENT_TYPE
+        is_ours = name in RESERVED and name not in TO_BE_SET
         if is_ours or not ATTRIBUTE.fullmatch(name):
             why = "it is set by itself" if is_ours else "CloudEvents allows up to 20 of a-z and 0-9"
             raise DefinitionError(f"header {name!r} cannot be set: {why}; choose another name")

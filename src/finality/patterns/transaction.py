@@ -67,7 +67,8 @@ class SyncTx(SyncSourcing):
             key: Events of one key keep their order.
             delay: Relay it no sooner; it keeps no order then with those that are not delayed.
             headers: Further attributes of CloudEvents; with a ``datacontenttype`` of
-                ``application/msgpack`` the event is encoded so, and not as JSON.
+                ``application/msgpack`` the event is encoded so, and not as JSON; a ``correlationid``
+                makes it part of that conversation, such as a run of a choreography.
 
         Raises:
             DefinitionError: The topic or a header has no name that every broker could carry.

@@ -101,7 +101,7 @@ class Watcher:
     def reactions(self, home: str) -> list[ReactionCode]:
         """Return what a node of that home reacts with: our own function on every topic."""
         shape = self._code.shape
-        types = {shape.begins, shape.expires, *(answer for part in shape.parts for answer in part.answers)}
+        types = shape.from_outside.union(*(part.answers for part in shape.parts))
         return [
             ReactionCode(
                 "watch", topic, f"{self._code.deadlines}.{home}", self.watch, Style.TURN,

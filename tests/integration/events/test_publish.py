@@ -74,7 +74,9 @@ def test_the_span_that_publishes_is_known_wherever_the_function_runs(tmp_path: P
             with TRACER.start_as_current_span("checkout") as span:
                 await place(node, "plain")  # On the store's own thread.
                 async with node.transaction() as tx:
-                    await tx.publish(TOPIC, Placed("block"), headers={"subject": "o-1"})
+                    await tx.publish(
+                        TOPIC, Placed("block"), headers={"subject": "o-1", "correlationid": "run-1"}
+                    )
             context = span.get_span_context()
             return f"00-{context.trace_id:032x}-{context.span_id:016x}-", await arrived(broker, 3)
 
@@ -85,6 +87,7 @@ def test_the_span_that_publishes_is_known_wherever_the_function_runs(tmp_path: P
     assert by_order[b"block"].traceparent == by_order[b"plain"].traceparent
     assert by_order[b"without"].traceparent is None
     assert by_order[b"block"].extensions == {"subject": "o-1"}
+    assert by_order[b"block"].correlation_id == "run-1"
     assert by_order[b"block"].causation_id, "a block's events name its transaction"
 
 

@@ -8,21 +8,27 @@ import logging
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from finality.adapters.system.environment import SystemEnvironment
 from finality.cli.compare.comparison import Comparison, steps_of
 from finality.cli.compare.comparison import compare as compare_ways
 from finality.cli.compare.drill import Survived
 from finality.cli.compare.story import Story
+from finality.cli.compare.tour.telling import CASES, WAYS, Told, tell
 from finality.cli.compare.withdraw.story import WITHDRAW
 from finality.cli.group import Group
 from finality.cli.options import json_option
 from finality.cli.output import is_coloured, say_json
+from finality.node.brokers import broker_at
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 EMBEDDED = "embedded"
 SETTINGS = {"fsync": "on"}
@@ -62,6 +68,51 @@ def withdraw(**options: Any) -> None:
     behind.
     """
     _tell(WITHDRAW, **options)
+
+
+@compare.command()
+@click.option("--way", "names", multiple=True, type=click.Choice([*WAYS]), help="Only this way; repeat it.")
+@click.option("--count", type=AT_LEAST_ONE, default=20, show_default=True, help="How many are timed.")
+@click.option("--broker", metavar="URL", help="For the events, such as nats://host; by default a file.")
+@json_option
+def tour(names: tuple[str, ...], count: int, broker: str | None, as_json: bool) -> None:
+    """Book tours by orchestration, and by choreography between separate processes.
+
+    A hotel, an airline, a car rental and a bank do the same in both. Tours are timed; one finds no seat,
+    one is approved late, and once the car rental hangs: what an operator sees then is printed. It needs
+    no server and leaves nothing behind.
+    """
+    wanted = [name for name in WAYS if name in names or not names]
+    logging.getLogger("finality").addHandler(logging.NullHandler())  # What is tried again is in the tables.
+    if broker is not None:
+        _check_broker(broker)
+
+    async def tell_all(folder: Path, step: Callable[[str], None]) -> list[Told]:
+        url = broker or f"sqlite:///{folder}/events.db"
+        return [await tell(name, folder, url, count, step) for name in wanted]
+
+    with (
+        tempfile.TemporaryDirectory(prefix="finality-compare-") as folder,
+        _progress(len(wanted) * (count + CASES)) as step,
+    ):
+        told = asyncio.run(tell_all(Path(folder), step))
+    if as_json:
+        say_json({"story": "tour", "ways": [asdict(each) for each in told]})
+    else:
+        from finality.cli.compare.tour.view import show
+
+        show(_console(), told)
+
+
+def _check_broker(url: str) -> None:
+    """See that somebody answers there, before processes are started that would wait for it."""
+
+    async def look() -> None:
+        broker = broker_at(url)
+        await broker.open(SystemEnvironment())
+        await broker.close()
+
+    asyncio.run(look())
 
 
 def _tell(story: Story, *, names: tuple[str, ...], count: int, postgres: str | None, as_json: bool) -> None:
@@ -118,9 +169,15 @@ def _progress(steps: int) -> Iterator[Callable[[str], None]]:
 
 
 def _show(compared: Comparison) -> None:
+    from finality.cli.compare.view import show
+
+    show(_console(), compared)
+
+
+def _console() -> Console:
     from rich.console import Console
 
-    from finality.cli.compare.view import COLUMNS, show
+    from finality.cli.compare.view import COLUMNS
 
     width = None if sys.stdout.isatty() else COLUMNS
-    show(Console(width=width, no_color=not is_coloured(sys.stdout)), compared)
+    return Console(width=width, no_color=not is_coloured(sys.stdout))

@@ -76,6 +76,10 @@ class Files:
 
     async def execute(self, name: str, sql: str) -> Sequence[tuple[Any, ...]]:
         """Run a statement: with microseconds a call, it needs no thread."""
+        return self.execute_now(name, sql)
+
+    def execute_now(self, name: str, sql: str) -> Sequence[tuple[Any, ...]]:
+        """Run a statement, for who cannot wait."""
         rows: list[tuple[Any, ...]] = self._connections[name].execute(sql).fetchall()
         return rows
 

@@ -26,7 +26,8 @@ def show(console: Console, comparison: Comparison) -> None:
         console.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
-def _table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
+def table_of(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
+    """Return an empty table; *right* are the columns of numbers."""
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for place, column in enumerate(columns):
         table.add_column(column, justify="right" if column in right else "left", no_wrap=place == 0)
@@ -35,10 +36,10 @@ def _table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
 
 def _nature(comparison: Comparison) -> Table:
     columns = ("", "where it is finished", "killed there", "what others see before that", "seen apart")
-    table = _table("What it is", *columns)
+    table = table_of("What it is", *columns)
     for each in comparison.ways:
         way = each.way
-        killed = f"{_end(comparison, each.finished)} {_ms(each.finished.stood_ms)} later"
+        killed = f"{_end(comparison, each.finished)} {ms_text(each.finished.stood_ms)} later"
         table.add_row(way.title, way.finished.says, killed, way.isolation, _sight(each.trial.sight))
     return table
 
@@ -49,7 +50,7 @@ def _costs(comparison: Comparison) -> Table:
     title = (
         f"What it costs: {comparison.story.does} {count} times, one after the other, on {comparison.stores}"
     )
-    table = _table(title, "", *numbers, right=numbers)
+    table = table_of(title, "", *numbers, right=numbers)
     for each in comparison.ways:
         costs = each.trial.costs
         counts = (costs.calls, costs.durable_writes, costs.journal_events, costs.witness_rows)
@@ -60,20 +61,20 @@ def _costs(comparison: Comparison) -> Table:
 
 def _refusals(comparison: Comparison) -> Table:
     columns = ("", "the program hears", "after", "the books", "seen apart")
-    table = _table(comparison.story.refused, *columns, right=("after",))
+    table = table_of(comparison.story.refused, *columns, right=("after",))
     for each in comparison.ways:
         refusal = each.trial.refusal
         books = Text("as before", "green")
         if not refusal.is_whole:
             books = Text(f"{refusal.before} → {refusal.after}", "red")
         heard = f"{refusal.heard}: {refusal.because}"
-        table.add_row(each.way.name, heard, _ms(refusal.ms), books, _sight(refusal.sight))
+        table.add_row(each.way.name, heard, ms_text(refusal.ms), books, _sight(refusal.sight))
     return table
 
 
 def _deaths(comparison: Comparison) -> Table:
     columns = ("", "when", "open for", "seen apart", "set aside", "next took", "in the end")
-    table = _table(
+    table = table_of(
         "When the coordinator dies (kill -9 where it hurts most)", *columns, right=(*columns[2:6],)
     )
     for each in comparison.ways:
@@ -81,10 +82,10 @@ def _deaths(comparison: Comparison) -> Table:
         table.add_row(
             each.way.name,
             drill.when,
-            _ms(drill.stood_ms),
-            Text(_ms(drill.apart_ms), "yellow") if drill.apart_ms else Text("never", "green"),
-            _ms(drill.held_ms) if drill.held_ms else "-",
-            _ms(drill.next_ms),
+            ms_text(drill.stood_ms),
+            Text(ms_text(drill.apart_ms), "yellow") if drill.apart_ms else Text("never", "green"),
+            ms_text(drill.held_ms) if drill.held_ms else "-",
+            ms_text(drill.next_ms),
             _end(comparison, drill),
         )
     return table
@@ -111,5 +112,6 @@ def _sight(sight: Sight) -> Text:
     return Text(f"{sight.apart / sight.reads:.0%} of {sight.reads} reads", "yellow")
 
 
-def _ms(ms: float) -> str:
+def ms_text(ms: float) -> str:
+    """Return a span as one reads it."""
     return f"{ms:.1f} ms" if ms < MS_SHORT else f"{ms / 1e3:.2f} s" if ms >= 1_000 else f"{ms:.0f} ms"

@@ -9,6 +9,7 @@ from finality.core.choreography.run import (
     NEW,
     AwaitAnswer,
     AwaitDeadline,
+    AwaitWord,
     ChoreographyEvent,
     Command,
     Completed,
@@ -71,6 +72,8 @@ def _owed(command: Command, now: float) -> str:
         case AwaitAnswer(part, event, types):
             what = " or ".join(types)
             return f"{what}, which never came: {part} has not answered{f' {event}' if event else ''}"
+        case AwaitWord(type_):
+            return f"{type_}, which never came: somebody outside of it has to say it"
         case AwaitDeadline(at):
             return f"its deadline, {when(at, now)}"
         case _:

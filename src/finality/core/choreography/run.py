@@ -95,13 +95,20 @@ class AwaitAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class AwaitWord:
+    """An event from outside has not come yet."""
+
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
 class AwaitDeadline:
     """The deadline is to come."""
 
     at: float
 
 
-Command = AwaitAnswer | AwaitDeadline
+Command = AwaitAnswer | AwaitWord | AwaitDeadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +207,7 @@ def outstanding(shape: Shape, state: RunState) -> tuple[Command, ...]:
             is_open = not any((seen.id, type_) in answered for type_ in part.answers)
             if part.is_forward and part.answers and is_open and not part.may_be_silent:
                 awaited.append(AwaitAnswer(part.name, seen.type, part.answers))
+    awaited += [AwaitWord(type_) for type_ in shape.hears if type_ not in state.types]
     if not awaited:
         awaited = [AwaitAnswer(part.name, "", part.answers) for part in shape.sources(shape.completes)]
     if state.expired_at is None:

@@ -47,6 +47,7 @@ class Shape:
         fails: The events that turn one back.
         expires: The event that is published when the deadline passes.
         keeps: Parts that leave nothing to undo.
+        hears: The events that come from outside, such as a person's word.
     """
 
     name: str
@@ -57,6 +58,12 @@ class Shape:
     deadline_seconds: float
     expires: str
     keeps: tuple[str, ...] = ()
+    hears: tuple[str, ...] = ()
+
+    @property
+    def from_outside(self) -> frozenset[str]:
+        """Return the events that no part answers with, by right."""
+        return frozenset({self.begins, self.expires, *self.hears})
 
     @property
     def compensations(self) -> tuple[Part, ...]:
@@ -99,14 +106,17 @@ def _unheard(shape: Shape) -> Iterator[str]:
     """Events that nobody takes, and events that nobody publishes."""
     answered = {type_ for part in shape.parts for type_ in part.answers}
     undone = {type_ for part in shape.compensations for type_ in part.answers}
-    for type_ in sorted({shape.begins, shape.expires, *answered} - {shape.completes, *undone, *shape.fails}):
+    for type_ in sorted((shape.from_outside | answered) - {shape.completes, *undone, *shape.fails}):
         if not any(shape.takers(type_)):
-            who = next((part.name for part in shape.sources(type_)), "whoever begins it")
+            who = next((part.name for part in shape.sources(type_)), "somebody outside")
             yield f"{who} publishes {type_}, and nobody takes it: take it, or leave it out"
     for part in shape.parts:
         for type_ in part.takes:
-            if type_ not in {shape.begins, shape.expires, *answered}:
-                yield f"{part.name} takes {type_}, which nobody publishes: add the reaction that does"
+            if type_ not in shape.from_outside | answered:
+                yield (
+                    f"{part.name} takes {type_}, which nobody publishes: add the reaction that does, or name "
+                    "it in hears= if it comes from outside"
+                )
     for type_ in (shape.completes, *shape.fails):
         if type_ not in answered:
             yield f"{type_} should end a run, and nobody publishes it: name what a reaction returns"
