@@ -23,6 +23,8 @@ COMMANDS = (
     *(("transaction", verb) for verb in ("list", "show", "explain", "retry", "cancel", "signal")),
     ("outbox",),
     ("outbox", "list"),
+    ("projection",),
+    *(("projection", verb) for verb in ("list", "rebuild")),
     ("schema",),
     *(("schema", verb) for verb in ("write", "check")),
     ("asyncapi",),

@@ -12,6 +12,7 @@ import pytest
 
 import finality
 from finality.core.errors import DefinitionError
+from finality.patterns.projection import ProjectionSyncTx
 from tests.core.accounts import Account, Deposited, Withdrawn
 from tests.core.people import Customer, Joined
 from tests.integration.kit import eventually, url_of
@@ -220,6 +221,28 @@ def test_a_projection_can_neither_publish_nor_start_anything(tmp_path: Path) -> 
                 assert "do the rest in a reaction" in because
 
     asyncio.run(main())
+
+
+def test_the_planted_rebuild_that_sends_its_mail_again_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What refuses to publish is taken out: each rebuild sends a mail again, and the outbox shows it."""
+    monkeypatch.setattr(ProjectionSyncTx, "publish", finality.SyncTx.publish)
+
+    def mails(tx: finality.SyncTx, moved: Deposited, where: finality.Happened) -> None:
+        tx.publish("mail", moved, key=f"{where.id}@{where.version}")
+
+    async def story(node: finality.AsyncNode) -> None:
+        await deposit(node, 1)
+        await node.wait_for(await node.token(), "balances")
+        await node.rebuild("balances")
+        await eventually(lambda: generation(node, 2), "it is rebuilt")
+
+        mails_sent = await node.query("SELECT aggregateid, count(*) FROM finality_outbox GROUP BY 1")
+
+        assert mails_sent == [("a@1", 2)]
+
+    play(url_of(tmp_path), story, projections=[projection(mails)])
 
 
 def test_a_table_that_is_named_without_braces_is_refused(tmp_path: Path) -> None:

@@ -33,6 +33,10 @@ COMMANDS = {
         "List, show and explain transactions; help stuck ones.",
     ),
     "event": ("finality.cli.event:event", "Look after events that were put aside; bring events again."),
+    "projection": (
+        "finality.cli.projection:projection",
+        "See how far projections are; build one anew.",
+    ),
     "schema": ("finality.cli.schema:schema", "Keep the schemas of events; see that a change breaks nobody."),
     "asyncapi": ("finality.cli.asyncapi:asyncapi", "Describe a program's events, as AsyncAPI 3.0."),
     "journal": ("finality.cli.journal:journal", "Read the journal, and follow it."),

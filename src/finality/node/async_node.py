@@ -253,6 +253,7 @@ class AsyncNode(Aggregates, Reacting, Projected):
             reactions=self._insides.reactions,
             readers=(*self._insides.readers, *self._insides.projections.readers),
             link=self._insides.link_in_use,
+            projections=await self.projections(),
         )
 
     @property

@@ -17,7 +17,7 @@ from finality.core.errors import FinalityError, Unavailable
 from finality.core.protocol import fold
 from finality.node.async_node import AsyncNode
 from finality.node.brokers import url_beside
-from finality.node.event_findings import event_findings
+from finality.node.event_findings import event_findings, projection_findings
 from finality.node.finding import Finding, Level
 from finality.node.opening import POSTGRES, open_async, participant_at, path_of
 from finality.ports.home import Head, NodeRow
@@ -56,6 +56,7 @@ async def examine(
                 findings += await _participant(participant)
             findings += await _in_doubt(node) if given else []
             findings += await event_findings(node, broker or _broker_beside(url))
+            findings += await projection_findings(node)
     except (FinalityError, OSError) as error:
         findings.append(Finding("store", Level.PROBLEM, str(error)))
     return findings

@@ -1,4 +1,4 @@
-"""What the doctor finds of events: an outbox that nobody relays, what is parked, a broker that forgets."""
+"""What the doctor finds of events: what is not relayed, parked or stands still, a broker that forgets."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from finality.core.sentences import ago
 from finality.node.async_node import AsyncNode
 from finality.node.brokers import broker_at
 from finality.node.finding import Finding, Level
+from finality.node.projecting import ProjectionState
 
 BEHIND_SECONDS = 60.0  # A relay needs milliseconds; a broker that was restarted, some seconds.
 
@@ -57,6 +58,26 @@ async def _consumers(node: AsyncNode) -> dict[str, Finding]:
         else Finding("consumer", Level.WARNING, f"no node reads {name}", todo)
         for name, is_read in sorted(read.items())
     }
+
+
+async def projection_findings(node: AsyncNode) -> list[Finding]:
+    """Look at how far the projections are."""
+    return [_projection(state) for state in await node.projections()]
+
+
+def _projection(state: ProjectionState) -> Finding:
+    check = f"projection {state.name}"
+    if state.because:
+        todo = "put its function right and deploy it: it goes on there"
+        return Finding(check, Level.PROBLEM, f"stuck at {state.because}", todo)
+    found = f"{state.events_behind:,} events behind, for {ago(state.seconds_behind)}"
+    if state.node is None:
+        todo = "open a node with projections=[…], or its tables stand still"
+        return Finding(check, Level.WARNING, f"no node keeps it up; {found}", todo)
+    if state.seconds_behind > BEHIND_SECONDS:
+        todo = "it cannot follow, or has just begun: see `finality projection list` again in a minute"
+        return Finding(check, Level.WARNING, found, todo)
+    return Finding(check, Level.OK, found if state.events_behind else "level")
 
 
 def _outbox(waiting: int, oldest: float | None, *, is_relayed: bool) -> Finding:

@@ -10,6 +10,7 @@ from finality.core.breaker import Breaker, BreakerPolicy, evolve
 from finality.core.errors import Unavailable
 from finality.core.ids import NodeId
 from finality.core.protocol import fold
+from finality.node.projecting import ProjectionState
 from finality.node.views import Views
 from finality.ports.home import HEADS_MAX, Head
 from finality.runtime.breakers import BREAKER_PREFIX
@@ -45,6 +46,7 @@ class Health:
         slowest_turns: By store, who held its write turn longest and for how many seconds, if anybody
             held it for longer than a tenth of a second.
         lags: By ``consumer/topic`` of this node, how many events the consumer has not dealt with yet.
+        projections: Those that have begun in its stores, and how far they are.
     """
 
     node: NodeId
@@ -58,12 +60,14 @@ class Health:
     statuses: dict[str, int]
     slowest_turns: dict[str, tuple[str, float]]
     lags: dict[str, int]
+    projections: tuple[ProjectionState, ...]
 
     @property
     def is_good(self) -> bool:
         """Say whether all is well: every check holds, nothing is stuck, parked, undriven or held up."""
         waits_for_person = self.statuses.get("stuck", 0) + self.statuses.get("parked", 0)
-        is_held_up = self.undriven or self.readers or self.parked
+        is_stuck = any(each.because for each in self.projections)
+        is_held_up = self.undriven or self.readers or self.parked or is_stuck
         return not waits_for_person and not is_held_up and all(check.is_good for check in self.checks)
 
 
@@ -75,6 +79,7 @@ async def health_of(
     reactions: Reactions,
     readers: Sequence[Reader],
     link: Link | None,
+    projections: Sequence[ProjectionState],
 ) -> Health:
     """Look at everything, and change nothing."""
     home, now = context.home, context.environment.now()
@@ -102,6 +107,7 @@ async def health_of(
         statuses=dict(statuses),
         slowest_turns={store.name: store.slowest for store in stores if store.slowest[1]},
         lags=await reactions.lags(),
+        projections=tuple(projections),
     )
 
 

@@ -1,0 +1,117 @@
+"""`finality projection`: how far the tables are that follow what has happened, and building them anew."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from finality.cli import output
+from finality.cli.group import Group
+from finality.cli.options import json_option, look, store_option
+
+if TYPE_CHECKING:
+    from finality.node import AsyncNode
+    from finality.node.projecting import ProjectionState
+
+LOOK_SECONDS = 0.2
+BAR_CHARACTERS = 30
+
+
+@click.group(cls=Group)
+def projection() -> None:
+    """See how far projections are; build one anew while the old tables serve."""
+
+
+@projection.command("list")
+@store_option
+@json_option
+def list_(store: str, as_json: bool) -> None:
+    """List the projections of a store, with their lag, and why one does not go on."""
+    states = look(store, lambda node: node.projections())
+    if as_json:
+        output.say_json([asdict(each) for each in states])
+        return
+    rows = [
+        (
+            each.name,
+            _status(each),
+            str(each.generation),
+            str(each.position),
+            f"{each.events_behind:,}",
+            output.span(each.seconds_behind),
+            each.node or "nobody",
+            each.because or (bar(each) if each.rebuild else ""),
+        )
+        for each in states
+    ]
+    header = ("PROJECTION", "STATUS", "GENERATION", "POSITION", "EVENTS BEHIND", "TIME BEHIND", "NODE", "")
+    output.table(header, rows, status=1)
+    if not states:
+        output.note("no projection has begun in this store")
+
+
+@projection.command()
+@click.argument("name")
+@store_option
+@click.option(
+    "--wait/--no-wait", default=True, show_default=True, help="Show how far it is, until it serves."
+)
+@json_option
+def rebuild(name: str, store: str, wait: bool, as_json: bool) -> None:
+    """Build the tables of projection NAME anew, beside those that serve.
+
+    A running node that has the projection does it, and switches when they are level; Ctrl-C only stops
+    the showing. Reactions are not run.
+    """
+
+    async def ask(node: AsyncNode) -> int:
+        generation = await node.rebuild(name)
+        if wait:
+            await _watch(node, name, generation, is_shown=not as_json)
+        return generation
+
+    generation = look(store, ask)
+    if as_json:
+        output.say_json({"projection": name, "generation": generation, "serves": wait})
+    else:
+        output.say(f"generation {generation} of {name} {'serves' if wait else 'is built'}")
+
+
+async def _watch(node: AsyncNode, name: str, generation: int, *, is_shown: bool) -> None:
+    """Show how far a rebuild is, on a line of its own, until its generation serves."""
+    is_terminal = is_shown and sys.stderr.isatty()
+    while True:
+        [state] = [each for each in await node.projections() if each.name == name]
+        if is_terminal:
+            click.echo(f"\r{bar(state)}\x1b[K", err=True, nl=False)
+        if state.generation >= generation:
+            break
+        await asyncio.sleep(LOOK_SECONDS)
+    if is_terminal:
+        click.echo(err=True)
+
+
+def bar(state: ProjectionState) -> str:
+    """Return a rebuild's progress as a bar, with its rate and the time left."""
+    built: Any = state.rebuild
+    if built is None:
+        return f"[{'#' * BAR_CHARACTERS}] generation {state.generation} serves"
+    done = int(built.part * BAR_CHARACTERS)
+    left = "" if built.seconds_left is None else f", {output.span(built.seconds_left)} left"
+    because = f"; stuck at {built.because}" if built.because else ""
+    return (
+        f"[{'#' * done}{'.' * (BAR_CHARACTERS - done)}] {built.part:.0%} of generation {built.generation}, "
+        f"{built.events_per_second:,.0f} events/s{left}{because}"
+    )
+
+
+def _status(state: ProjectionState) -> str:
+    if state.because:
+        return "stuck"
+    if state.rebuild is not None:
+        return "rebuilding"
+    return "behind" if state.events_behind else "level"

@@ -1,0 +1,48 @@
+"""`finality projection`: how far projections are, and building one anew while its node runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import finality
+from tests.acceptance.command_line import Terminal
+from tests.core.accounts import Account, Deposited
+from tests.integration.kit import url_of
+
+pytestmark = pytest.mark.slow
+
+
+@finality.project(into="log", create="CREATE TABLE {log} (amount BIGINT)")
+def log(tx: finality.SyncTx, moved: Deposited) -> None:
+    if moved.amount == 13:
+        raise ValueError("unlucky")
+    tx.execute("INSERT INTO {log} VALUES (?)", moved.amount)
+
+
+def test_a_projection_is_listed_and_rebuilt_and_the_doctor_sees_one_that_is_stuck(
+    tmp_path: Path, terminal: Terminal
+) -> None:
+    url = url_of(tmp_path)
+    with finality.open(url, projections=[log]) as node:
+        node.decide(Account, "a", lambda account: Deposited(1))
+        node.wait_for(node.token(), "log")
+
+        [state] = json.loads(terminal.type("projection", "list", "--store", url, "--json").out)
+        rebuilt = terminal.type("projection", "rebuild", "log", "--store", url)
+
+        assert (state["name"], state["generation"], state["events_behind"]) == ("log", 1, 0)
+        assert rebuilt.out == "generation 2 of log serves\n"
+
+        node.decide(Account, "a", lambda account: Deposited(13))
+        while not node.projections()[0].because:
+            assert node.health().nodes == 1
+        listed = terminal.type("projection", "list", "--store", url).out
+        doctor = terminal.type("doctor", "--store", url)
+
+    assert "stuck" in listed
+    assert "event 2 of Account/a, a Deposited: ValueError: unlucky" in listed
+    assert "projection log" in doctor.out
+    assert "unlucky" in doctor.out
