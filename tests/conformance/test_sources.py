@@ -14,7 +14,7 @@ from finality.core.sourcing import Fact, Match, Query, Snapshot
 from finality.ports.home import HomeTransaction
 from finality.ports.journal import EVENT_BYTES_MAX
 from finality.ports.sources import Source
-from tests.conformance.worlds import AnyHome, World, do, do_all, prepare
+from tests.conformance.worlds import AnyHome, Noted, World, do, do_all, prepare
 
 A, B = StreamName("Account/a"), StreamName("Account/b")
 C1 = Query((Match(frozenset({"Taken"}), frozenset({"course:c1"})),))
@@ -260,5 +260,28 @@ def test_the_key_of_a_subject_is_kept_once_and_gone_for_ever_when_forgotten(worl
         assert kept == {"ada": b"first"}
         assert await home.sources.subject_keys(["ada", "bob"]) == {"ada": None, "bob": None}
         assert await do(home, lambda tx: tx.sources.subject_keys(["ada"])) == {"ada": None}
+
+    world.run(main)
+
+
+def test_facts_are_paged_without_events_of_ours_and_up_to_a_cursor(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home, "n1")
+        await do(home, record(A, fact(1), fact(2)))
+        await home.append(StreamName("ours/a"), [Noted(7)], expected=Version(0))
+        until = (await home.newest(limit=0)).cursor
+        await do(home, record(B, fact(3)))
+
+        first = await home.sources.facts(limit=1)
+        second = await home.sources.facts(after=first.cursor, until=until)
+        rest = await home.sources.facts(after=first.cursor)
+        none = await home.sources.facts(after=rest.cursor)
+        then = await home.sources.facts(after=none.cursor, until=until)
+
+        assert [each.event for each in first.events] == [fact(1)]
+        assert second.events[-1].event == fact(2)
+        assert [each.event for each in rest.events] == [fact(2), fact(3)]
+        assert not none.events
+        assert not then.events
 
     world.run(main)

@@ -134,6 +134,21 @@ def append(seconds: float, rounds: int, concurrencies: tuple[int, ...], is_json:
         )
 
 
+@bench.command()
+@click.option("--events", default=200_000, show_default=True, help="In the journal.")
+@click.option("--rounds", default=3, show_default=True, help="Each figure in turn, so often.")
+@click.option("--json", "is_json", is_flag=True, help="Print one object.")
+def projection(events: int, rounds: int, is_json: bool) -> None:
+    """Projections that catch up, in memory and into SQL, against the same rows read and inserted bare.
+
+    It starts a server of its own: pip install finality[postgres,testing].
+    """
+    from finality.cli.bench.projection import run
+
+    with tempfile.TemporaryDirectory(prefix="finality-bench-") as directory:
+        _print(asyncio.run(run(Path(directory), events, max(rounds, 1), _say(is_json))), is_json)
+
+
 @bench.command("in-doubt")
 @click.option("--branches", default=10_000, show_default=True, help="Prepared, and left behind.")
 @click.option("--json", "is_json", is_flag=True, help="Print one object.")
