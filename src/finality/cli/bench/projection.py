@@ -156,7 +156,8 @@ def _bare_sqlite(path: Path) -> Work:
             connection.executemany("INSERT INTO bare VALUES (?, ?)", moved)
             connection.execute("COMMIT")
             count, after = count + len(rows), rows[-1][0]
-        source.close(), connection.close()
+        source.close()
+        connection.close()
         return count
 
     return work
