@@ -137,7 +137,8 @@ class Aggregates(Life):
             with personal.within(codec, sources):
                 return record(sources, known, aggregate, loaded, events, kept, codec)
 
-        version, key = await written(self._context.home, f"append to {known.name} {loaded.id}", work)
+        with self.settings.tracing.append(self.settings.url, known.name, loaded.id, len(events)):
+            version, key = await written(self._context.home, f"append to {known.name} {loaded.id}", work)
         for event in events:
             aggregate = aggregate.evolve(event)
         return cast(A, placed(aggregate, Loaded(loaded.id, version, key=key)))

@@ -30,7 +30,7 @@ from finality.patterns.scope import TransactionScope
 from finality.patterns.transaction import FunctionTurn, SyncTx, Transaction
 from finality.ports.codec import DecodeError
 from finality.ports.home import Head, Home, NodeRow
-from finality.runtime.definition import Definition
+from finality.ports.tracing import NO_SPAN
 from finality.runtime.posting import StartTurn
 from finality.runtime.recovery import Doubt
 from finality.runtime.restraint import check_not_projecting
@@ -74,22 +74,20 @@ class AsyncNode(Aggregates, Reacting, Projected):
         transaction_id = TransactionId(id) if id is not None else self._new_id()
         text = self._codec.encode(saga)
         begun = None if self.settings.is_observer else self._coordinator.started
-        turn = StartTurn(self._context, definition, saga, text, transaction_id, begun)
-        self._context.home.submit(turn)
-        try:
-            is_new = await turn.done is not None
-        except OutcomeUnknown as error:
-            raise OutcomeUnknown(str(error), transaction_id=transaction_id) from error
-        if not is_new:
-            await self._check_same(transaction_id, definition, saga)
+        with self.settings.tracing.start(definition.kind, transaction_id):
+            turn = StartTurn(self._context, definition, saga, text, transaction_id, begun)
+            self._context.home.submit(turn)
+            try:
+                is_new = await turn.done is not None
+            except OutcomeUnknown as error:
+                raise OutcomeUnknown(str(error), transaction_id=transaction_id) from error
+            if not is_new:
+                await self._views.check_same(transaction_id, definition, saga)
         return Handle(transaction_id, self)
 
     def _new_id(self) -> TransactionId:
         environment = self._environment
         return TransactionId(uuid7(int(environment.now() * 1000), environment.random_bits(74)))
-
-    async def _check_same(self, id: TransactionId, definition: Definition, saga: Saga) -> None:
-        await self._views.check_same(id, definition, saga)
 
     async def outcome(self, id: str) -> Outcome:
         """Wait until the saga has ended, whichever node drives it, and return how.
@@ -311,7 +309,9 @@ class AsyncNode(Aggregates, Reacting, Projected):
             await self.opened()
             return self._insides.transactions.begin(at, seconds, born, protocol)
 
-        return TransactionScope(begin, seconds=seconds if is_interrupted else None)
+        # The synchronous node tells of the span in its caller's thread.
+        span = self.settings.tracing.transaction(self.settings.url_at(at)) if is_interrupted else NO_SPAN
+        return TransactionScope(begin, seconds=seconds if is_interrupted else None, span=span)
 
     @overload
     async def run(
@@ -347,9 +347,10 @@ class AsyncNode(Aggregates, Reacting, Projected):
         if inspect.iscoroutinefunction(function):
             transactions = self._insides.transactions
             return await transactions.run(function, lambda born: self._block(at, deadline, born), retry)
-        turn = FunctionTurn(function, self._codec)
-        context.store(at).submit(turn)
-        return await turn.done
+        with self.settings.tracing.transaction(self.settings.url_at(at)):
+            turn = FunctionTurn(function, self._codec)
+            context.store(at).submit(turn)
+            return await turn.done
 
     async def query(self, sql: str, *parameters: Any, at: str | None = None) -> list[tuple[Any, ...]]:
         """Read what is committed, outside of any transaction."""

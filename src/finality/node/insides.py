@@ -33,6 +33,7 @@ from finality.ports.events import Published
 from finality.ports.home import Home, NodeRow
 from finality.ports.participant import Branch, Participant
 from finality.ports.store import Store
+from finality.ports.tracing import Tracing
 from finality.runtime.choreography import ChoreographyCode, KeepShapeTurn, Watcher
 from finality.runtime.commitment import Commitments
 from finality.runtime.context import Context
@@ -78,8 +79,13 @@ class Settings:
     in_flight_max: int
     lease_seconds: float
     is_observer: bool
+    tracing: Tracing
     open_home: Callable[[str, Environment, Codec], Awaitable[Home]]
     open_store: Callable[[str, Environment, str], Awaitable[Store]]
+
+    def url_at(self, at: str | None) -> str:
+        """Return the URL of a store that a caller has named, or of the home store."""
+        return self.stores.get(at or "", self.url)
 
 
 class Insides:
@@ -297,6 +303,8 @@ async def open_insides(
             secrets_of=secret_values,
             definition_of=definitions.of,
             graph_of=definitions.graph_of,
+            broker="" if settings.broker is None else settings.broker.name,
+            tracing=settings.tracing,
         )
         insides = Insides(settings, context, definitions)
         for code in reactions:

@@ -101,7 +101,7 @@ async def begun(node: AsyncNode, saga: Saga, id: str) -> Head | None:
     if head is not None:
         if not await _has_begun_as(context, head, saga):
             # It looks closer, as at another version's input, and tells the difference.
-            await node._check_same(head.id, definition_of(type(saga)), saga)
+            await node._views.check_same(head.id, definition_of(type(saga)), saga)
         return head
     size = len(context.codec.encode(saga))
     if size >= EVENT_BYTES_MAX:

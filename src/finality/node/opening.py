@@ -28,6 +28,7 @@ from finality.ports.environment import Environment
 from finality.ports.home import Home
 from finality.ports.participant import Branch, Participant
 from finality.ports.store import Store
+from finality.ports.tracing import NO_TRACING, Tracing
 from finality.runtime.commitment import HOME
 from finality.runtime.coordinator import IN_FLIGHT_MAX
 from finality.runtime.leases import LEASE_SECONDS
@@ -66,6 +67,7 @@ def open_async(
     in_flight_max: int = IN_FLIGHT_MAX,
     lease: timedelta = timedelta(seconds=LEASE_SECONDS),
     is_observer: bool = False,
+    tracing: bool | Tracing = False,
     must_exist: bool = False,
     environment: Environment | None = None,
 ) -> AsyncNode:
@@ -95,13 +97,15 @@ def open_async(
         in_flight_max: Sagas with something to do at once; the others wait on disk.
         lease: How long after its last sign of life a node's sagas are taken over.
         is_observer: Read, and tell sagas something, but drive none.
+        tracing: Tell OpenTelemetry of spans; to the SDK that the program has set up, before or after.
         must_exist: Make no store where there is none, and migrate none.
 
     Raises:
         DefinitionError: The URL or a saga is not usable.
         NotFound: The store must exist and does not.
         SchemaMismatch: The store must exist and is newer or older than this code.
-        Unavailable: ``python -O`` takes out the assertions that stop a node before it splits a commit.
+        Unavailable: ``python -O`` takes out the assertions that stop a node before it splits a commit, or
+            tracing is asked for and OpenTelemetry's API is not installed.
     """
     if not __debug__:
         raise Unavailable(
@@ -132,6 +136,7 @@ def open_async(
         in_flight_max=in_flight_max,
         lease_seconds=lease.total_seconds(),
         is_observer=is_observer,
+        tracing=tracing_of(tracing),
         open_home=partial(open_home, must_exist=must_exist),
         open_store=open_store,
     )
@@ -152,6 +157,26 @@ def _check_inbox(kept: timedelta, sent: timedelta, choreographies: Iterable[Chor
                 f"the inbox would forget after {kept} what a run of choreography {each.name} has undone, and "
                 f"one may take {longest}: what comes late would run; give a longer inbox_kept="
             )
+
+
+def tracing_of(asked: bool | Tracing) -> Tracing:
+    """Return what a node tells its spans to.
+
+    Raises:
+        Unavailable: OpenTelemetry's API is not installed.
+    """
+    if not isinstance(asked, bool):
+        return asked
+    if not asked:
+        return NO_TRACING
+    try:
+        from finality.adapters.opentelemetry.tracing import OpenTelemetry
+    except ModuleNotFoundError as error:
+        raise Unavailable(
+            f"tracing needs the package {error.name}, which is not installed: "
+            "pip install finality[opentelemetry]"
+        ) from error
+    return OpenTelemetry()
 
 
 def named(participants: Iterable[Participant[Branch]]) -> tuple[Participant[Branch], ...]:

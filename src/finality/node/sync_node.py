@@ -40,6 +40,7 @@ from finality.ports.broker import Broker
 from finality.ports.environment import Environment
 from finality.ports.home import Head, NodeRow
 from finality.ports.participant import Branch, Participant
+from finality.ports.tracing import Tracing
 from finality.runtime.coordinator import IN_FLIGHT_MAX
 from finality.runtime.leases import LEASE_SECONDS
 from finality.runtime.reactions import INBOX_KEPT_SECONDS
@@ -319,13 +320,16 @@ class Node(SyncAggregates, SyncProjected):
             protocol: ``THREE_PHASE`` for services that run an agent, and nothing else.
         """
         scope = self.asynchronous._block(at, deadline, is_interrupted=False, protocol=protocol)
-        tx = self._wait(scope.__aenter__())
-        try:
-            yield BlockTx(tx, self._wait)
-        except BaseException as error:
-            self._wait(scope.__aexit__(type(error), error, error.__traceback__))
-            raise
-        self._wait(scope.__aexit__(None, None, None))
+        settings = self.asynchronous.settings
+        with settings.tracing.transaction(settings.url_at(at)) as span:  # In the caller's own thread.
+            tx = self._wait(scope.__aenter__())
+            span.identify(tx.id)
+            try:
+                yield BlockTx(tx, self._wait)
+            except BaseException as error:
+                self._wait(scope.__aexit__(type(error), error, error.__traceback__))
+                raise
+            self._wait(scope.__aexit__(None, None, None))
 
     def outbox(self, *, at: str | None = None) -> SyncOutbox:
         """Return the outbox of a store, to look at it and to send again what is in it."""
@@ -361,6 +365,7 @@ def open(
     in_flight_max: int = IN_FLIGHT_MAX,
     lease: timedelta = timedelta(seconds=LEASE_SECONDS),
     is_observer: bool = False,
+    tracing: bool | Tracing = False,
     environment: Environment | None = None,
 ) -> Node:
     """Return an open node with a synchronous face. See ``open_async`` for the settings.
@@ -387,6 +392,7 @@ def open(
             in_flight_max=in_flight_max,
             lease=lease,
             is_observer=is_observer,
+            tracing=tracing,
             environment=environment,
         )
     )

@@ -36,6 +36,7 @@ from finality.runtime.context import Context
 from finality.runtime.definition import Action, Source, StepCode, Style
 from finality.runtime.drive import Drive
 from finality.runtime.telling import Telling
+from finality.runtime.tracing import span_of_step
 from finality.runtime.turns import ChainTurn, NotAwaited, ScopeTurn, Settled, SignalTurn, StepTurn
 from finality.runtime.witness import NULL, KnownAlready, TestifyTurn, WitnessedTurn, known_answer, refusal
 
@@ -254,12 +255,13 @@ class Asking:
             call, action, drive, drive.state, self._context.codec, command.step,
             tx=tx, attempt=command.attempt, own=own, is_undo=isinstance(command, e.Compensate),
         )  # fmt: skip
-        if action.style is Style.BLOCKING:
-            return await self._context.environment.run_blocking(run)
-        try:
-            return await run()
-        except SystemExit as error:  # It would end the event loop, and every other saga with it.
-            raise RuntimeError(f"it raised {error!r}") from error
+        with span_of_step(self._context, drive, command):
+            if action.style is Style.BLOCKING:
+                return await self._context.environment.run_blocking(run)
+            try:
+                return await run()
+            except SystemExit as error:  # It would end the event loop, and every other saga with it.
+                raise RuntimeError(f"it raised {error!r}") from error
 
     async def _within(self, code: StepCode, work: Any) -> Any:
         if code.timeout_seconds is None:

@@ -43,7 +43,9 @@ class StartChildTurn(SignalTurn):
         """Begin the child, unless the parent has turned back."""
         self._before = self.drive.tip
         drive, graph = self.drive, self._definition.graph
-        begin = e.Begin(self._input, self._now, drive.id, self._step)
+        started = drive.state.started
+        traceparent = None if started is None else started.traceparent
+        begin = e.Begin(self._input, self._now, drive.id, self._step, traceparent)
         events, state = advance(new_state(graph), begin)
         id = child_id(drive.id, self._step)
         birth = Birth(id, graph.saga, graph.version, drive.key, drive.node)

@@ -13,6 +13,7 @@ from finality.ports.codec import Codec
 from finality.ports.environment import Environment
 from finality.ports.home import Home
 from finality.ports.store import LocalTransaction, Scope, Store
+from finality.ports.tracing import NO_TRACING, Tracing
 from finality.runtime.definition import Definition
 
 
@@ -29,6 +30,7 @@ class Context:
             called before its first statement.
         definition_of: Finds, or makes and keeps, the definition of a saga class.
         graph_of: Finds the graph of a (kind, version), also of one that the node cannot drive.
+        broker: What operators call the node's broker; empty: it has none.
         called: Keys of sagas that were woken since somebody last looked what for.
         redact: Takes the secrets of a saga out of a text.
     """
@@ -45,6 +47,8 @@ class Context:
     secrets_of: Callable[[Any], tuple[str, ...]]
     definition_of: Callable[[type], Definition]
     graph_of: Callable[[str, str], Awaitable[Graph]]
+    broker: str = ""
+    tracing: Tracing = NO_TRACING
     called: set[int] = field(default_factory=set)
 
     def store_of(self, name: str | None) -> Store:

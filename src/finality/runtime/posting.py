@@ -29,7 +29,7 @@ class StartTurn:
         self._context = context
         self._definition = definition
         self._begun = begun
-        begin = e.Begin(input, context.environment.now())
+        begin = e.Begin(input, context.environment.now(), traceparent=context.tracing.current())
         self._events, state = advance(new_state(definition.graph), begin)
         self.drive: Drive | None = Drive(
             0, id, definition, saga, state, Version(len(self._events)), node=context.node,

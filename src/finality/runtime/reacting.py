@@ -26,6 +26,7 @@ from finality.runtime.definition import Style
 from finality.runtime.inbox import Arrived, Standing, Verdict, admit, conclude, settle, standing
 from finality.runtime.reaction import ReactionCode
 from finality.runtime.sourcing import personal
+from finality.runtime.tracing import caused_in, span_of_reaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Kit:
 
 
 Looked = list[tuple[Verdict | None, Standing]]
+Runs = Sequence[tuple[Arrived, Standing]]
 
 
 class Overtaken(Exception):
@@ -99,12 +101,13 @@ class ReactTurn(Asked[list[Verdict]]):
             verdicts.append(verdict)
         if runs:
             kit.context.environment.reach(REACTION_BEFORE)
-            first = runs[0][0].envelope
-            if code.is_raw:
-                answer = code.function(tx, first)
-            else:
-                answer = code.function(kit.turn_tx(tx, first), *arguments(kit, code, runs))
-            leave(tx, kit, code, runs, answer)
+            with span_of_reaction(kit.context, code, [each.envelope for each, _ in runs]) as span:
+                cause = caused_in(span, runs[0][0].envelope)
+                if code.is_raw:
+                    answer = code.function(tx, cause)
+                else:
+                    answer = code.function(kit.turn_tx(tx, cause), *arguments(kit, code, runs))
+                leave(tx, kit, code, runs, cause, answer)
             kit.context.environment.reach(REACTION_AFTER)
         self.answer = [Verdict.DONE if verdict is None else verdict for verdict in verdicts]
 
@@ -116,11 +119,9 @@ class ReactTurn(Asked[list[Verdict]]):
 class AnswerTurn(Asked[None]):
     """Ends the scope of an ``async`` function with its answers and witnesses."""
 
-    def __init__(
-        self, kit: Kit, code: ReactionCode, runs: Sequence[tuple[Arrived, Standing]], answer: Any
-    ) -> None:
+    def __init__(self, kit: Kit, code: ReactionCode, runs: Runs, cause: Envelope, answer: Any) -> None:
         super().__init__(f"reaction {code.name} of {code.consumer}", None)
-        self._kit, self._code, self._runs, self._answer = kit, code, runs, answer
+        self._kit, self._code, self._runs, self._cause, self._answer = kit, code, runs, cause, answer
 
     def run(self, tx: LocalTransaction) -> None:
         """Leave them.
@@ -135,10 +136,10 @@ class AnswerTurn(Asked[None]):
                 raise Overtaken
             if standing(tx, code, each, is_home=is_home) != there:
                 raise Overtaken
-        leave(tx, self._kit, code, self._runs, self._answer)
+        leave(tx, self._kit, code, self._runs, self._cause, self._answer)
 
 
-def arguments(kit: Kit, code: ReactionCode, runs: Sequence[tuple[Arrived, Standing]]) -> list[Any]:
+def arguments(kit: Kit, code: ReactionCode, runs: Runs) -> list[Any]:
     """Return what a function is called with, behind ``tx``."""
     if code.is_batch:
         return [[each.value for each, _ in runs]]
@@ -159,7 +160,7 @@ def _undone(kit: Kit, code: ReactionCode, there: Standing) -> Any:
 
 
 def leave(
-    tx: LocalTransaction, kit: Kit, code: ReactionCode, runs: Sequence[tuple[Arrived, Standing]], answer: Any
+    tx: LocalTransaction, kit: Kit, code: ReactionCode, runs: Runs, cause: Envelope, answer: Any
 ) -> None:
     """Publish what a function has answered, and leave the witnesses of its events.
 
@@ -170,7 +171,7 @@ def leave(
     kept = None
     with personal.at(kit.context.codec, tx):
         for event in events:
-            tx.publish(kit.published(code, runs[0][0].envelope, event))
+            tx.publish(kit.published(code, cause, event))
         if events and code.is_answered_once:
             kept = Json(f"{type(events[0]).__name__} {kit.context.codec.encode(events[0])}")
     for each, _ in runs:
@@ -249,10 +250,12 @@ class Reacting:
             scope = kit.context.store_of(code.store).scope(f"reaction {code.name} of {code.consumer}")
             try:
                 reach(REACTION_BEFORE)
-                tx = kit.scope_tx(scope, runs[0][0].envelope)
-                answer = await code.function(tx, *arguments(kit, code, runs))
-                reach(REACTION_AFTER)
-                await scope.commit(AnswerTurn(kit, code, runs, answer))
+                with span_of_reaction(kit.context, code, [each.envelope for each, _ in runs]) as span:
+                    cause = caused_in(span, runs[0][0].envelope)
+                    tx = kit.scope_tx(scope, cause)
+                    answer = await code.function(tx, *arguments(kit, code, runs))
+                    reach(REACTION_AFTER)
+                    await scope.commit(AnswerTurn(kit, code, runs, cause, answer))
             except BaseException:
                 await asyncio.shield(scope.abort())
                 raise

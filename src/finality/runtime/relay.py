@@ -116,6 +116,7 @@ class Relay:
         self.store = store
         self.link = link
         self.environment = context.environment
+        self._tracing = context.tracing
         self.retention_seconds = retention_seconds
         self.published = 0
         self.reader = Reader(
@@ -140,8 +141,10 @@ class Relay:
         good = [event for event in events if event.topic not in bad] if bad else events
         broker = await self.link.opened()
         self.environment.reach(PUBLISH_BEFORE)
+        began = self.environment.now()
         answers = await broker.publish(good)
         self.environment.reach(PUBLISH_AFTER)
+        self._tracing.sent(broker.name, good, answers, began=began, ended=self.environment.now())
         self.published += answers.count(None)
         if not bad and answers.count(None) == len(events):
             return [None] * len(events)

@@ -19,6 +19,7 @@ from finality.runtime.arguments import Unreadable, call
 from finality.runtime.context import Context
 from finality.runtime.definition import Action
 from finality.runtime.drive import Commands, Drive, Tip
+from finality.runtime.tracing import span_of_step
 
 Settled = Callable[[Drive, BaseException | None], None]
 
@@ -123,12 +124,13 @@ class StepTurn(SignalTurn):
         reach = context.environment.reach
         reach(COMPENSATION_BEFORE if is_undo else STEP_BEFORE)
         try:
-            answer = call(
-                self._action, drive, state, context.codec, command.step,
-                tx=context.turn_tx(tx, drive.id, drive.key), attempt=command.attempt, is_undo=is_undo,
-                own=state.branches[command.step].result if is_undo else None,
-            )  # fmt: skip
-            signal = answered(context, command, answer)
+            with span_of_step(context, drive, command):
+                answer = call(
+                    self._action, drive, state, context.codec, command.step,
+                    tx=context.turn_tx(tx, drive.id, drive.key), attempt=command.attempt, is_undo=is_undo,
+                    own=state.branches[command.step].result if is_undo else None,
+                )  # fmt: skip
+                signal = answered(context, command, answer)
         except Unreadable:
             raise  # The saga is parked for it: nobody has answered.
         except Exception as error:  # Whatever the user's code raises is its answer.

@@ -20,6 +20,7 @@ from finality.runtime.arguments import call
 from finality.runtime.context import Context
 from finality.runtime.definition import Action
 from finality.runtime.drive import Drive
+from finality.runtime.tracing import span_of_step
 
 NULL = Json("null")
 YES, NO = "yes ", "no "  # What stands before an answer in its witness row.
@@ -100,10 +101,11 @@ class WitnessedTurn:
         is_undo = isinstance(command, e.Compensate)
         context.environment.reach(COMPENSATION_BEFORE if is_undo else STEP_BEFORE)
         try:
-            result = call(
-                self._action, drive, drive.state, context.codec, command.step,
-                tx=context.turn_tx(tx, drive.id, None), attempt=command.attempt, own=own, is_undo=is_undo,
-            )  # fmt: skip
+            with span_of_step(context, drive, command):
+                result = call(
+                    self._action, drive, drive.state, context.codec, command.step,
+                    tx=context.turn_tx(tx, drive.id, None), attempt=command.attempt, own=own, is_undo=is_undo,
+                )  # fmt: skip
             self._answer = Answer(NULL if is_undo else kept(context, command.step, result))
         except Refused as refused:
             if is_undo:

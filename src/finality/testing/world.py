@@ -28,6 +28,7 @@ from finality.ports.broker import Broker
 from finality.ports.codec import Codec
 from finality.ports.environment import Environment
 from finality.ports.store import Rows
+from finality.ports.tracing import NO_TRACING
 from finality.runtime.reactions import INBOX_KEPT_SECONDS
 from finality.runtime.relay import OUTBOX_KEPT_SECONDS
 from finality.testing.environment import Reached, SimulatedEnvironment
@@ -201,6 +202,7 @@ class World:
             in_flight_max=in_flight_max,
             lease_seconds=self._lease.total_seconds(),
             is_observer=False,
+            tracing=NO_TRACING,
             open_home=open_home,
             open_store=open_store,
         )

@@ -115,7 +115,8 @@ def _begun(state: SagaState, begin: e.Begin) -> Events:
         return NOTHING
     graph = state.graph
     deadline = None if graph.deadline_seconds is None else begin.now + graph.deadline_seconds
-    return (e.Started(graph.saga, graph.version, begin.input, deadline, begin.parent, begin.parent_step),)
+    parent, step, span = begin.parent, begin.parent_step, begin.traceparent
+    return (e.Started(graph.saga, graph.version, begin.input, deadline, parent, step, span),)
 
 
 def _succeeded(state: SagaState, succeeded: e.Succeeded) -> Events:

@@ -128,7 +128,10 @@ class Reason(Enum):
 
 @value
 class Started:
-    """The saga is accepted and will end. *parent* is the saga whose step *parent_step* it is."""
+    """The saga is accepted and will end. *parent* is the saga whose step *parent_step* it is.
+
+    *traceparent* is the span that started it, whose children the spans of its steps are.
+    """
 
     saga: str
     version: str
@@ -136,6 +139,7 @@ class Started:
     deadline: float | None = None
     parent: TransactionId | None = None
     parent_step: str | None = None
+    traceparent: str | None = None
 
 
 @value

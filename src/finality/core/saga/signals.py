@@ -14,6 +14,7 @@ class Begin:
     now: float
     parent: TransactionId | None = None
     parent_step: str | None = None
+    traceparent: str | None = None
 
 
 @value
