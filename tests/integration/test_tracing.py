@@ -232,6 +232,46 @@ class Account(finality.Aggregate[Opened]):
         return Account(event.owner)
 
 
+@finality.project(into="owners", create="CREATE TABLE {owners} (name TEXT)")
+def owners(tx: finality.SyncTx, opened: Opened) -> None:
+    tx.execute("INSERT INTO {owners} VALUES (?)", opened.owner)
+
+
+@pytest.mark.slow
+def test_a_projection_is_in_the_trace_of_what_it_shows(tmp_path: Path, spans: Spans) -> None:
+    """Whichever way the event was appended; a page of several traces is linked to each."""
+
+    async def story() -> None:
+        url = url_of(tmp_path)
+        async with finality.open_async(url, tracing=spans.tracing, projections=[owners]) as node:
+
+            async def shown(count: int) -> bool:
+                return len([span for span in spans.ended if span.name == "project owners"]) == count
+
+            with spans.tracer.start_as_current_span("alone"):
+                await node.decide(Account, "a-1", lambda _: Opened("Ada"))
+            await eventually(lambda: shown(1))
+            with spans.tracer.start_as_current_span("block"):
+                async with node.transaction() as tx:
+                    await tx.append(await tx.load(Account, "a-2"), Opened("Bob"))
+            await eventually(lambda: shown(2))
+        async with finality.open_async(url, tracing=spans.tracing) as node:
+            for name in ("first", "second"):
+                with spans.tracer.start_as_current_span(name):
+                    await node.run(lambda tx: tx.append(tx.load(Account, "a-3"), Opened("Eve")))
+        async with finality.open_async(url, tracing=spans.tracing, projections=[owners]):
+            await eventually(lambda: [span for span in spans.ended if span.links])
+
+    asyncio.run(story())
+
+    assert spans.tree("alone") == ["alone", "  append Account", "    project owners"]
+    assert spans.tree("block") == ["block", "  transaction", "    project owners"]
+    [page] = [span for span in spans.ended if span.links]
+    assert {link.context.trace_id for link in page.links} == {
+        spans.one(name).context.trace_id for name in ("first", "second")
+    }
+
+
 @pytest.mark.slow
 def test_transactions_and_appends_are_spans_where_they_are_asked_for(tmp_path: Path, spans: Spans) -> None:
     """At both nodes: what a block publishes is its child, and how it ended is told."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
+from finality.adapters.opentelemetry.trace_context import current_traceparent
 from finality.core.backoff import Retry
 from finality.core.errors import Conflict, NotFound
 from finality.core.ids import StreamName, Version
@@ -131,13 +132,13 @@ class Aggregates(Life):
         if not self._is_open:
             await self.opened()
         known, loaded, codec = kind_of(type(aggregate)), aggregate.loaded, self._codec
-        kept = meta_of(meta, None, None, codec)
-
-        def work(sources: Sources) -> tuple[Version, int | None]:
-            with personal.within(codec, sources):
-                return record(sources, known, aggregate, loaded, events, kept, codec)
-
         with self.settings.tracing.append(self.settings.url, known.name, loaded.id, len(events)):
+            kept = meta_of(meta, None, None, current_traceparent(), codec)
+
+            def work(sources: Sources) -> tuple[Version, int | None]:
+                with personal.within(codec, sources):
+                    return record(sources, known, aggregate, loaded, events, kept, codec)
+
             version, key = await written(self._context.home, f"append to {known.name} {loaded.id}", work)
         for event in events:
             aggregate = aggregate.evolve(event)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
+from finality.adapters.opentelemetry.trace_context import current_traceparent
 from finality.core.errors import DefinitionError
 from finality.core.ids import StreamName, Version
 from finality.core.personal import Personal
@@ -56,12 +57,18 @@ class Book:
         return folded(kind, id, source, snapshot, events, at, self._codec)
 
     def append(
-        self, local: Any, grounds: Aggregate[Any] | Found[Any], events: tuple[Any, ...], meta: Meta | None
+        self,
+        local: Any,
+        grounds: Aggregate[Any] | Found[Any],
+        events: tuple[Any, ...],
+        meta: Meta | None,
+        span: str | None,
     ) -> Version:
         """Append to an aggregate's stream, or what was decided on a query."""
         sources = sources_of(local)
         origin = self._origin
-        known = meta_of(meta, origin.correlation_id, origin.causation_id, self._codec)
+        span = origin.traceparent or span
+        known = meta_of(meta, origin.correlation_id, origin.causation_id, span, self._codec)
         if isinstance(grounds, Found):
             return self._conclude(sources, grounds, events, known)
         kind, loaded = kind_of(type(grounds)), grounds.loaded
@@ -150,7 +157,7 @@ class SyncSourcing:
             Refused: The aggregate is archived.
             DefinitionError: It does not take such events, or was loaded with *at*.
         """
-        return self._book.append(self._local, grounds, events, meta)
+        return self._book.append(self._local, grounds, events, meta, current_traceparent())
 
     def read(self, events: Events[E]) -> Found[E]:
         """Return the events that are asked for, oldest first, to decide on them and append."""
@@ -185,7 +192,8 @@ class AsyncSourcing:
         Raises:
             Conflict: Somebody was first, now or at the commit; load it again and decide anew.
         """
-        return await self._call(lambda local: self._book.append(local, grounds, events, meta))
+        span = current_traceparent()  # The store's thread knows none.
+        return await self._call(lambda local: self._book.append(local, grounds, events, meta, span))
 
     async def read(self, events: Events[E]) -> Found[E]:
         """Return the events that are asked for, oldest first, to decide on them and append."""

@@ -84,6 +84,14 @@ class Tracing(Protocol):
         """Tell of a call of a reaction: a child of its event, or linked to its several events."""
         ...
 
+    def projection(self, name: str, parents: Sequence[str]) -> Block:
+        """Tell of a page that is carried into a projection: a child of its event, or linked to its several.
+
+        Args:
+            parents: The traceparents of the spans that appended its events, each once.
+        """
+        ...
+
     def sent(
         self,
         broker: str,
@@ -156,6 +164,10 @@ class NoTracing:
         return NO_SPAN
 
     def reaction(self, broker: str, consumer: str, events: Sequence[Envelope]) -> Block:
+        """Tell nobody."""
+        return NO_SPAN
+
+    def projection(self, name: str, parents: Sequence[str]) -> Block:
         """Tell nobody."""
         return NO_SPAN
 

@@ -29,6 +29,7 @@ from finality.runtime.restraint import projecting
 from finality.runtime.sourcing import personal
 from finality.runtime.sourcing.kind import EventType
 from finality.runtime.sourcing.reading import event_of
+from finality.runtime.tracing import span_of_projection
 
 EVENTS_MAX = 1_000  # In one commit: some thirty milliseconds of the store's write turn.
 ASYNC_EVENTS_MAX = 100  # Each statement of an async function crosses threads, while the turn is held.
@@ -144,35 +145,38 @@ class Projecting:
         context = self._kit.context
         with await personal.of(context.codec, context.home.sources, None, page.events):
             calls = self._calls(page)
+        parents = self._parents(page)
         if self._code.style is Style.TURN:
-            turn = AdvanceTurn(self._code.name, self._progress, standing, lambda tx: self._run(tx, calls))
+            turn = AdvanceTurn(
+                self._code.name, self._progress, standing, lambda tx: self._run(tx, calls, parents)
+            )
             self.store.submit(turn)
             await turn.done
         elif not calls:
             await self.keep(standing)
         else:
-            await self._run_scope(calls, standing)
+            await self._run_scope(calls, parents, standing)
 
-    def _run(self, tx: LocalTransaction, calls: list[Call]) -> None:
+    def _run(self, tx: LocalTransaction, calls: list[Call], parents: list[str]) -> None:
         kit, code, reach = self._kit, self._code, self._kit.context.environment.reach
         if not calls:
             return
         reach(PROJECTION_BEFORE)
         view, function = kit.turn_tx(tx, self._names), code.function
-        with projecting(code.name):
+        with span_of_projection(kit.context, code.name, parents), projecting(code.name):
             for place, arguments in calls:
                 self.failed_at = place
                 function(view, *arguments)
         self.failed_at = None
         reach(PROJECTION_AFTER)
 
-    async def _run_scope(self, calls: list[Call], standing: Standing) -> None:
+    async def _run_scope(self, calls: list[Call], parents: list[str], standing: Standing) -> None:
         kit, code, reach = self._kit, self._code, self._kit.context.environment.reach
         scope = self.store.scope(f"projection {code.name}")
         try:
             reach(PROJECTION_BEFORE)
             view = kit.scope_tx(scope, self._names)
-            with projecting(code.name):
+            with span_of_projection(kit.context, code.name, parents), projecting(code.name):
                 for place, arguments in calls:
                     self.failed_at = place
                     await code.function(view, *arguments)
@@ -228,6 +232,14 @@ class Projecting:
         also = ([happened(each, codec) for _, _, each in events],) if context else ()
         return [(events[0][0], (listed, *also))] if events else []
 
+    def _parents(self, page: Page) -> list[str]:
+        """Return the spans that appended the events of a page, each once; none if nobody is told."""
+        if not self._kit.context.tracing.is_on:
+            return []
+        codec, types = self._kit.context.codec, self._code.types
+        metas = [meta_of(each, codec) for each in page.events if is_taken(each, types)]
+        return list(dict.fromkeys(meta.traceparent for meta in metas if meta.traceparent))
+
 
 def is_taken(recorded: Recorded, types: Mapping[str, EventType]) -> bool:
     """Say whether a fact is among the events of *types*."""
@@ -240,9 +252,15 @@ def _is_genuine(recorded: Recorded, type_: EventType) -> bool:
     return type_.is_ours == recorded.stream.startswith(FORGOTTEN_PREFIX)
 
 
+def meta_of(recorded: Recorded, codec: Any) -> Meta:
+    """Return what is known of an event besides."""
+    meta: Meta = codec.decode(recorded.event.meta, Meta) if recorded.event.meta is not None else Meta()
+    return meta
+
+
 def happened(recorded: Recorded, codec: Any) -> Happened:
     """Return where and when an event happened."""
-    meta = codec.decode(recorded.event.meta, Meta) if recorded.event.meta is not None else Meta()
+    meta = meta_of(recorded, codec)
     return Happened(
         id_of(recorded.stream), recorded.version, recorded.position, recorded.at,
         meta.by, meta.correlation_id, meta.causation_id, meta.more,

@@ -39,6 +39,11 @@ def span_of_reaction(context: Context, code: ReactionCode, events: Sequence[Enve
     return context.tracing.reaction(context.broker, code.consumer, events)
 
 
+def span_of_projection(context: Context, name: str, parents: Sequence[str]) -> Block:
+    """Return the span of a page's projection; one whose events are part of no trace has none."""
+    return context.tracing.projection(name, parents) if parents else NO_SPAN
+
+
 def caused_in(span: Span, event: Envelope) -> Envelope:
     """Return *event* as the cause of what *span* publishes."""
     return event if span.traceparent is None else replace(event, traceparent=span.traceparent)

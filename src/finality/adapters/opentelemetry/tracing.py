@@ -9,6 +9,7 @@
 | ``append Account``       | client   | the current span                         |
 | ``send orders``          | producer | the span that published the event        |
 | ``process orders``       | consumer | the same; a batch is linked to its many  |
+| ``project balances``     | internal | the span that appended the event, likewise |
 
 What an error says is told for Finality's own errors alone: another's text may quote anything.
 
@@ -40,6 +41,7 @@ SYSTEMS = {
     "valkey": "redis",
 }
 NANOSECONDS = 1_000_000_000
+LINKS_MAX = 128  # What an SDK keeps of them, if nobody says otherwise.
 
 Attributes = Mapping[str, str | int]
 Because = Callable[[BaseException], str]
@@ -103,14 +105,17 @@ class OpenTelemetry:
         """Tell of a call of a reaction."""
         first, *others = events
         attributes = {**_of_event(broker, "process", first), "messaging.consumer.group.name": consumer}
-        if not others:
-            within, links = _context(first.traceparent), []
-        else:
+        if others:
             attributes["messaging.batch.message_count"] = len(events)
-            within, links = Context(), [_link(each.traceparent) for each in events if each.traceparent]
+        within, links = _origins([each.traceparent for each in events if each.traceparent])
         return self._span(
             f"process {first.topic}", attributes, kind=SpanKind.CONSUMER, within=within, links=links
         )
+
+    def projection(self, name: str, parents: Sequence[str]) -> Block:
+        """Tell of a page that is carried into a projection."""
+        within, links = _origins(parents)
+        return self._span(f"project {name}", {"finality.projection": name}, within=within, links=links)
 
     def sent(
         self,
@@ -172,6 +177,13 @@ class _OpenSpan:
 def _context(traceparent: str | None) -> Context:
     """Return the context of a span elsewhere; without one nothing that is current here is a parent."""
     return Context() if traceparent is None else _w3c.extract({"traceparent": traceparent}, Context())
+
+
+def _origins(parents: Sequence[str]) -> tuple[Context, list[Link]]:
+    """Return what a span is a child of, if that is one, and else what it is linked to."""
+    if len(parents) == 1:
+        return _context(parents[0]), []
+    return Context(), [_link(each) for each in parents[:LINKS_MAX]]
 
 
 def _link(traceparent: str) -> Link:

@@ -43,12 +43,14 @@ class Meta:
         correlation_id: The conversation that it is part of, such as one saga.
         causation_id: The event or command that it followed from.
         more: What else you want to find again; values that JSON can carry.
+        traceparent: The span that appended it, as W3C Trace Context writes it; it is set by itself.
     """
 
     by: str = ""
     correlation_id: str = ""
     causation_id: str = ""
     more: Mapping[str, Any] = field(default_factory=dict)
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,18 +15,23 @@ from finality.runtime.sourcing.kind import EventType, Kind, Loaded
 
 
 def meta_of(
-    meta: Meta | None, correlation_id: str | None, causation_id: str | None, codec: Codec
+    meta: Meta | None,
+    correlation_id: str | None,
+    causation_id: str | None,
+    traceparent: str | None,
+    codec: Codec,
 ) -> bytes | None:
     """Return what is known of events besides as the journal keeps it; nothing if nothing is.
 
     Args:
-        correlation_id: What counts where *meta* says nothing, as *causation_id*.
+        correlation_id: What counts where *meta* says nothing, as *causation_id* and *traceparent*.
     """
-    if meta is None and not correlation_id and not causation_id:
+    if meta is None and not (correlation_id or causation_id or traceparent):
         return None
     known = asdict(meta) if meta is not None else {}
     known["correlation_id"] = known.get("correlation_id") or correlation_id
     known["causation_id"] = known.get("causation_id") or causation_id
+    known["traceparent"] = known.get("traceparent") or traceparent
     return codec.pack({name: value for name, value in known.items() if value})
 
 
