@@ -52,14 +52,25 @@ def test_all_ways_are_run_measured_and_survive(terminal: Terminal) -> None:
     assert costs["two-phase"]["durable_writes"] >= 5, "two votes, the decision, two commits"
     assert costs["three-phase"]["calls"] > costs["tcc"]["calls"], "a third phase costs calls"
     assert costs["saga"]["witness_rows"] == 2
+    assert costs["outbox"]["calls_by_name"] == {"call": 5, "commit": 3, "publish": 2, "scope": 3}
+    assert costs["outbox"]["durable_writes"] >= 8, (
+        "three commits, two events in the broker, taken and done with"
+    )
+    assert costs["outbox"]["witness_rows"] == 2, "the provider's inbox, and the bank's"
+    assert 0 < costs["outbox"]["accepted_p50_ms"] < costs["outbox"]["p50_ms"]
+    assert {name for name, cost in costs.items() if cost["accepted_p50_ms"] is not None} == {"outbox"}
+    assert costs["event-sourcing"]["journal_events"] == 5, "requested, checked, deducted, paid, completed"
+    assert costs["event-sourcing"]["durable_writes"] >= 3
+    forward = {"saga", "outbox", "event-sourcing"}
     deaths = {name: way["coordinator_dies"]["at_worst"] for name, way in ways.items()}
-    assert {name for name, death in deaths.items() if death["is_done"]} == {"saga"}
-    assert {name for name, death in deaths.items() if death["apart_ms"]} == {"saga"}
+    assert {name for name, death in deaths.items() if death["is_done"]} == forward
+    assert {name for name, death in deaths.items() if death["apart_ms"]} == forward
     assert {name for name, death in deaths.items() if death["held_ms"]} == {"three-phase", "tcc"}
     silence = said.json["silence_seconds"] * 1e3
     assert deaths["two-phase"]["next_ms"] > silence, "its locks keep out the next one"
+    assert deaths["outbox"]["next_ms"] > 100, "the account's events are in order, behind those of the dead"
     assert ways["local"]["sight"]["apart"] == 0
-    assert ways["saga"]["sight"]["apart"] > 0
+    assert all(ways[name]["sight"]["apart"] > 0 for name in forward)
     assert {path.name for path in terminal.folder.iterdir()} == {"trips.py"}, "it leaves nothing behind"
 
 
@@ -68,15 +79,18 @@ def test_all_ways_are_run_measured_and_survive(terminal: Terminal) -> None:
 def test_on_a_server_it_works_alike_and_drops_its_databases(
     terminal: Terminal, finality_postgres: PostgresServer
 ) -> None:
-    options = ("--way", "two-phase", "--count", "2", "--json", "--postgres", finality_postgres.url)
+    ways = ("--way", "two-phase", "--way", "outbox")
+    options = (*ways, "--count", "2", "--json", "--postgres", finality_postgres.url)
     said = terminal.type("compare", "withdraw", *options)
 
     assert said.status == 0, said.err
     assert said.json["stores"] == "PostgreSQL"
-    [two_phase] = said.json["ways"]
-    check_whole(two_phase)
+    for way in said.json["ways"]:
+        check_whole(way)
+    two_phase, outbox = said.json["ways"]
     assert two_phase["costs"]["durable_writes"] >= 5
     assert two_phase["coordinator_dies"]["at_worst"]["apart_ms"] == 0
+    assert outbox["coordinator_dies"]["at_worst"]["is_done"]
     left = "SELECT count(*) FROM pg_database WHERE datname LIKE 'finality_compare%'"
     assert finality_postgres.sql(left) == [["0"]]
 

@@ -1,7 +1,8 @@
 """Runs one story in every pattern, side by side, and measures what they differ in.
 
 ```
-    story ─┬─ way   local · two_phase · three_phase · tcc · saga      withdraw/, the rules once
+    story ─┬─ way   local · two_phase · three_phase · tcc · saga · outbox · event_sourcing
+           │             withdraw/, the rules once
            ├─ place   where its databases are
            ├─ trial   what it costs (tally), what others see (reader), a case that is refused
            ├─ drill   a coordinator that is killed (victim), and another node

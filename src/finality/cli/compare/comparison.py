@@ -132,7 +132,7 @@ async def _place(way: Way, folder: Path, postgres: str | None) -> AsyncIterator[
     else:
         from finality.cli.compare.place_postgres import Server
 
-        place = Server(postgres, f"finality_compare_{uuid4().hex[:8]}_{way.name.replace('-', '_')}")
+        place = Server(postgres, f"finality_compare_{uuid4().hex[:8]}_{way.name.replace('-', '_')}", folder)
     try:
         for name in way.databases:
             await place.make(name)

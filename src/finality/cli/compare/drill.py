@@ -81,7 +81,7 @@ async def drill(story: Story, way: Way, place: Place, *, is_finished: bool) -> D
             "seconds": DECIDE.total_seconds(),
         }
         async with _victim(asked) as victim:
-            settled = partial(_until_settled, other, reader, killed)
+            settled = partial(_until_settled, way, place, other, killed)
             next_one = partial(_act_next, way, other, following)
             stood, next_ms = await _stood(reader, victim, settled, next_one)
     after, done = await reader.books(), await way.done(place)
@@ -178,7 +178,7 @@ async def _act_next(way: Way, node: finality.AsyncNode, id: str) -> float:
         return (time.perf_counter() - begun) * 1e3
 
 
-async def _until_settled(node: finality.AsyncNode, reader: Reader, id: str) -> float:
+async def _until_settled(way: Way, place: Place, node: finality.AsyncNode, id: str) -> float:
     """Wait until nothing of the dead one's case is open; return since when.
 
     Raises:
@@ -186,8 +186,9 @@ async def _until_settled(node: finality.AsyncNode, reader: Reader, id: str) -> f
     """
     give_up = time.perf_counter() + STAND_SECONDS_MAX
     while (now := time.perf_counter()) < give_up:
-        is_held = (await reader.books()).is_held
+        is_held = (await way.books(place)).is_held
         is_open = any(head.id == id for head in await node.transactions(is_open=True))
+        is_open = is_open or id in await way.open(place)
         if not is_held and not is_open and not await node.in_doubt():
             return now
         await asyncio.sleep(LOOK_SECONDS)

@@ -17,10 +17,12 @@ class Place(Protocol):
 
     Attributes:
         spec: Names the same place to another process, for ``place_at``.
+        broker: The URL of a broker of this place alone.
         silent: Participants that pass no crash point at their own commits.
     """
 
     spec: str
+    broker: str
     silent: frozenset[str]
 
     def url(self, name: str) -> str:
@@ -55,6 +57,7 @@ class Files:
 
     def __init__(self, folder: Path) -> None:
         self.spec = str(folder)
+        self.broker = f"sqlite:///{folder / 'broker.db'}"
         self._folder = folder
         self._connections: dict[str, Any] = {}
 
@@ -98,6 +101,6 @@ def place_at(spec: str) -> Place:
     if spec.startswith("postgres"):
         from finality.cli.compare.place_postgres import Server
 
-        url, _, prefix = spec.rpartition(" ")
-        return Server(url, prefix)
+        url, prefix, folder = spec.split(" ", 2)
+        return Server(url, prefix, Path(folder))
     return Files(Path(spec))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -20,12 +21,14 @@ class Server:
     Args:
         url: Of any database of the server, for somebody who may create databases.
         prefix: What the names of its databases begin with.
+        folder: Where the broker is, a file: the server is none.
     """
 
     silent = frozenset({"bank", "provider"})
 
-    def __init__(self, url: str, prefix: str) -> None:
-        self.spec = f"{url} {prefix}"
+    def __init__(self, url: str, prefix: str, folder: Path) -> None:
+        self.spec = f"{url} {prefix} {folder}"
+        self.broker = f"sqlite:///{folder / prefix}.db"
         self._server = url
         self._prefix = prefix
         self._connections: dict[str, Any] = {}

@@ -17,7 +17,7 @@ class Story:
         next: What somebody wants as soon as the coordinator is dead.
         refused: When one is refused.
         apart: What a reader finds who finds what does not fit.
-        between: Between whom the calls are counted.
+        between: Of whom something is asked, which is counted.
     """
 
     name: str

@@ -15,6 +15,8 @@ from finality.ports.environment import COMMIT_AFTER, Environment
 OF_PARTICIPANT = ("finish", "settle", "vote", "pre_commit", "standing", "conclude")
 OF_BRANCH = ("execute", "reserve", "prepare", "commit", "abort")
 OF_SCOPE = ("call", "commit")
+OF_BROKER = ("publish",)
+OF_JOURNAL = ("decide",)
 DURABLE = ("prepare", "finish", "commit")  # What is on a database's disk when it returns.
 STILL_SECONDS = 0.03
 
@@ -23,7 +25,7 @@ class Tally:
     """Counts while withdrawals run.
 
     Attributes:
-        calls: What the coordinator has asked of bank and provider, by the name of the call.
+        calls: What was asked of bank, provider and broker, by the name of the call.
         writes: Commits that were flushed, at all databases together.
     """
 
@@ -42,7 +44,7 @@ class Tally:
             self.writes += 1
 
     async def watch(self, node: AsyncNode, silent: frozenset[str]) -> None:
-        """Count what an open node asks of its participants, or of its stores if it has none.
+        """Count what an open node asks of its participants, or of its stores if it has none, and of a broker.
 
         Args:
             silent: Participants whose commits pass no crash point, and are counted by their calls.
@@ -53,6 +55,9 @@ class Tally:
             is_silent = name in silent
             self._count(participant, OF_PARTICIPANT, is_silent=is_silent)
             self._count_begun(participant, "begin", OF_BRANCH, is_silent=is_silent)
+        if node.settings.broker is not None:
+            self._count(node.settings.broker, OF_BROKER)
+        self._count(node, OF_JOURNAL)
         if not participants:
             for store in context.stores.values() or (context.home,):
                 self._count_begun(store, "scope", OF_SCOPE)

@@ -63,6 +63,7 @@ async def begin_and_die(
     world = Doomed(death)
     async with which.node(place_at(spec), services, world) as node:
         await node.opened()
+        await which.ready(node)
         await world.calm()
         print(READY, flush=True)
         await asyncio.to_thread(sys.stdin.readline)

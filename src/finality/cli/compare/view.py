@@ -45,7 +45,7 @@ def _nature(comparison: Comparison) -> Table:
 
 
 def _costs(comparison: Comparison) -> Table:
-    numbers = ("p50 ms", "p99 ms", "calls", "durable writes", "journal events", "witness rows")
+    numbers = ("p50 ms", "p99 ms", "accepted", "calls", "durable writes", "journal events", "witness rows")
     count = max((each.trial.costs.count for each in comparison.ways), default=0)
     title = (
         f"What it costs: {comparison.story.does} {count} times, one after the other, on {comparison.stores}"
@@ -54,7 +54,8 @@ def _costs(comparison: Comparison) -> Table:
     for each in comparison.ways:
         costs = each.trial.costs
         counts = (costs.calls, costs.durable_writes, costs.journal_events, costs.witness_rows)
-        latencies = (f"{costs.p50_ms:.1f}", f"{costs.p99_ms:.1f}")
+        accepted = "-" if costs.accepted_p50_ms is None else f"{costs.accepted_p50_ms:.1f}"
+        latencies = (f"{costs.p50_ms:.1f}", f"{costs.p99_ms:.1f}", accepted)
         table.add_row(each.way.name, *latencies, *(f"{number:g}" for number in counts))
     return table
 
@@ -68,6 +69,8 @@ def _refusals(comparison: Comparison) -> Table:
         if not refusal.is_whole:
             books = Text(f"{refusal.before} → {refusal.after}", "red")
         heard = f"{refusal.heard}: {refusal.because}"
+        if each.trial.costs.accepted_p50_ms is not None:
+            heard = f"accepted, then {heard}"
         table.add_row(each.way.name, heard, ms_text(refusal.ms), books, _sight(refusal.sight))
     return table
 
@@ -94,10 +97,13 @@ def _deaths(comparison: Comparison) -> Table:
 def _notes(comparison: Comparison) -> Iterator[str]:
     story = comparison.story
     yield f"seen apart: reads that found {story.apart}"
-    yield f"calls: what the coordinator asks of {story.between}; durable writes: flushed commits, of all"
-    yield "open for: from the death until nothing of it was undecided or held; another node runs all the time"
+    yield f"calls: what is asked of {story.between}; durable writes: flushed commits, of all"
+    yield "open for: from the death until nothing of it was undecided, held or owed; another node is there"
     yield f"next took: {story.next}, asked for at the moment of the death"
     yield f"who is silent for {SILENCE.total_seconds():g} s is taken for dead"
+    for each in comparison.ways:
+        if each.way.remark:
+            yield f"{each.way.name}: {each.way.remark}"
     for name, extra in comparison.left_out.items():
         yield f"{name} was left out: pip install 'finality[{extra}]'"
 

@@ -60,6 +60,7 @@ class Way(ABC):
         lease: Of a coordinator: after it another node takes over its sagas.
         databases: What has to be made for it.
         extra: What it needs beyond the base installation, and the module that shows that it is there.
+        remark: What to know before its numbers are held against those of others.
     """
 
     name: ClassVar[str]
@@ -70,6 +71,7 @@ class Way(ABC):
     lease: ClassVar[timedelta] = PATIENCE  # It commits in between, which is one thing less to count.
     databases: ClassVar[tuple[str, ...]]
     extra: ClassVar[tuple[str, str] | None] = None
+    remark: ClassVar[str] = ""
 
     @property
     def missing(self) -> str | None:
@@ -92,6 +94,10 @@ class Way(ABC):
     async def done(self, place: Place) -> set[str]:
         """Return the ids of the cases that are done."""
 
+    async def open(self, place: Place) -> set[str]:
+        """Return the ids of the cases that the databases themselves say are open."""
+        return set()
+
     # ── The nodes ───────────────────────────────────────────────────────────────────────────
 
     @contextlib.asynccontextmanager
@@ -103,12 +109,21 @@ class Way(ABC):
     def node(self, place: Place, services: Services, environment: Environment) -> AsyncNode:
         """Return a coordinator; it knows all that it needs to finish what another has begun."""
 
+    async def ready(self, node: AsyncNode) -> None:  # noqa: B027 - most are as soon as they are open
+        """Wait until *node* would do the whole of a case if it did not die."""
+
     @abstractmethod
-    async def act(self, node: AsyncNode, id: str, *, deadline: timedelta, is_refused: bool = False) -> None:
+    async def act(
+        self, node: AsyncNode, id: str, *, deadline: timedelta, is_refused: bool = False
+    ) -> float | None:
         """Do one case; on return the customer may be told.
 
         Args:
             is_refused: Take a case whose last part says no.
+
+        Returns:
+            When it was accepted, on the clock of ``time.perf_counter``, if somebody is told so before
+            the end.
 
         Raises:
             TransactionAborted: Nothing of it remains.

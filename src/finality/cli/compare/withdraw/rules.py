@@ -68,6 +68,16 @@ async def pay(execute: Execute, order: Order) -> None:
     await _pay(execute, order, "paid")
 
 
+async def pay_once(execute: Execute, order: Order) -> None:
+    """Pay the card, unless it was: the provider knows a request again by its id.
+
+    Raises:
+        Refused: The provider does not.
+    """
+    if not await execute("SELECT id FROM payment WHERE id = $1", order.id):
+        await pay(execute, order)
+
+
 async def _pay(execute: Execute, order: Order, state: str) -> None:
     if order.card == EXPIRED:
         raise finality.Refused("the card has expired")

@@ -63,6 +63,10 @@ class Withdrawal(Way):
         """Open an account."""
         await place.execute(self.bank, ACCOUNTS)
         await place.execute(self.bank, f"INSERT INTO account VALUES ('{ACCOUNT}', {START_CENTS}, 0)")  # noqa: S608 - our own constants
+        await self.found_payments(place)
+
+    async def found_payments(self, place: Place) -> None:
+        """Begin to keep payments."""
         await place.execute(self.provider, PAYMENTS)
 
     async def books(self, place: Place) -> Money:
@@ -80,11 +84,13 @@ class Withdrawal(Way):
         paid = await place.execute(self.provider, "SELECT id FROM payment WHERE state = 'paid'")
         return {id for (id,) in paid}
 
-    async def act(self, node: AsyncNode, id: str, *, deadline: timedelta, is_refused: bool = False) -> None:
+    async def act(
+        self, node: AsyncNode, id: str, *, deadline: timedelta, is_refused: bool = False
+    ) -> float | None:
         """Withdraw; what is refused has an expired card."""
         order = Order(id, EXPIRED) if is_refused else Order(id)
-        await self.withdraw(node, order, deadline=deadline)
+        return await self.withdraw(node, order, deadline=deadline)
 
     @abstractmethod
-    async def withdraw(self, node: AsyncNode, order: Order, *, deadline: timedelta) -> None:
-        """Withdraw; on return the customer may be told."""
+    async def withdraw(self, node: AsyncNode, order: Order, *, deadline: timedelta) -> float | None:
+        """Withdraw; on return the customer may be told. Return when it was accepted, as ``act`` does."""
