@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,11 @@ T = TypeVar("T")
 BLOCKING_THREADS_MAX = 32  # Steps that call services wait rather than compute.
 STEP_THREAD = "finality step"
 
+# Not the module's own dice, which belong to the user's program and its seed. As with these, a child
+# that was forked must not throw what its parent throws.
+_dice = random.Random()
+os.register_at_fork(after_in_child=_dice.seed)
+
 
 class SystemEnvironment:
     """Fulfils ``ports.environment.Environment``."""
@@ -22,8 +28,8 @@ class SystemEnvironment:
 
     def __init__(self) -> None:
         self._threads = Threads(BLOCKING_THREADS_MAX, STEP_THREAD)
-        self.chance = random.random
-        self.random_bits = random.getrandbits
+        self.chance = _dice.random
+        self.random_bits = _dice.getrandbits
         self.now = time.time
 
     def reach(self, point: str) -> None:
