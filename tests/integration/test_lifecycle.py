@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,17 +26,25 @@ class Hello(finality.Saga):
         return f"hello {self.name}"
 
 
-def finality_threads() -> set[str]:
-    """Return the names of our threads that keep something open; idle ones for steps end by themselves."""
-    return {
-        thread.name
-        for thread in threading.enumerate()
-        if thread.name.startswith("finality") and thread.name != "finality step"
-    }
+@pytest.fixture
+def finality_threads() -> Callable[[], set[str]]:
+    """Return what names our threads that keep something open, but for those of tests before this one.
+
+    Idle ones for steps end by themselves.
+    """
+    before = set(threading.enumerate())
+
+    def names() -> set[str]:
+        new = [thread.name for thread in threading.enumerate() if thread not in before]
+        return {name for name in new if name.startswith("finality") and name != "finality step"}
+
+    return names
 
 
 @pytest.mark.slow
-def test_many_threads_open_nodes_of_their_own_and_share_one(tmp_path: Path) -> None:
+def test_many_threads_open_nodes_of_their_own_and_share_one(
+    tmp_path: Path, finality_threads: Callable[[], set[str]]
+) -> None:
     url = url_of(tmp_path)
     with finality.open(url) as shared, ThreadPoolExecutor(8) as threads:
 
@@ -129,7 +138,9 @@ def test_a_wait_that_takes_too_long_ends_and_the_saga_goes_on(tmp_path: Path) ->
         assert "gone was done" in str(handle.explain())
 
 
-def test_an_opening_that_fails_leaves_nothing_behind_and_can_be_tried_again(tmp_path: Path) -> None:
+def test_an_opening_that_fails_leaves_nothing_behind_and_can_be_tried_again(
+    tmp_path: Path, finality_threads: Callable[[], set[str]]
+) -> None:
     missing = tmp_path / "missing"
     with pytest.raises(finality.Unavailable, match="check that its folder exists"):
         finality.open(url_of(missing))
@@ -160,7 +171,7 @@ class AtBank(finality.Saga):
 
 
 def test_a_loop_that_fails_while_opening_closes_the_stores(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finality_threads: Callable[[], set[str]]
 ) -> None:
     closed: list[str] = []
     close = sqlite_store.SqliteStore.close
