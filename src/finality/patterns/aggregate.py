@@ -86,7 +86,7 @@ class Aggregate(Generic[E]):
 
     def evolve(self, event: E) -> Self:
         """Return the state that *event* makes of this one. It happened: nothing is refused here."""
-        raise NotImplementedError
+        raise NotImplementedError  # A class without one of its own is refused when it is made.
 
     @property
     def loaded(self) -> Loaded:

@@ -204,4 +204,4 @@ class AsyncSourcing:
         return await self._call(lambda local: self._book.reveal(local, value))
 
     def _call(self, work: Callable[[Any], T]) -> Awaitable[T]:
-        raise NotImplementedError
+        raise NotImplementedError  # ``Tx`` has it, whose part this is.

@@ -41,7 +41,7 @@ def schemas_of(types: list[Any], template: str) -> tuple[list[dict[str, Any]], d
             )
             within.update(schema.pop("$defs", {}))
             return schema
-        raise NotImplementedError
+        raise NotImplementedError  # So msgspec hears that we do not know it either, and names the type.
 
     found, definitions = msgspec.json.schema_components(types, schema_hook=hook, ref_template=template)
     return list(found), definitions | within
