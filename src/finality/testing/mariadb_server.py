@@ -129,7 +129,7 @@ class MariaDbServer:
         if self._server is None:
             return
         server, self._server = self._server, None
-        os.kill(server.pid, how)
+        server.send_signal(how)
         try:
             server.wait(STOP_SECONDS_MAX)
         except subprocess.TimeoutExpired:

@@ -72,7 +72,7 @@ class OwnServer:
         if self._server is None:
             return
         server, self._server = self._server, None
-        os.kill(server.pid, how)
+        server.send_signal(how)
         with contextlib.suppress(subprocess.TimeoutExpired):  # It is killed, then.
             server.wait(0 if how is signal.SIGKILL else STOP_SECONDS_MAX)
         with contextlib.suppress(ProcessLookupError):  # Nothing is left of it.

@@ -11,7 +11,6 @@ its own. As root it drops its privileges: PostgreSQL refuses them.
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import signal
@@ -127,7 +126,7 @@ class PostgresServer:
         if self._server is None:
             return
         server, self._server = self._server, None
-        os.kill(server.pid, signal.SIGSTOP)  # So that it starts nothing while its children are listed.
+        server.send_signal(signal.SIGSTOP)  # So that it starts nothing while its children are listed.
         all_of_it = (*children(server.pid), server.pid)
         for process in all_of_it:
             kill(process)
@@ -139,7 +138,7 @@ class PostgresServer:
         """Shut it down: SIGINT cuts connections, SIGTERM waits for them, SIGQUIT needs a recovery."""
         if self._server is None:
             return
-        os.kill(self._server.pid, how)
+        self._server.send_signal(how)
         try:
             self._server.wait(STOP_SECONDS_MAX)
         except subprocess.TimeoutExpired:
