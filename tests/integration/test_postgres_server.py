@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,15 +29,6 @@ def test_what_is_committed_and_what_is_prepared_outlives_a_kill() -> None:
         assert server.url == url
         assert server.sql("SELECT a FROM t", database="shop") == [["1"]]
         assert server.sql("SELECT gid FROM pg_prepared_xacts") == [["mine"]]
-
-
-def test_nothing_is_left_of_it_after_the_block() -> None:
-    with postgres() as server:
-        process = int((server.folder / "data" / "postmaster.pid").read_text().split()[0])
-
-    assert not server.folder.exists()
-    with pytest.raises(ProcessLookupError):
-        os.kill(process, 0)
 
 
 @pytest.mark.parametrize("bin", DEBIAN, ids=str)

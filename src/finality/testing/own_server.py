@@ -11,16 +11,18 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from finality.testing.server_process import (
     PORTS,
     PORTS_TRIED_MAX,
     START_SECONDS_MAX,
     STOP_SECONDS_MAX,
+    UNPRIVILEGED,
     ServerFailed,
     dismiss,
     guard,
+    is_root,
     run,
     run_unprivileged,
     wait,
@@ -48,6 +50,8 @@ class OwnServer:
         self.port = 0
         self._server: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
+        if self.refuses_root and is_root():
+            shutil.chown(self.folder, UNPRIVILEGED)
 
     def command(self, port: int) -> Sequence[Path | str]:
         """Return what runs it on *port*, with its data in ``folder``."""
@@ -72,11 +76,11 @@ class OwnServer:
         if self._server is None:
             return
         server, self._server = self._server, None
-        server.send_signal(how)
-        with contextlib.suppress(subprocess.TimeoutExpired):  # It is killed, then.
-            server.wait(0 if how is signal.SIGKILL else STOP_SECONDS_MAX)
-        with contextlib.suppress(ProcessLookupError):  # Nothing is left of it.
-            os.killpg(server.pid, signal.SIGKILL)
+        if how is not signal.SIGKILL:
+            server.send_signal(how)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # It is killed, then.
+                server.wait(STOP_SECONDS_MAX)
+        self._kill_what_is_left(server)
         server.wait()
         dismiss(self._guard)
 
@@ -105,8 +109,7 @@ class OwnServer:
     def _started(self, port: int) -> bool:
         before = len(self.log())
         with (self.folder / "log").open("ab") as log:
-            command = self.command(port)
-            server = run_unprivileged(command, log) if self.refuses_root else run(command, log)
+            server = self._process(self.command(port), log)
         self._server = server
         self._guard = guard(-server.pid, self.folder)  # The group that it leads.
         wait(lambda: server.poll() is not None or self._is_ready(before), self.start_seconds_max)
@@ -115,5 +118,12 @@ class OwnServer:
         self.kill()
         return False
 
+    def _process(self, command: Sequence[Path | str], log: Any) -> subprocess.Popen[bytes]:
+        return run_unprivileged(command, log) if self.refuses_root else run(command, log)
+
     def _is_ready(self, before: int) -> bool:
         return self.ready in self.log()[before:]
+
+    def _kill_what_is_left(self, server: subprocess.Popen[bytes]) -> None:
+        with contextlib.suppress(ProcessLookupError):  # Nothing is.
+            os.killpg(server.pid, signal.SIGKILL)

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from finality.testing.own_server import OwnServer
-from finality.testing.server_process import UNPRIVILEGED, ServerFailed, is_root
+from finality.testing.server_process import ServerFailed
 
 HOMES = (
     Path("/usr/lib/rabbitmq/bin"),
@@ -64,8 +64,6 @@ class RabbitMqServer(OwnServer):
 
     def command(self, port: int) -> Sequence[Path | str]:
         """Return what runs it, and the port mapper before it: nobody else's is to be left behind."""
-        if is_root():
-            shutil.chown(self.folder, UNPRIVILEGED)
         settings = {f"listeners.tcp.{port}": f"127.0.0.1:{port}", **self._settings}
         (self.folder / "rabbitmq.conf").write_text("\n".join(" = ".join(item) for item in settings.items()))
         (self.folder / "plugins").write_text("[].")
