@@ -68,6 +68,7 @@ def test_a_program_sees_everything_and_acts_on_it(ask: Ask) -> None:
     assert [(each["key"], bool(each["because"])) for each in parked] == [("k", True), ("k", False)]
     assert [share["waiting"] for share in ask("shares")] == [0, 0, 0, 0]
 
+    assert ask("resend", "--since", "1", "--topic", "nothing", "--topic", "never")["events"] == 0
     assert ask("resend", "--since", str(events[-2]["position"]))["events"] == 4
     assert sum(share["waiting"] for share in ask("shares")) == 4
     assert ask("retry", str(parked[0]["place"]))["is_done"]

@@ -136,8 +136,9 @@ def parked(store: str, topic: str | None, as_json: bool) -> None:
 @outbox.command()
 @store_option
 @click.option("--since", required=True, metavar="WHEN", help="A time, as 2026-11-21T18:00, or a position.")
+@click.option("--topic", "topics", metavar="TOPIC", multiple=True, help="Only events to this one; repeat it.")
 @json_option
-def resend(store: str, since: str, as_json: bool) -> None:
+def resend(store: str, since: str, topics: tuple[str, ...], as_json: bool) -> None:
     """Relay again what was published since then: a broker may lose what it has acknowledged.
 
     Consumers know what they have seen already. A node with the broker has to run.
@@ -145,7 +146,7 @@ def resend(store: str, since: str, as_json: bool) -> None:
     begin = moment_of(since)
 
     async def act(node: AsyncNode) -> int:
-        return await (await node.outbox()).resend(begin)
+        return await (await node.outbox()).resend(begin, topics=topics)
 
     count = look(store, act)
     if as_json:

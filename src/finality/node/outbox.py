@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from finality.core.errors import NotFound
-from finality.core.ids import START, NodeId
+from finality.core.envelope import Envelope
+from finality.core.errors import LimitExceeded, NotFound
+from finality.core.ids import START, Cursor, NodeId
 from finality.ports.events import PARKED_MAX, SHARES, OutboxEvent, Parked, Progress
 from finality.ports.store import LocalTransaction, Store
 from finality.runtime.asked import Asked
 from finality.runtime.context import Context
-from finality.runtime.relay import RELAY
+from finality.runtime.envelopes import BadRow, envelope_of_row, parked_of
+from finality.runtime.relay import RELAY, source_of
 
 LIST_EVENTS_MAX = 1_000  # One page; an outbox may hold millions.
 WAITING_EVENTS_MAX = 10_000  # How far is counted what waits: beyond it is too much in any case.
+RESEND_EVENTS_MAX = 10_000  # Of chosen topics: they are parked in one turn, for a part of a second.
 COLUMNS = "position, id, aggregatetype, aggregateid, type, payload, headers, at"
 
 
@@ -115,29 +118,48 @@ class Outbox:
 
     # ── Acting ──────────────────────────────────────────────────────────────────────────────
 
-    async def resend(self, since: datetime | int) -> int:
+    async def resend(self, since: datetime | int, *, topics: Collection[str] = ()) -> int:
         """Relay again what was published since a time or a position; return how many events that are.
 
         A broker may have lost what it acknowledged. Consumers know what they have seen by its id.
         What the outbox no longer holds cannot be sent again.
 
+        Args:
+            topics: Only events to these, at most ``RESEND_EVENTS_MAX``; without any, all events.
+
         Raises:
             NotFound: No event has this position.
+            LimitExceeded: More events of these topics were published since then.
         """
         at = (await self.event(str(since))).at if isinstance(since, int) else since.timestamp()
         cursor = await self._store.outbox_since(at)
-
-        def rewind(tx: LocalTransaction) -> None:
-            for share in range(SHARES):
-                tx.rewind(RELAY, share, cursor)
-
-        count = 0
+        count, chosen = 0, list[OutboxEvent]()
         for share in range(SHARES):
             after = cursor
             while (page := await self._store.outbox(share, after=after)).events:
-                count, after = count + len(page.events), page.cursor
-        await self._turn("re-send", rewind)
+                wanted = [row for row in page.events if not topics or row.topic in topics]
+                count, after = count + len(wanted), page.cursor
+                if topics:
+                    chosen += wanted
+                    _check_resent(count)
+        if topics:
+            await self._resend(chosen)
+        else:
+            await self._turn("re-send", lambda tx: _rewind(tx, dict.fromkeys(range(SHARES), cursor)))
         return count
+
+    async def _resend(self, rows: list[OutboxEvent]) -> None:
+        """Park events as if they waited behind others: the relay brings them first, each key in order."""
+        environment = self._context.environment
+        source, now = await source_of(self._store, environment), environment.now()
+        cursors = {row.share: row.cursor for row in await self._store.progress(RELAY)}
+
+        def park(tx: LocalTransaction) -> None:
+            for row in rows:
+                tx.park(parked_of(_envelope(row, source), RELAY, "", now))
+            _rewind(tx, cursors)  # Whoever has a share looks anew at what is parked.
+
+        await self._turn("re-send", park)
 
     async def retry(self, place: int) -> bool:
         """Publish a parked event again; False when it is not parked (any more)."""
@@ -196,9 +218,9 @@ class SyncOutbox:
         found: list[Parked] = self._wait(self._outbox.parked(topic=topic, limit=limit))
         return found
 
-    def resend(self, since: datetime | int) -> int:
-        """Relay again what was published since a time or a position; return how many events that are."""
-        return int(self._wait(self._outbox.resend(since)))
+    def resend(self, since: datetime | int, *, topics: Collection[str] = ()) -> int:
+        """Relay again what was published since a time or a position. See ``Outbox.resend``."""
+        return int(self._wait(self._outbox.resend(since, topics=topics)))
 
     def retry(self, place: int) -> bool:
         """Publish a parked event again; False when it is not parked (any more)."""
@@ -211,3 +233,23 @@ class SyncOutbox:
 
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
+
+
+def _envelope(row: OutboxEvent, source: str) -> Envelope:
+    try:
+        return envelope_of_row(row, source)
+    except BadRow as bad:
+        return bad.envelope
+
+
+def _rewind(tx: LocalTransaction, cursors: Mapping[int, Cursor]) -> None:
+    for share, cursor in cursors.items():
+        tx.rewind(RELAY, share, cursor)
+
+
+def _check_resent(count: int) -> None:
+    if count > RESEND_EVENTS_MAX:
+        raise LimitExceeded(
+            f"nothing is sent again: more than {RESEND_EVENTS_MAX:,} events of these topics were published "
+            "since then; begin later, or send all topics again, which has no limit"
+        )

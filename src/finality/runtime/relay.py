@@ -24,7 +24,7 @@ from finality.core.errors import DefinitionError, Unavailable
 from finality.core.ids import Cursor, TransactionId
 from finality.core.placement import partition_of
 from finality.ports.broker import Rejected
-from finality.ports.environment import PUBLISH_AFTER, PUBLISH_BEFORE
+from finality.ports.environment import PUBLISH_AFTER, PUBLISH_BEFORE, Environment
 from finality.ports.events import OUTBOX_EVENTS_MAX, SHARES, OutboxPage, Parked, Progress
 from finality.ports.store import LocalTransaction, Store
 from finality.runtime.asked import Asked
@@ -59,6 +59,13 @@ class IdentityTurn(Asked[str]):
         if known is None:
             tx.testify(*where, self._new)
         self.answer = known or self._new
+
+
+async def source_of(store: Store, environment: Environment) -> str:
+    """Return what a store's events say who published them: the same in every process, for ever."""
+    turn = IdentityTurn(f"{environment.random_bits(IDENTITY_BITS):024x}")
+    store.submit(turn)
+    return f"finality:{await turn.done}"
 
 
 class RelayTurn(Asked[int]):
@@ -125,11 +132,9 @@ class Relay:
         self._source = ""
 
     async def source(self) -> str:
-        """Return what the store's events say who published them: the same in every process, for ever."""
+        """Return what the store's events say who published them."""
         if not self._source:
-            turn = IdentityTurn(f"{self.environment.random_bits(IDENTITY_BITS):024x}")
-            self.store.submit(turn)
-            self._source = f"finality:{await turn.done}"
+            self._source = await source_of(self.store, self.environment)
         return self._source
 
     async def publish(self, events: Sequence[Envelope]) -> list[str | Unavailable | None]:

@@ -17,7 +17,9 @@ from finality.adapters.system.environment import SystemEnvironment
 from finality.core.envelope import Envelope
 from finality.core.errors import FinalityError, Unavailable
 from finality.core.ids import Cursor
+from finality.node import outbox as outbox_of_nodes
 from finality.node.brokers import broker_at
+from finality.node.outbox import Outbox
 from finality.ports.events import SHARES, OutboxEvent, OutboxPage
 from finality.runtime import reader, timers
 from finality.testing import PostgresServer, nats
@@ -186,6 +188,27 @@ def test_a_foreign_row_that_is_no_event_is_parked(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+async def nothing_parked(outbox: Outbox) -> bool:
+    return not await outbox.parked()
+
+
+def test_of_chosen_topics_a_bounded_number_is_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_of_nodes, "RESEND_EVENTS_MAX", 2)
+
+    async def story() -> None:
+        async with relaying(url_of(tmp_path)) as (node, _):
+            await place(node, "a", "b", "c")
+            outbox = await node.outbox()
+
+            with pytest.raises(finality.LimitExceeded, match="more than 2 events of these topics"):
+                await outbox.resend(1, topics=[TOPIC])
+            assert await outbox.parked() == []
+
+    asyncio.run(story())
+
+
 def test_what_was_relayed_is_sent_again_until_it_is_pruned(tmp_path: Path) -> None:
     async def story() -> None:
         clock = MovedClock()
@@ -207,6 +230,12 @@ def test_what_was_relayed_is_sent_again_until_it_is_pruned(tmp_path: Path) -> No
             assert await outbox.resend(oldest.position) == 2
             await eventually(lambda: published.published == 5)
             assert len(await stored(broker)) == 2, "the broker knows repetitions by their ids"
+            await node.run(lambda tx: tx.publish("others", Placed("other"), key="other"))
+            await eventually(lambda: published.published == 6)
+            assert await outbox.resend(oldest.position, topics=["others"]) == 1
+            await eventually(lambda: published.published == 7)
+            await eventually(lambda: nothing_parked(outbox))
+            assert len(await stored(broker, "others")) == 1, "it was sent again under its own id"
 
             clock.move(days=4)
             await place(node, "kick")
