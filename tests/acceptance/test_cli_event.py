@@ -28,12 +28,12 @@ class Shop:
         self.url = url_of(folder)
         self.broker = MemoryBroker(str(folder))
         self.shipped: list[str] = []
-        self.stock = 0
+        self.stock, self.tried = 0, 0
         self._capsys = capsys
 
-    async def cli(self, *arguments: str) -> str:
+    async def cli(self, *arguments: str, group: str = "event") -> str:
         """Run a command as its own loop would; return what it says."""
-        status = await asyncio.to_thread(run_command_line, ["event", *arguments, "--store", self.url])
+        status = await asyncio.to_thread(run_command_line, [group, *arguments, "--store", self.url])
         said = self._capsys.readouterr()
         assert (status, said.err) == (0, ""), said
         return said.out
@@ -54,12 +54,18 @@ class Shop:
 
         @node.react("orders", by="shop")
         def ship(tx: finality.SyncTx, placed: Placed) -> None:
+            self.tried += 1
             if not self.stock:
                 raise finality.Refused("out of stock")
             self.stock -= 1
             self.shipped.append(placed.order)
 
         return node
+
+
+def said_of(event: dict[str, Any]) -> str:
+    """Return what the inbox knows an event by."""
+    return f"{event['source']}#{event['id']}"
 
 
 def test_a_person_looks_after_parked_events(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,6 +100,9 @@ def test_a_person_looks_after_parked_events(tmp_path: Path, capsys: pytest.Captu
             assert f'finality event retry {first} --because "…"' in shown
             assert (await shop.data("show", by_order["a1"]["id"]))["because"] == "out of stock"
 
+            await shop.cli("retry", first, "--because", "maybe now", "--by", "ann")
+            await eventually(lambda: shop.tried == 3)
+            assert "retry asked by ann: maybe now" in await shop.cli("show", first)
             shop.stock = 2
             said = await shop.cli("retry", first, "--because", "restocked")
             assert said == f"event {first} is tried again\n"
@@ -101,6 +110,10 @@ def test_a_person_looks_after_parked_events(tmp_path: Path, capsys: pytest.Captu
             discarded = await shop.data("discard", by_order["b1"]["id"], "--because", "gave up")
             assert discarded["number"] == by_order["b1"]["number"]
             assert await shop.data("list") == []
+            tail = await shop.cli(
+                "tail", "--stream", f"inbox/shop/{said_of(by_order['b1'])}", group="journal"
+            )
+            assert tail.rstrip().endswith(f"discarded: event {said_of(by_order['b1'])}; gave up")
 
             replay = ("replay", "orders", "--broker", shop.broker.name, "--because", "sure?")
             assert await shop.data(*replay, "--consumer", "shop") == {"again": 0, "too_old": 0}
@@ -109,6 +122,8 @@ def test_a_person_looks_after_parked_events(tmp_path: Path, capsys: pytest.Captu
                 "too_old": 0,
             }
             assert shop.shipped == ["a1", "a2"]
+            tail = await shop.cli("tail", "--stream", "inbox/mail", group="journal")
+            assert "replay asked: topic orders; since 2020-01-01 00:00:00; sure?" in tail
 
     asyncio.run(scenario())
 

@@ -16,6 +16,7 @@ from finality.cli.options import broker_option, by_option, json_option, look, re
 if TYPE_CHECKING:
     from finality.node import AsyncNode
     from finality.node.inbox import ParkedEvent
+    from finality.node.looking import Entry
 
 LIST_LIMIT = 50
 
@@ -82,9 +83,16 @@ def list_(store: str, consumer: str | None, topic: str | None, limit: int, as_js
 @json_option
 def show(event: str, store: str, as_json: bool) -> None:
     """Show a parked event with its data, and what you can do."""
-    found = look(store, lambda node: node.inbox.find(event))
+    from finality.cli.timeline import entry_data
+    from finality.node import looking
+
+    async def read(node: AsyncNode) -> tuple[ParkedEvent, list[Entry]]:
+        found = await node.inbox.find(event)
+        return found, await looking.said_of(node, found)
+
+    found, said = look(store, read)
     if as_json:
-        output.say_json(_data(found))
+        output.say_json(_data(found) | {"said": [entry_data(each) for each in said]})
         return
     envelope = found.envelope
     output.say(f"event {envelope.id}, a {envelope.type} on {envelope.topic}, is parked by {found.consumer}")
@@ -101,6 +109,9 @@ def show(event: str, store: str, as_json: bool) -> None:
     for name, text in rows:
         if text:
             output.say(output.plain(f"  {name:<13}{text}"))
+    for each in said:
+        words = f"{looking.words_of(each.type)} by {each.by}: {each.fields['because']}"
+        output.say(output.plain(f"  {output.moment(each.at)}: {words}"))
     output.say(output.plain(envelope.data.decode(errors="backslashreplace")))
     for what in ("retry", "discard"):
         output.say(f'  finality event {what} {found.number} --because "…"')
@@ -142,7 +153,7 @@ def discard(event: str, store: str, because: str, by: str, as_json: bool) -> Non
 @broker_option
 @click.option("--consumer", metavar="NAME", required=True, help="Who is to get them.")
 @click.option("--since", type=click.DateTime(), help="Those that were published then or later.")
-@click.option("--because", metavar="WHY", required=True, help="The reason; it stays with the events.")
+@click.option("--because", metavar="WHY", required=True, help="The reason; it is kept in the journal.")
 @by_option
 @json_option
 def replay(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from finality.ports.home import Head
 
 NOT_TOLD = frozenset({"step", "attempt", "saga", "version", "parent", "parent_step", "reason"})
-TIMES = frozenset({"retry_at", "until", "deadline"})
+TIMES = frozenset({"since", "retry_at", "until", "deadline"})
 
 
 @dataclass(frozen=True, slots=True)

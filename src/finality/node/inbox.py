@@ -9,12 +9,14 @@ from typing import Any
 
 from finality.core.envelope import Envelope
 from finality.core.errors import NotFound
+from finality.core.inbox import Discarded, ReplayAsked, RetryAsked, Word
 from finality.node.insides import Insides
 from finality.ports.events import PARKED_MAX, Parked
 from finality.runtime.envelopes import envelope_of_parked
-from finality.runtime.parked import DiscardTurn, ReplayTurn, RetryAskedTurn
+from finality.runtime.inbox import name_of
 from finality.runtime.reaction import reader_of
 from finality.runtime.relay import RELAY
+from finality.runtime.words import ReplayTurn, do, record
 
 REPLAY_EVENTS_MAX = 200  # In one turn; the others' turns come in between.
 
@@ -110,10 +112,7 @@ class Inbox:
         Raises:
             NotFound: None is called so.
         """
-        insides, event = await self._opened(), await self.find(name)
-        said = f"{by} says: {because}"
-        await self._ask(insides, RetryAskedTurn(event.number, insides.context.environment.now(), said), name)
-        return event
+        return await self._say(name, lambda event: RetryAsked(event, because, by))
 
     async def discard(self, name: str, *, because: str, by: str = "operator") -> ParkedEvent:
         """Give a parked event up: its consumer will never run it; what waits behind it goes on.
@@ -121,16 +120,15 @@ class Inbox:
         Raises:
             NotFound: None is called so.
         """
-        insides, event = await self._opened(), await self.find(name)
-        now, said = insides.context.environment.now(), f"by {by}: {because}"
-        await self._ask(insides, DiscardTurn(event.number, event.consumer, now, said), name)
-        return event
+        return await self._say(name, lambda event: Discarded(event, because, by))
 
-    async def _ask(self, insides: Insides, turn: RetryAskedTurn | DiscardTurn, name: str) -> None:
-        insides.context.home.submit(turn)
-        if not await turn.done:
+    async def _say(self, name: str, word: Callable[[str], Word]) -> ParkedEvent:
+        insides, event = await self._opened(), await self.find(name)
+        now, said = insides.context.environment.now(), word(name_of(event.envelope))
+        if not await do(insides.context.home, event.number, event.consumer, said, now):
             raise NotFound(f"event {name} is not parked any more: it was dealt with just now")
         insides.reactions.look()
+        return event
 
     async def replay(
         self, topic: str, *, by: str, since: datetime | None = None, because: str, asked_by: str = "operator"
@@ -149,6 +147,8 @@ class Inbox:
             raise NotFound(
                 "nothing can be replayed: this node has no broker; give it with broker=…, or --broker"
             )
+        told = ReplayAsked(topic, None if since is None else since.timestamp(), because, asked_by)
+        await record(insides.context.home, by, told)
         broker, again, too_old = await insides.link.opened(), 0, 0
         now = insides.context.environment.now()
         oldest = now - insides.settings.inbox_kept_seconds

@@ -15,16 +15,19 @@ from typing import Any
 
 from finality.core.errors import LimitExceeded, NotFound
 from finality.core.ids import TRANSACTION_PREFIX, Cursor, StreamName, TransactionId, transaction_stream
+from finality.core.inbox import inbox_stream
 from finality.core.protocol import Recorded
 from finality.core.saga.events import Started
 from finality.core.secret import MASK
 from finality.core.sourcing import Fact, split_type
 from finality.node.async_node import AsyncNode
+from finality.node.inbox import ParkedEvent
 from finality.patterns.saga import Saga, definition_of
 from finality.ports.codec import Codec, DecodeError
 from finality.ports.home import HEADS_MAX, Head
 from finality.ports.journal import EVENT_BYTES_MAX
 from finality.runtime.context import Context
+from finality.runtime.inbox import name_of
 
 TAIL_EVENTS_MAX = 200_000  # How far back the tail looks for events that were asked for: about a second.
 JSON_FIELDS = frozenset({"input", "result", "value"})  # Of events: what is JSON text in itself.
@@ -132,6 +135,13 @@ async def history(node: AsyncNode, head: Head) -> list[Entry]:
     """Return everything that happened to a transaction, oldest first."""
     context = await node.opened()
     return [entry_of(recorded, context.codec) for recorded in await context.home.load(head.key)]
+
+
+async def said_of(node: AsyncNode, event: ParkedEvent) -> list[Entry]:
+    """Return what people have said about a parked event, oldest first."""
+    context = await node.opened()
+    stream = inbox_stream(event.consumer, name_of(event.envelope))
+    return [entry_of(recorded, context.codec) for recorded in await context.home.read(stream)]
 
 
 async def tail(node: AsyncNode, *, count: int, wanted: Wanted) -> tuple[list[Entry], Cursor]:

@@ -1,4 +1,4 @@
-"""Events that were put aside: tried again by themselves, and what a person does about them.
+"""Events that were put aside are tried again by themselves, in the order of their key.
 
 ```
    parked ─▶ due ─▶ first of its key? ─▶ react ─▶ taken out ─▶ the next of its key, at once
@@ -13,14 +13,13 @@ import asyncio
 import logging
 from dataclasses import replace
 
-from finality.core.envelope import Envelope
 from finality.core.errors import DefinitionError, FinalityError, OutcomeUnknown, Refused, Unavailable
-from finality.ports.events import PARKED_MAX, REACTION, Parked
+from finality.ports.events import PARKED_MAX, Parked
 from finality.ports.store import LocalTransaction
 from finality.runtime.asked import Asked
 from finality.runtime.consumer import Consumer, Hopeless, ParkTurn
 from finality.runtime.envelopes import envelope_of_parked
-from finality.runtime.inbox import DISCARDED, Arrived, Verdict, name_of, put_aside, say
+from finality.runtime.inbox import Arrived, Verdict
 from finality.runtime.reacting import Kit, Overtaken, Reacting, SettleTurn
 from finality.runtime.reaction import ReactionCode
 
@@ -143,59 +142,3 @@ class Retrying:
         self._home.submit(turn)
         await turn.done
         return isinstance(turn, SettleTurn)
-
-
-class RetryAskedTurn(Asked[bool]):
-    """Has a parked event tried again soon."""
-
-    def __init__(self, place: int, now: float, because: str) -> None:
-        super().__init__("retry of a parked event", answer=False)
-        self._place, self._now, self._because = place, now, because
-
-    def run(self, tx: LocalTransaction) -> None:
-        """Make it due, or the one that it waits behind."""
-        row = tx.parked_at(self._place)
-        self.answer = row is not None
-        if row is None:
-            return
-        first = tx.parked(row.reader, row.topic, row.key)[0] if row.key else row
-        tx.repark(first.place, because=self._because, attempts=first.attempts, retry_at=self._now)
-
-
-class DiscardTurn(Asked[bool]):
-    """Gives a parked event up: it never runs, also if it is delivered again."""
-
-    def __init__(self, place: int, consumer: str, now: float, because: str) -> None:
-        super().__init__("discard of a parked event", answer=False)
-        self._place, self._consumer, self._now, self._because = place, consumer, now, because
-
-    def run(self, tx: LocalTransaction) -> None:
-        """Take it out; what waits behind it goes on."""
-        row = tx.parked_at(self._place)
-        self.answer = row is not None
-        if row is None:
-            return
-        tx.unpark(self._place)
-        say(tx, self._consumer, envelope_of_parked(row), f"{DISCARDED} {self._because}")
-        following = tx.parked(row.reader, row.topic, row.key) if row.key else []
-        if following and not following[0].because:
-            first = following[0]
-            tx.repark(first.place, because="", attempts=first.attempts, retry_at=self._now)
-
-
-class ReplayTurn(Asked[int]):
-    """Parks events that the inbox does not know, to be run at once; answers how many."""
-
-    def __init__(self, reader: str, consumer: str, events: list[Envelope], now: float, because: str) -> None:
-        super().__init__(f"replay for {consumer}", answer=0)
-        self._reader, self._consumer, self._events = reader, consumer, events
-        self._now, self._because = now, because
-
-    def run(self, tx: LocalTransaction) -> None:
-        """Park them."""
-        self.answer = 0
-        for event in self._events:
-            if tx.witness(name_of(event), self._consumer, REACTION) is None:
-                arrived = Arrived(self._reader, event, None)
-                put_aside(tx, self._consumer, arrived, self._now, because=self._because, retry_at=self._now)
-                self.answer += 1

@@ -33,6 +33,7 @@ from finality.core.breaker import BreakerEvent
 from finality.core.choreography import ChoreographyEvent
 from finality.core.envelope import JSON_TYPE
 from finality.core.ids import Json
+from finality.core.inbox import InboxEvent
 from finality.core.personal import Personal
 from finality.core.saga.events import SagaEvent
 from finality.core.secret import Secret
@@ -64,6 +65,8 @@ class JsonCodec:
             self.register(event, f"breaker.{event.__name__}")
         for event in typing.get_args(ChoreographyEvent):
             self.register(event, f"choreography.{event.__name__}")
+        for event in typing.get_args(InboxEvent):
+            self.register(event, f"inbox.{event.__name__}")
         for event in (*typing.get_args(DurableEvent), HomeNamed):
             self.register(event, f"two_phase.{event.__name__}")
 
