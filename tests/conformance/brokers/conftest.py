@@ -6,12 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-import finality.testing
-from finality.testing.kafka_server import KafkaServer
-from finality.testing.plugin import skip_without_kafka, skip_without_rabbitmq
-from finality.testing.rabbitmq_server import RabbitMqServer
 from tests.conformance.brokers.kinds import KINDS, params
-from tests.conformance.brokers.rabbitmq_world import settle
 from tests.conformance.brokers.worlds import World
 
 
@@ -20,20 +15,3 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
     world = KINDS[request.param].make(request)
     yield world
     world.close()
-
-
-@pytest.fixture(scope="session")
-def apache_kafka() -> Iterator[KafkaServer]:
-    """Give the real one: what it does in a crash is what is asked here."""
-    with finality.testing.kafka(
-        jars=skip_without_kafka(), settings={"log.flush.interval.messages": "1"}
-    ) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def rabbitmq_server() -> Iterator[RabbitMqServer]:
-    skip_without_rabbitmq()
-    with finality.testing.rabbitmq() as server:
-        settle(server)
-        yield server

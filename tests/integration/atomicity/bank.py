@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import multiprocessing
 import os
 import random
 import sqlite3
@@ -26,6 +25,7 @@ from finality.core.errors import Unavailable
 from finality.node.opening import participant_at
 from finality.testing import MariaDbServer, PostgresServer
 from tests.integration.atomicity.service import OPENED_WITH, TOKEN, BankService
+from tests.integration.forks import PROCESSES
 
 TABLES = (
     "CREATE TABLE balance (id integer PRIMARY KEY, cents integer NOT NULL CHECK (cents >= 0))",
@@ -33,9 +33,6 @@ TABLES = (
     f"INSERT INTO balance VALUES (1, {OPENED_WITH})",
 )
 AUDIT = ("SELECT cents FROM balance", "SELECT tx, cents FROM ledger")
-# Real processes, forked from one that has imported everything and opened nothing.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload([__name__, "finality.node", "finality.adapters.sqlite.store"])
 SWEEP_SECONDS = 0.1  # Who has died holds locks that everybody else waits for.
 LATER_SECONDS = 3_600.0  # Whoever recovers does so when every deadline has passed.
 COMMITTED, ABORTED, UNKNOWN = "committed", "aborted", "unknown"

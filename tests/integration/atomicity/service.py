@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import socket
 import sqlite3
 import time
@@ -13,11 +12,11 @@ from typing import Any
 
 import finality
 import finality.http
+from tests.integration.forks import PROCESSES
 
 TOKEN = "only for this test"
 START_SECONDS_MAX = 30.0
 OPENED_WITH = 1_000
-PROCESSES = multiprocessing.get_context("forkserver")
 
 
 @dataclass(frozen=True)
