@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from finality.core.errors import LimitExceeded, VersionConflict
-from finality.core.ids import NodeId, StreamName, Version
+from finality.core.ids import START, NodeId, StreamName, Version
 from finality.core.sourcing import Fact, Match, Query, Snapshot
 from finality.ports.home import HomeTransaction
 from finality.ports.journal import EVENT_BYTES_MAX
 from finality.ports.sources import Source
+from finality.runtime.sourcing.ahead import Ahead
 from tests.conformance.worlds import AnyHome, Noted, World, do, do_all, prepare
 
 A, B = StreamName("Account/a"), StreamName("Account/b")
@@ -283,5 +284,24 @@ def test_facts_are_paged_without_events_of_ours_and_up_to_a_cursor(world: World)
         assert [each.event for each in rest.events] == [fact(2), fact(3)]
         assert not none.events
         assert not then.events
+
+    world.run(main)
+
+
+def test_what_comes_after_an_empty_page_was_read_ahead_is_not_missed(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home, "n1")
+        await do(home, record(A, fact(1), fact(2), fact(3), fact(4)))
+        pages = Ahead(home.sources)
+
+        first = await pages.behind(START, 2)
+        read = [first, await pages.behind(first.cursor, 2)]
+        await asyncio.sleep(0)  # What is behind the second page is read: nothing.
+        await do(home, record(B, fact(5)))
+        for _ in range(2):  # The first may still be of what was shown before.
+            read.append(await pages.behind(read[-1].cursor, 2))
+        await pages.close()
+
+        assert [int(each.event.data) for page in read for each in page.events] == [1, 2, 3, 4, 5]
 
     world.run(main)

@@ -29,7 +29,7 @@ from finality.core.sourcing import (
 )
 from finality.patterns.aggregate import kind_of
 from finality.ports.sources import Source
-from finality.runtime.sourcing.reading import At, event_of, folded, usable
+from finality.runtime.sourcing.reading import At, KnownEvents, folded, usable
 from finality.runtime.sourcing.writing import facts_of
 from tests.core.accounts import Account, Deposited, Withdrawn
 
@@ -153,7 +153,7 @@ def test_a_shape_changes_with_the_fields_of_what_it_holds_and_with_the_declared_
 def test_an_event_of_any_version_is_read_as_one_of_todays(type_: str, data: dict[str, Any]) -> None:
     [happened] = recorded([Fact(type_, json.dumps(data).encode())])
 
-    assert event_of(happened, kind_of(Till).types, CODEC) == Paid(300, "EUR")
+    assert KnownEvents(kind_of(Till).types, CODEC).read(happened) == Paid(300, "EUR")
 
 
 UNREADABLE = [
@@ -168,7 +168,7 @@ def test_an_event_that_cannot_be_read_stops_and_says_which(fact: Fact, says: str
     [happened] = recorded([fact], first=7)
 
     with pytest.raises(Stuck, match=rf"event 7 of Account/a, a {fact.type}, cannot be read: .*{says}"):
-        event_of(happened, kind_of(Till).types, CODEC)
+        KnownEvents(kind_of(Till).types, CODEC).read(happened)
 
 
 def test_a_version_that_never_was_is_not_found() -> None:

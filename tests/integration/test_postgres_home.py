@@ -17,6 +17,7 @@ import pytest
 import finality
 from finality.adapters.postgres.home import PostgresHome, open_home
 from finality.adapters.postgres.line import Line
+from finality.adapters.postgres.queries import QUERIES
 from finality.adapters.system.environment import SystemEnvironment
 from finality.core.ids import START, Cursor, StreamName, Version
 from finality.core.protocol import Recorded
@@ -28,6 +29,7 @@ from tests.tidy.rules import ROOT
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("postgres"), pytest.mark.timeout(120)]
 
 LEASE = timedelta(seconds=1)
+EVERYTHING = "pg_current_snapshot()::text, 0, 1000"
 DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 
@@ -298,6 +300,22 @@ def test_a_follower_gets_everything_once_and_each_stream_in_order(
             versions = [r.version for r in heard if r.stream == f"s{n}"]
             assert versions == list(range(1, len(versions) + 1))
         assert all("/" in cursor for cursor in cursors)
+
+    with_home(finality_postgres, main)
+
+
+@pytest.mark.parametrize("query", ["facts_by_position", "page_by_position"])
+def test_a_page_walks_the_index_of_a_journal_that_was_never_analyzed(
+    finality_postgres: PostgresServer, query: str
+) -> None:
+    async def main(home: PostgresHome) -> None:
+        connection = await asyncpg.connect(home.url)
+        await connection.execute(f"PREPARE page AS {QUERIES[query]}")
+        plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN EXECUTE page({EVERYTHING})"))
+        await connection.close()
+
+        assert "Index Scan using finality_event_pkey" in plan
+        assert "Sort" not in plan
 
     with_home(finality_postgres, main)
 

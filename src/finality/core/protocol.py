@@ -11,8 +11,7 @@ crash loses is computed again, and there is nothing to send until it is in the j
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from finality.core.ids import NodeId, Position, StreamName, Version
 from finality.core.sourcing.fact import Meta
@@ -21,9 +20,8 @@ S = TypeVar("S")
 E = TypeVar("E")
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """An event as the journal keeps it.
+class Recorded(NamedTuple):
+    """An event as the journal keeps it; a tuple, since readers make them by the million.
 
     Attributes:
         at: Seconds since the Unix epoch, by the clock of the node that wrote it.

@@ -32,7 +32,7 @@ from finality.ports.sources import Source, Sources
 from finality.runtime.restraint import check_not_projecting
 from finality.runtime.sourcing import personal
 from finality.runtime.sourcing.kind import Kind, Loaded, placed
-from finality.runtime.sourcing.reading import At, folded, told, usable
+from finality.runtime.sourcing.reading import At, KnownEvents, folded, usable
 from finality.runtime.sourcing.turn import written
 from finality.runtime.sourcing.writing import meta_of, record
 
@@ -176,7 +176,8 @@ class Aggregates(Life):
         sources = self._context.home.sources
         recorded = await sources.read(source)
         with await personal.of(self._codec, sources, None, recorded):
-            return [told(each, known.types, self._codec) for each in recorded]
+            told = KnownEvents(known.types, self._codec).told
+            return [told(each) for each in recorded]
 
     async def _source(self, kind: Kind, id: str) -> Source:
         source = await self._context.home.sources.find(aggregate_stream(kind.name, id))

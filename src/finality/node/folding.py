@@ -8,10 +8,11 @@ from typing import Generic, TypeVar
 
 from finality.core.ids import START, Cursor
 from finality.patterns.fold import FoldCode
+from finality.ports.codec import Codec
 from finality.runtime.context import Context
-from finality.runtime.projecting import is_taken
 from finality.runtime.sourcing import personal
-from finality.runtime.sourcing.reading import event_of
+from finality.runtime.sourcing.ahead import Ahead
+from finality.runtime.sourcing.reading import KnownEvents
 
 S = TypeVar("S")
 
@@ -38,8 +39,13 @@ class Fold(Generic[S]):
         Raises:
             Stuck: An event cannot be read; the state is that before its page.
         """
-        while await self._page():
-            continue
+        context = await self._open()
+        pages, known = Ahead(context.home.sources), KnownEvents(self._code.types, context.codec)
+        try:
+            while await self._page(pages, known, context.codec):
+                continue
+        finally:
+            await pages.close()
         return self.state
 
     async def follow(self) -> AsyncGenerator[S, None]:
@@ -53,13 +59,11 @@ class Fold(Generic[S]):
             else:
                 await asyncio.sleep(FOLLOW_SECONDS)
 
-    async def _page(self) -> bool:
+    async def _page(self, pages: Ahead, known: KnownEvents, codec: Codec) -> bool:
         """Fold one page; say whether there was one."""
-        context, types = await self._open(), self._code.types
-        sources, codec, function = context.home.sources, context.codec, self._code.function
-        page = await sources.facts(after=self._cursor)
-        with await personal.of(codec, sources, None, page.events):
-            events = [event_of(each, types, codec) for each in page.events if is_taken(each, types)]
+        page, taken, function = await pages.behind(self._cursor), known.taken, self._code.function
+        with await personal.of(codec, pages.sources, None, page.events):
+            events = [event for each in page.events if (event := taken(each)) is not None]
         state = self.state
         for event in events:
             state = function(state, event)

@@ -19,7 +19,7 @@ from finality.ports.sources import Source, Sources
 from finality.ports.store import LocalTransaction
 from finality.runtime.sourcing.kind import Kind
 from finality.runtime.sourcing.personal import within
-from finality.runtime.sourcing.reading import At, folded, told, usable
+from finality.runtime.sourcing.reading import At, KnownEvents, folded, usable
 from finality.runtime.sourcing.writing import facts_of, meta_of, record
 
 T = TypeVar("T")
@@ -100,7 +100,7 @@ class Book:
         sources = sources_of(local)
         with within(self._codec, sources):
             recorded = sources.matching(asked.query)
-            return Found(asked, tuple(told(each, asked.types, self._codec) for each in recorded))
+            return Found(asked, tuple(map(KnownEvents(asked.types, self._codec).told, recorded)))
 
     def reveal(self, local: Any, value: Personal[T]) -> T:
         """Return what personal data is, also if it came from outside and is still sealed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -32,6 +32,10 @@ class Codec(Protocol):
         Raises:
             DecodeError: It does not fit the type.
         """
+        ...
+
+    def decoder(self, type_: Any) -> Callable[[bytes], Any]:
+        """Return what ``decode`` does for values of *type_*: for whoever reads many of them."""
         ...
 
     def pack(self, value: Any, content_type: str = JSON_TYPE) -> bytes:
@@ -80,6 +84,6 @@ class Codec(Protocol):
         """Return *value*, opened if it was read where its key was not at hand and is now."""
         ...
 
-    def subjects_in(self, data: bytes) -> set[str]:
-        """Return whose personal data is in *data*, which the codec has written."""
+    def subjects_in(self, data: Iterable[bytes]) -> set[str]:
+        """Return whose personal data is in what the codec has written."""
         ...

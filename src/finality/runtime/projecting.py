@@ -10,13 +10,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from finality.core.errors import Conflict, Fenced, OutcomeUnknown, Stuck, Unavailable
 from finality.core.protocol import Recorded
-from finality.core.sourcing import ARCHIVED, FORGOTTEN_PREFIX, Meta, id_of, split_type
+from finality.core.sourcing import Meta, id_of
 from finality.ports.environment import PROJECTION_AFTER, PROJECTION_BEFORE
 from finality.ports.events import Progress
 from finality.ports.journal import Page
@@ -27,8 +27,8 @@ from finality.runtime.definition import Style
 from finality.runtime.projection import Happened, ProjectionCode, Standing, standing_of
 from finality.runtime.restraint import projecting
 from finality.runtime.sourcing import personal
-from finality.runtime.sourcing.kind import EventType
-from finality.runtime.sourcing.reading import event_of
+from finality.runtime.sourcing.ahead import Ahead
+from finality.runtime.sourcing.reading import KnownEvents
 from finality.runtime.tracing import span_of_projection
 
 EVENTS_MAX = 1_000  # In one commit: some thirty milliseconds of the store's write turn.
@@ -38,6 +38,9 @@ NOT_ITS_OWN = (Conflict, Fenced, OutcomeUnknown, Unavailable)
 
 Call = tuple[int, tuple[Any, ...]]
 """The place of an event on its page, and what the function is called with for it, behind ``tx``."""
+
+Taken = tuple[int, Any, Recorded]
+"""The place of an event on its page, the event, and how the journal keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,8 @@ class Projecting:
         self.standing = standing_of(progress.cursor)
         self.failed_at: int | None = None
         self._kit, self._code, self._progress, self._names = kit, code, progress, kit.named(code, names)
+        self._known = KnownEvents(code.types, kit.context.codec)
+        self._pages = Ahead(kit.context.home.sources)
         self._max = EVENTS_MAX if code.style is Style.TURN else ASYNC_EVENTS_MAX
         self._limit = self._max
         self._cursor = self.standing.cursor  # Ahead of what is durable only by events of ours.
@@ -99,18 +104,18 @@ class Projecting:
         return self._kit.context.store_of(self._code.store)
 
     async def advance(self) -> bool:
-        """Carry a page of events over; say whether there was one.
+        """Carry a page of events over; say whether there may be another.
 
         Raises:
             Stuck: The next event cannot be carried over; nothing behind it is, either.
         """
-        page = await self._kit.context.home.sources.facts(after=self._cursor, limit=self._limit)
+        page = await self._pages.behind(self._cursor, self._limit)
         if not page.events:
-            if self._is_within:
+            self._cursor, was_within = page.cursor, self._is_within
+            if was_within:
                 await self.keep(replace(self.standing, cursor=page.cursor))
                 self._is_within = False
-            self._cursor = page.cursor
-            return False
+            return was_within  # The snapshot may be older than the last kick: one more look.
         last = page.events[-1]
         standing = replace(
             self.standing, cursor=page.cursor, events=self.standing.events + len(page.events),
@@ -126,6 +131,10 @@ class Projecting:
         self._is_within = len(page.events) == self._limit
         self._limit = min(self._limit * 2, self._max)
         return True
+
+    async def close(self) -> None:
+        """Let go of what was read ahead; what is not durable was not done."""
+        await self._pages.close()
 
     async def keep(self, standing: Standing, work: Callable[[LocalTransaction], None] | None = None) -> None:
         """Make *standing* durable, with what *work* writes.
@@ -144,8 +153,8 @@ class Projecting:
     async def _carry(self, page: Page, standing: Standing) -> None:
         context = self._kit.context
         with await personal.of(context.codec, context.home.sources, None, page.events):
-            calls = self._calls(page)
-        parents = self._parents(page)
+            events = self._events(page)
+        calls, parents = self._calls(events), self._parents(events)
         if self._code.style is Style.TURN:
             turn = AdvanceTurn(
                 self._code.name, self._progress, standing, lambda tx: self._run(tx, calls, parents)
@@ -213,17 +222,19 @@ class Projecting:
             transaction_id=page.events[0].stream,
         ) from error
 
-    def _calls(self, page: Page) -> list[Call]:
+    def _events(self, page: Page) -> list[Taken]:
+        events, taken, place = list[Taken](), self._known.taken, 0
+        try:
+            for place, recorded in enumerate(page.events):
+                if (event := taken(recorded)) is not None:
+                    events.append((place, event, recorded))
+        except Stuck as error:
+            self.failed_at = place
+            raise Unreadable from error
+        return events
+
+    def _calls(self, events: list[Taken]) -> list[Call]:
         code, codec, context = self._code, self._kit.context.codec, self._code.takes_context
-        events: list[tuple[int, Any, Recorded]] = []
-        for place, recorded in enumerate(page.events):
-            if is_taken(recorded, code.types):
-                self.failed_at = place
-                try:
-                    events.append((place, event_of(recorded, code.types, codec), recorded))
-                except Stuck as error:
-                    raise Unreadable from error
-        self.failed_at = None
         if not code.is_batch:
             if not context:
                 return [(place, (event,)) for place, event, _ in events]
@@ -232,24 +243,12 @@ class Projecting:
         also = ([happened(each, codec) for _, _, each in events],) if context else ()
         return [(events[0][0], (listed, *also))] if events else []
 
-    def _parents(self, page: Page) -> list[str]:
+    def _parents(self, events: list[Taken]) -> list[str]:
         """Return the spans that appended the events of a page, each once; none if nobody is told."""
         if not self._kit.context.tracing.is_on:
             return []
-        codec, types = self._kit.context.codec, self._code.types
-        metas = [meta_of(each, codec) for each in page.events if is_taken(each, types)]
+        metas = [meta_of(each, self._kit.context.codec) for _, _, each in events]
         return list(dict.fromkeys(meta.traceparent for meta in metas if meta.traceparent))
-
-
-def is_taken(recorded: Recorded, types: Mapping[str, EventType]) -> bool:
-    """Say whether a fact is among the events of *types*."""
-    name, _ = split_type(recorded.event.type)
-    return name in types and name != ARCHIVED and _is_genuine(recorded, types[name])
-
-
-def _is_genuine(recorded: Recorded, type_: EventType) -> bool:
-    # Ours stands in a stream of ours, so an event of the user's that is called the same is another.
-    return type_.is_ours == recorded.stream.startswith(FORGOTTEN_PREFIX)
 
 
 def meta_of(recorded: Recorded, codec: Any) -> Meta:

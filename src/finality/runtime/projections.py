@@ -50,7 +50,8 @@ class Serving:
             rename(tx, self._code, generation)
 
     async def close(self) -> None:
-        """Let go of nothing: what is not durable was not done."""
+        """Let go of what was read ahead."""
+        await self._own.close()
 
 
 class Building:
@@ -103,7 +104,8 @@ class Building:
         self._is_over = True
 
     async def close(self) -> None:
-        """Let go of nothing: what is not durable was not done."""
+        """Let go of what was read ahead."""
+        await self._own.close()
 
 
 def make(tx: LocalTransaction, code: ProjectionCode, generation: int) -> None:

@@ -21,7 +21,7 @@ from finality.core.protocol import Recorded
 from finality.core.sourcing import Fact, aggregate_stream, split_type
 from finality.patterns.aggregate import Aggregate, kind_of
 from finality.runtime.sourcing.kind import EventType, Kind
-from finality.runtime.sourcing.reading import event_of
+from finality.runtime.sourcing.reading import KnownEvents
 from finality.runtime.sourcing.writing import facts_of
 from finality.testing.fixtures import CODEC, throwaway_keys
 
@@ -84,7 +84,7 @@ def _read(file: Path, kind: Kind) -> Any:
     stream = aggregate_stream(kind.name, "golden")
     recorded = Recorded(Position(1), stream, Version(1), fact, 0.0, NodeId(""))
     try:
-        return event_of(recorded, _all(kind.types, file), CODEC)
+        return KnownEvents(_all(kind.types, file), CODEC).read(recorded)
     except Stuck as error:
         raise AssertionError(f"{file} is not read any more: {error.__cause__}") from error
 

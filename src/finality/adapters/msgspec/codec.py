@@ -12,7 +12,7 @@ import datetime
 import math
 import sys
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from decimal import Decimal
 from typing import Any
@@ -42,6 +42,7 @@ from finality.ports.codec import DecodeError
 
 # What to_builtins need not turn into text just to look for floats.
 PLAIN = (bytes, bytearray, datetime.datetime, datetime.date, datetime.time, datetime.timedelta, UUID, Decimal)
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 # In these a float may be: what is annotated as one, and what is not annotated.
 OPEN_TYPES = (msgspec.inspect.FloatType, msgspec.inspect.AnyType, msgspec.inspect.CustomType)
 
@@ -104,8 +105,20 @@ class JsonCodec:
             decoder = None  # A type that cannot be hashed, as a Literal of a list, has its decoder made anew.
         try:
             return (decoder or self._decoder(type_)).decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise DecodeError(f"not a {_name(type_)}: {error}") from error
+
+    def decoder(self, type_: Any) -> Callable[[bytes], Any]:
+        """Return what reads values of *type_*."""
+        decode = (self._decoders.get(type_) or self._decoder(type_)).decode
+
+        def read(data: bytes) -> Any:
+            try:
+                return decode(data)
+            except UNREADABLE as error:
+                raise DecodeError(f"not a {_name(type_)}: {error}") from error
+
+        return read
 
     def pack(self, value: Any, content_type: str = JSON_TYPE) -> bytes:
         """Return *value* as the data of an event that is published."""
@@ -119,7 +132,7 @@ class JsonCodec:
             return self._read(data, type_)
         try:
             return msgspec.msgpack.decode(data, type=type_, dec_hook=self._restore)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise DecodeError(f"not a {_name(type_)}: {error}") from error
 
     def encode_event(self, event: Any) -> tuple[str, bytes]:
@@ -136,7 +149,7 @@ class JsonCodec:
             )
         try:
             return decoder.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise DecodeError(f"not a {type_name}: {error}") from error
 
     def subjects(self, read: Read, keep: Keep | None = None) -> AbstractContextManager[None]:
@@ -149,7 +162,7 @@ class JsonCodec:
             return value
         return opened_personal(value.envelope, value.type, lambda data: self._opened(data, value.type))
 
-    def subjects_in(self, data: bytes) -> set[str]:
+    def subjects_in(self, data: Iterable[bytes]) -> set[str]:
         """Return whose personal data is in *data*."""
         return subjects_in(data)
 

@@ -13,7 +13,7 @@ import base64
 import binascii
 import json
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -144,9 +144,9 @@ def _associated(subject: str) -> bytes:
     return ASSOCIATED + subject.encode()
 
 
-def subjects_in(data: bytes) -> set[str]:
-    """Return whose personal data is in JSON text."""
-    return set(_subjects(msgspec.json.decode(data))) if MARK in data else set()
+def subjects_in(texts: Iterable[bytes]) -> set[str]:
+    """Return whose personal data is in JSON texts."""
+    return {subject for text in texts if MARK in text for subject in _subjects(msgspec.json.decode(text))}
 
 
 def _subjects(plain: Any) -> Iterator[str]:

@@ -160,10 +160,11 @@ FROM finality_event e JOIN finality_stream s ON s.stream = e.stream LEFT JOIN fi
 WHERE e.stream = $1 AND e.version > $2 ORDER BY e.version LIMIT $3
 
 -- name: page_by_position
--- The events behind a position that a snapshot shows.
+-- The events behind a position that a snapshot shows. (As below, the limit is hidden from the planner.)
 SELECT e.position, s.name, e.version, e.type, e.data, e.at, n.id, e.meta
 FROM finality_event e JOIN finality_stream s ON s.stream = e.stream LEFT JOIN finality_node n ON n.node = e.node
-WHERE e.position > $2 AND pg_visible_in_snapshot(e.xid, $1::text::pg_snapshot) ORDER BY e.position LIMIT $3
+WHERE e.position > $2 AND pg_visible_in_snapshot(e.xid, $1::text::pg_snapshot)
+ORDER BY e.position LIMIT (SELECT $3::bigint)
 
 -- name: page_by_snapshot
 -- The events that one snapshot shows and an earlier one did not, behind a position.
@@ -175,12 +176,14 @@ WHERE e.xid >= pg_snapshot_xmin($4::text::pg_snapshot) AND e.xid < pg_snapshot_x
 ORDER BY e.position LIMIT $3
 
 -- name: facts_by_position
--- The user's own events behind a position that a snapshot shows: ours have a dot in their type. (Of NOT LIKE
--- the planner expects many rows and walks the index; of strpos() it expects few and sorts the table, each page.)
+-- The user's own events behind a position that a snapshot shows: ours have a dot in their type. (IS DISTINCT
+-- FROM has the planner expect many rows, and a limit that it cannot see few of them, so that it walks the index
+-- of a table that was never analyzed, too; it would sort the whole of it for each page.)
 SELECT e.position, s.name, e.version, e.type, e.data, e.at, NULL, e.meta
 FROM finality_event e JOIN finality_stream s ON s.stream = e.stream
-WHERE e.position > $2 AND pg_visible_in_snapshot(e.xid, $1::text::pg_snapshot) AND e.type NOT LIKE '%.%'
-ORDER BY e.position LIMIT $3
+WHERE e.position > $2 AND pg_visible_in_snapshot(e.xid, $1::text::pg_snapshot)
+    AND (strpos(e.type, '.') = 0) IS DISTINCT FROM false
+ORDER BY e.position LIMIT (SELECT $3::bigint)
 
 -- name: facts_by_snapshot
 -- Those that one snapshot shows and an earlier one did not, behind a position.

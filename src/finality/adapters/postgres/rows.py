@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from finality.core.ids import TRANSACTION_PREFIX, NodeId, Position, StreamName, TransactionId, Version
+from finality.core.ids import TRANSACTION_PREFIX, NodeId, StreamName, TransactionId, Version
 from finality.core.protocol import Recorded
 from finality.core.sourcing import Fact, Snapshot, is_fact
 from finality.ports.codec import Codec
@@ -29,7 +29,7 @@ def recorded_of(row: Row, codec: Codec) -> Recorded:
     """Return the event that a row of ``read`` or of a page stands for."""
     position, stream, version, type_name, data, at, by, meta = row
     event = Fact(type_name, data, meta) if is_fact(type_name) else codec.decode_event(type_name, data)
-    return Recorded(Position(position), StreamName(stream), Version(version), event, at, NodeId(by or ""))
+    return Recorded(position, stream, version, event, at, NodeId(by or ""))
 
 
 def source_of(row: Row) -> Source:

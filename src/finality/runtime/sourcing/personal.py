@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from finality.core.sourcing import Fact
+from finality.core.protocol import Recorded
 from finality.ports.codec import Codec
 from finality.ports.sources import CommittedSources, Source, Sources
 
@@ -23,15 +23,13 @@ def at(codec: Codec, local: Any) -> AbstractContextManager[None]:
 
 
 async def of(
-    codec: Codec, sources: CommittedSources, source: Source | None, recorded: Iterable[Any]
+    codec: Codec, sources: CommittedSources, source: Source | None, recorded: Iterable[Recorded]
 ) -> AbstractContextManager[None]:
     """Open with the keys that are committed now: what was forgotten meanwhile is not opened."""
-    found: set[str] = set()
+    kept = [each.event.data for each in recorded]
     if source is not None and source.snapshot is not None:
-        found |= codec.subjects_in(source.snapshot.data)
-    for each in recorded:
-        if isinstance(each.event, Fact):
-            found |= codec.subjects_in(each.event.data)
+        kept.append(source.snapshot.data)
+    found = codec.subjects_in(kept)
     if not found:
         return nullcontext()
     keys = await sources.subject_keys(found)

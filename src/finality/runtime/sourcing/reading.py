@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from finality.core.errors import NotFound, Stuck
 from finality.core.ids import Version
 from finality.core.protocol import Recorded
-from finality.core.sourcing import ARCHIVED, Archived, Fact, Meta, Snapshot, Upcaster, split_type, upcasted
+from finality.core.sourcing import (
+    ARCHIVED,
+    FORGOTTEN_PREFIX,
+    Archived,
+    Forgotten,
+    Meta,
+    Snapshot,
+    split_type,
+    upcasted,
+)
 from finality.ports.codec import Codec, DecodeError
 from finality.ports.sources import Source
 from finality.runtime.sourcing.kind import EventType, Kind, Loaded, placed
 
 At = int | datetime | None
 """A moment in the past of a stream: a version, or a time."""
+
+Read = Callable[[bytes], Any]
+
+FORGOTTEN = Forgotten.__name__
 
 
 def usable(kind: Kind, source: Source | None, at: At) -> Snapshot | None:
@@ -48,7 +61,7 @@ def folded(
     state, version = kind.empty(), Version(0)
     if snapshot is not None:
         state, version = codec.decode(snapshot.data, kind.cls), snapshot.version
-    is_archived = source is not None and source.is_archived
+    is_archived, known = source is not None and source.is_archived, KnownEvents(kind.types, codec)
     for recorded in events:
         if is_behind(recorded, at):
             break
@@ -56,7 +69,7 @@ def folded(
         if recorded.event.type == ARCHIVED:
             is_archived = True
             continue
-        state = state.evolve(event_of(recorded, kind.types, codec))
+        state = state.evolve(known.read(recorded))
     if isinstance(at, int) and version != at:
         raise NotFound(f"{kind.name} {id} has no version {at}: it is at version {version}")
     key = None if source is None else source.key
@@ -74,48 +87,77 @@ def is_behind(recorded: Recorded, at: At) -> bool:
             return recorded.at > at.timestamp()
 
 
-def event_of(recorded: Recorded, types: Mapping[str, EventType], codec: Codec) -> Any:
-    """Return the event that a fact stands for, in its shape of today.
+class KnownEvents:
+    """Makes events of facts; what a type in the journal stands for is found out once, at its first event."""
 
-    Raises:
-        Stuck: It cannot be read.
-    """
-    fact = recorded.event
-    assert isinstance(fact, Fact), f"{recorded.stream} holds facts, and {fact!r} is none"
-    name, found = split_type(fact.type)
-    known = types.get(name)
-    try:
-        if known is None:
-            names = ", ".join(sorted(types))
-            raise DecodeError(f"it is not among the events known here: {names}")
+    def __init__(self, types: Mapping[str, EventType], codec: Codec) -> None:
+        self._types, self._codec = types, codec
+        self._reads: dict[str, Read | None] = {}
+
+    def taken(self, recorded: Recorded) -> Any:
+        """Return the event that a fact stands for, in its shape of today; None if it is not known here.
+
+        Raises:
+            Stuck: It cannot be read.
+        """
+        type_, data, _, _ = recorded.event
+        try:
+            read = self._reads[type_]
+        except KeyError:
+            read = self._reads[type_] = self._read(type_)
+        if read is None or (type_ == FORGOTTEN and not self._is_genuine(recorded)):
+            return None
+        try:
+            return read(data)
+        except DecodeError as error:
+            raise _unreadable(recorded, error) from error
+
+    def read(self, recorded: Recorded) -> Any:
+        """Return the event that a fact stands for, in its shape of today.
+
+        Raises:
+            Stuck: It cannot be read, or is not known here.
+        """
+        event = self.taken(recorded)
+        if event is None:
+            names = ", ".join(sorted(self._types))
+            raise _unreadable(recorded, f"it is not among the events known here: {names}")
+        return event
+
+    def told(self, recorded: Recorded) -> Recorded:
+        """Return a recorded fact as its event, with what is known of it besides."""
+        fact, decode = recorded.event, self._codec.decode
+        meta = decode(fact.meta, Meta) if fact.meta is not None else None
+        event = decode(fact.data, Archived) if fact.type == ARCHIVED else self.read(recorded)
+        return recorded._replace(event=event, meta=meta)
+
+    def _is_genuine(self, recorded: Recorded) -> bool:
+        # Ours stands in a stream of ours, so an event of the user's that is called the same is another.
+        return self._types[FORGOTTEN].is_ours == recorded.stream.startswith(FORGOTTEN_PREFIX)
+
+    def _read(self, type_: str) -> Read | None:
+        name, found = split_type(type_)
+        known = self._types.get(name)
+        if known is None or type_ == ARCHIVED or (known.is_ours and type_ != FORGOTTEN):
+            return None
         if found == known.version:
-            return codec.decode(fact.data, known.cls)
-        if found > known.version:
-            raise DecodeError(f"its version {found} is newer than this code's, {known.version}")
-        return _upcasted(fact, known, known.upcasters or {}, found, codec)
-    except DecodeError as error:
-        raise Stuck(
-            f"event {recorded.version} of {recorded.stream}, a {fact.type}, cannot be read: {error}; deploy "
-            "the code that wrote it, or an upcaster that reads it",
-            transaction_id=recorded.stream,
-        ) from error
+            return self._codec.decoder(known.cls)
+        return partial(_upcasted, known, found, self._codec)
 
 
-def _upcasted(
-    fact: Fact, known: EventType, upcasters: Mapping[int, Upcaster], found: int, codec: Codec
-) -> Any:
+def _upcasted(known: EventType, found: int, codec: Codec, data: bytes) -> Any:
+    if found > known.version:
+        raise DecodeError(f"its version {found} is newer than this code's, {known.version}")
     try:
-        fields = upcasted(upcasters, json.loads(fact.data), found=found, wanted=known.version)
+        fields = upcasted(known.upcasters or {}, json.loads(data), found=found, wanted=known.version)
     except Exception as error:  # Whatever the user's upcaster raises, the event cannot be read.
         raise DecodeError(f"an upcaster of {known.name} raised {error!r}") from error
     return codec.decode(json.dumps(fields).encode(), known.cls)
 
 
-def told(recorded: Recorded, types: Mapping[str, EventType], codec: Codec) -> Recorded:
-    """Return a recorded fact as its event, with what is known of it besides."""
-    fact = recorded.event
-    meta = codec.decode(fact.meta, Meta) if fact.meta is not None else None
-    if fact.type == ARCHIVED:
-        return replace(recorded, event=codec.decode(fact.data, Archived), meta=meta)
-    event = event_of(recorded, types, codec)
-    return replace(recorded, event=event, meta=meta)
+def _unreadable(recorded: Recorded, why: object) -> Stuck:
+    return Stuck(
+        f"event {recorded.version} of {recorded.stream}, a {recorded.event.type}, cannot be read: {why}; "
+        "deploy the code that wrote it, or an upcaster that reads it",
+        transaction_id=recorded.stream,
+    )
