@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -126,6 +127,8 @@ def test_a_function_that_cannot_keep_its_promise_is_refused(function: Callable[.
         ({"topic": "orders", "by": "?"}, "'?' is no name for a consumer"),
         ({"topic": "orders", "by": "stock", "publish": " "}, "' ' is no name for a topic"),
         ({"topic": "orders", "by": "stock", "concurrency": 0}, "a concurrency of 0: give 1 or more"),
+        ({"topic": "orders", "by": "stock", "timeout": timedelta(0)}, "the timeout of reaction"),
+        ({"topic": "orders", "by": "stock", "timeout": timedelta(1)}, "is a plain def with tx and has"),
         ({"topic": "orders", "by": "stock", "undoes": reserve, "unless": reserve}, "undoes= and unless="),
         ({"topic": "orders", "by": "stock", "undoes": reserve, "at": "bank"}, "works in another store than"),
         ({"topic": "orders", "by": "stock", "undoes": no_tx}, "which is no reaction: declare that one first"),

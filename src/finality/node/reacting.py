@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from finality.core.backoff import Retry
@@ -24,6 +25,7 @@ class Reacting(Life):
         publish: str | None = None,
         retry: Retry = REACTION_RETRY,
         later: Retry = LATER,
+        timeout: timedelta | None = None,
         concurrency: int = CONCURRENCY,
         at: str | None = None,
         undoes: Reaction[..., Any] | None = None,
@@ -38,8 +40,8 @@ class Reacting(Life):
             DefinitionError: The declaration cannot keep its promise, or its consumer has begun.
         """
         declare = react(
-            topic, by=by, publish=publish, retry=retry, later=later, concurrency=concurrency, at=at,
-            undoes=undoes, unless=unless, depth=depth + 1,
+            topic, by=by, publish=publish, retry=retry, later=later, timeout=timeout, concurrency=concurrency,
+            at=at, undoes=undoes, unless=unless, depth=depth + 1,
         )  # fmt: skip
 
         def added(function: Callable[P, R], /) -> Reaction[P, R]:

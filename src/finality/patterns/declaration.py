@@ -15,7 +15,7 @@ from typing import Any
 from finality.core.errors import DefinitionError
 from finality.core.saga import Graph
 from finality.patterns.countermeasures.pessimistic_view import check_view
-from finality.patterns.options import positive
+from finality.patterns.options import check_timeout, positive
 from finality.patterns.part import Method, Part, did_you_mean
 from finality.patterns.shape import ancestors_of, graph_for
 from finality.patterns.signature import ATTEMPT, ITEM, RESERVED, TX, signature_of
@@ -166,13 +166,7 @@ def _check_options(action: Method, step: DeclaredStep[Any, Any]) -> None:
         raise DefinitionError(
             f"{who} only says which saga to run: make it a plain def without tx that returns the child"
         )
-    if options.timeout is not None:
-        positive(options.timeout, f"the timeout of {who}")
-        if action.signature.style.value == "turn":
-            raise DefinitionError(
-                f"{who} is a plain def with tx and has a timeout: a turn of the store cannot be interrupted; "
-                "make it async def, or drop the timeout"
-            )
+    check_timeout(options.timeout, action.signature.style, who)
     if options.at is not None and not takes_tx:
         raise DefinitionError(
             f"{who} is at {options.at!r} and takes no tx: it works in no store; take tx or drop at="

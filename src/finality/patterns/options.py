@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from finality.core.backoff import Retry
 from finality.core.errors import DefinitionError
+from finality.runtime.definition import Style
 
 
 class Absent(Enum):
@@ -120,3 +121,19 @@ def positive(time: timedelta, what: str) -> None:
         raise DefinitionError(f"{what} is {time!r}: give a timedelta, as in timedelta(seconds=5)")
     if time <= timedelta(0):
         raise DefinitionError(f"{what} is {time}: give more than zero")
+
+
+def check_timeout(timeout: timedelta | None, style: Style, who: str) -> None:
+    """See that an attempt of *who* can be ended when its time is up.
+
+    Raises:
+        DefinitionError: It cannot, or there is no time at all.
+    """
+    if timeout is None:
+        return
+    positive(timeout, f"the timeout of {who}")
+    if style is Style.TURN:
+        raise DefinitionError(
+            f"{who} is a plain def with tx and has a timeout: a turn of the store cannot be interrupted; "
+            "make it async def, or drop the timeout"
+        )

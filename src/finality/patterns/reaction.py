@@ -19,11 +19,13 @@ from __future__ import annotations
 import sys
 import typing
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 from finality.core.backoff import Retry
 from finality.core.errors import DefinitionError
 from finality.patterns.definition import check_carried, check_tx
+from finality.patterns.options import check_timeout
 from finality.patterns.part import Method
 from finality.patterns.signature import TX, Signature, hints_of, local_names, parts_of, signature_of, text_of
 from finality.ports.topic_names import check_group, check_topic
@@ -74,6 +76,7 @@ def react(
     publish: str | None = None,
     retry: Retry = REACTION_RETRY,
     later: Retry = LATER,
+    timeout: timedelta | None = None,
     concurrency: int = CONCURRENCY,
     at: str | None = None,
     undoes: Reaction[..., Any] | None = None,
@@ -88,6 +91,7 @@ def react(
         publish: The topic that its answers go to; by default the one that it reacts to.
         retry: How often it is tried while its key waits, before the event is parked.
         later: How often it is tried again from where it is parked, before a person is needed.
+        timeout: How long one attempt of an ``async`` function may take; then it has failed.
         concurrency: Of how many keys events are in hand at once.
         at: The store that it works in; by default the node's own.
         undoes: The reaction that it compensates, in one run (events with one correlation id). A third
@@ -111,11 +115,13 @@ def react(
         hints = hints_of(function, function.__annotations__, local_names(function, local), who)
         takes_answer = _check_parameters(signature, hints, against, who)
         check_tx(Method(function, signature, who), hints.get(TX))
+        check_timeout(timeout, signature.style, who)
         is_batch, takes = _events(hints[signature.names[1]], who)
         may_be_silent, answers = _answers(hints, is_batch, who)
         code = ReactionCode(
             function.__name__, topic, by, function, signature.style, takes, answers, may_be_silent,
             publish or topic, retry, later, concurrency, is_batch, takes_answer, at, against,
+            timeout_seconds=None if timeout is None else timeout.total_seconds(),
         )  # fmt: skip
         _check_against(code, who)
         return Reaction(function, code)

@@ -38,9 +38,9 @@ from finality.runtime.drive import Drive
 from finality.runtime.telling import Telling
 from finality.runtime.tracing import span_of_step
 from finality.runtime.turns import ChainTurn, NotAwaited, ScopeTurn, Settled, SignalTurn, StepTurn
+from finality.runtime.within import within
 from finality.runtime.witness import NULL, KnownAlready, TestifyTurn, WitnessedTurn, known_answer, refusal
 
-TIMED_OUT = "no answer within {seconds:g} seconds"
 CANCEL_SECONDS = 1.0  # For a cancelled step to leave; one that will not is left behind.
 
 
@@ -232,8 +232,8 @@ class Asking:
         signal: e.SagaSignal
         try:
             reach(COMPENSATION_BEFORE if is_undo else STEP_BEFORE)
-            result = await self._within(
-                code, self._called(drive, command, action, None, self._own(drive, command))
+            result = await within(
+                code.timeout_seconds, self._called(drive, command, action, None, self._own(drive, command))
             )
             signal = answered(self._context, command, result)
         except Unreadable:
@@ -263,18 +263,6 @@ class Asking:
             except SystemExit as error:  # It would end the event loop, and every other saga with it.
                 raise RuntimeError(f"it raised {error!r}") from error
 
-    async def _within(self, code: StepCode, work: Any) -> Any:
-        if code.timeout_seconds is None:
-            return await work
-        limit = asyncio.timeout(code.timeout_seconds)
-        try:
-            async with limit:
-                return await work
-        except TimeoutError as error:
-            if not limit.expired():
-                raise  # The step's own, from a socket perhaps.
-            raise TimeoutError(TIMED_OUT.format(seconds=code.timeout_seconds)) from error
-
     # ── A scope, in the home store or another ───────────────────────────────────────────────
 
     async def _in_scope(self, drive: Drive, command: Asked, code: StepCode, action: Action) -> None:
@@ -291,8 +279,8 @@ class Asking:
         try:
             reach(COMPENSATION_BEFORE if is_undo else STEP_BEFORE)
             tx = context.scope_tx(scope, drive.id, drive.key, None)
-            result = await self._within(
-                code, self._called(drive, command, action, tx, self._own(drive, command))
+            result = await within(
+                code.timeout_seconds, self._called(drive, command, action, tx, self._own(drive, command))
             )
             turn = ScopeTurn(drive, answered(context, command, result), self._ended_scope, command.step)
             reach(COMPENSATION_AFTER if is_undo else STEP_AFTER)
@@ -372,7 +360,7 @@ class Asking:
         reach(COMPENSATION_BEFORE if is_undo else STEP_BEFORE)
         tx = context.scope_tx(scope, drive.id, None, look)
         try:
-            result = await self._within(code, self._called(drive, command, action, tx, own))
+            result = await within(code.timeout_seconds, self._called(drive, command, action, tx, own))
         except Refused as refused:
             if is_undo:
                 raise

@@ -27,6 +27,7 @@ from finality.runtime.inbox import Arrived, Standing, Verdict, admit, conclude, 
 from finality.runtime.reaction import ReactionCode
 from finality.runtime.sourcing import personal
 from finality.runtime.tracing import caused_in, span_of_reaction
+from finality.runtime.within import within
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +254,8 @@ class Reacting:
                 with span_of_reaction(kit.context, code, [each.envelope for each, _ in runs]) as span:
                     cause = caused_in(span, runs[0][0].envelope)
                     tx = kit.scope_tx(scope, cause)
-                    answer = await code.function(tx, *arguments(kit, code, runs))
+                    work = code.function(tx, *arguments(kit, code, runs))
+                    answer = await within(code.timeout_seconds, work)
                     reach(REACTION_AFTER)
                     await scope.commit(AnswerTurn(kit, code, runs, cause, answer))
             except BaseException:

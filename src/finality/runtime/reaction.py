@@ -36,6 +36,7 @@ class ReactionCode:
         publish: The topic that its answers go to.
         retry: While its key waits; then the event is parked.
         later: From where it is parked, by itself; then a person is needed.
+        timeout_seconds: How long one attempt of an ``async`` function may take.
         is_batch: It takes a list of events.
         takes_answer: The answers of the undone reaction that a third parameter gets; none: there is none.
         is_raw: Ours: it gets the store's own transaction, and the event as its envelope.
@@ -62,6 +63,7 @@ class ReactionCode:
     against: tuple[Against, ReactionCode] | None = None
     is_answered_once: bool = False
     is_raw: bool = False
+    timeout_seconds: float | None = None
 
     @property
     def reader(self) -> str:
