@@ -122,8 +122,9 @@ def told(*signals: Seen | DeadlineCame) -> RunState:
 
 
 BEGUN = seen("Requested", at=100.0)
-BOOKED = (BEGUN, seen("Room", "Requested"), seen("Seat", "Requested"), seen("Booked", "Seat"))
-UNDONE = (BEGUN, seen("Room", "Requested"), seen("Full", "Requested"), seen("RoomFree", "Full"))
+EARLY = seen("Room", "Requested")
+BOOKED = (BEGUN, EARLY, seen("Seat", "Requested"), seen("Booked", "Seat"))
+UNDONE = (BEGUN, EARLY, seen("Full", "Requested"), seen("RoomFree", "Full"))
 
 
 @pytest.mark.parametrize("events, status", [(BOOKED, "completed"), (UNDONE, "compensated")])
@@ -151,7 +152,9 @@ def test_what_comes_after_the_end_changes_nothing() -> None:
         ((BEGUN, DeadlineCame(160.0), DeadlineCame(220.0)), [Expired(160.0), Overdue(220.0)], "stuck"),
         ((*UNDONE[:3], DeadlineCame(160.0)), [], "compensating"),
         ((*UNDONE[:3], DeadlineCame(220.0)), [Overdue(220.0)], "stuck"),
-        ((seen("Room", "Requested"), DeadlineCame(160.0)), [], "running"),
+        ((EARLY, DeadlineCame(160.0)), [], "running"),
+        ((BEGUN, DeadlineCame(220.0), DeadlineCame(221.0)), [Expired(220.0)], "compensating"),
+        ((EARLY, DeadlineCame(220.0), BEGUN, DeadlineCame(220.0)), [Expired(220.0), Overdue(220.0)], "stuck"),
         ((*UNDONE[:3], DeadlineCame(220.0), UNDONE[3]), [Overdue(220.0)], "compensated"),
     ],
 )

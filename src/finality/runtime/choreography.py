@@ -28,7 +28,7 @@ from finality.core.choreography import (
     evolve,
     summary_of,
 )
-from finality.core.choreography.run import PATIENCE, ChoreographyEvent
+from finality.core.choreography.run import ChoreographyEvent
 from finality.core.envelope import Envelope
 from finality.core.ids import TransactionId, Version
 from finality.core.protocol import fold
@@ -129,8 +129,11 @@ class Watcher:
         else:
             summary = summary_of(shape, after)
             tx.append(int(known), events, expected=Version(len(told)), summary=summary)
+        if known is None or event.type == shape.begins:  # Before that is seen, a deadline cannot expire it.
+            self._remind(tx, run, after.deadline(shape), after.overdue_at(shape))
         if any(isinstance(each, Expired) for each in events):
             self._expire(tx, after)
+            self._remind(tx, run, after.overdue_at(shape))
 
     def _begin(
         self, tx: HomeTransaction, run: TransactionId, events: tuple[ChoreographyEvent, ...], after: RunState
@@ -142,11 +145,11 @@ class Watcher:
             key = tx.create(Birth(name, shape.name, self._code.version), events, summary)
         assert key is not None, f"run {run} has a stream already"
         tx.testify(run, shape.name, RUN, str(key))
+
+    def _remind(self, tx: HomeTransaction, run: TransactionId, *times: float) -> None:
         headers = json.dumps({"correlationid": run})
-        deadline = Published(self._code.deadlines, run, DEADLINE, b"{}", headers)
-        due_at = after.deadline(shape)
-        tx.publish(deadline, due_at=due_at)
-        tx.publish(deadline, due_at=due_at + (PATIENCE - 1) * shape.deadline_seconds)
+        for due_at in times:
+            tx.publish(Published(self._code.deadlines, run, DEADLINE, b"{}", headers), due_at=due_at)
 
     def _expire(self, tx: HomeTransaction, state: RunState) -> None:
         begun = state.begun(self._code.shape)

@@ -23,6 +23,8 @@ from finality.core.ids import START, Cursor
 from finality.node.insides import kit_of
 from finality.patterns.outbox import Origin, published
 from finality.ports.events import SHARES, Published
+from finality.ports.store import LocalTransaction
+from finality.runtime.asked import Asked
 from finality.runtime.choreography import DEADLINE, KeepShapeTurn, Watcher
 from finality.runtime.envelopes import envelope_of_row
 from finality.runtime.inbox import Arrived
@@ -230,3 +232,33 @@ def test_every_run_is_done_or_undone_whatever_is_delivered_when() -> None:
         assert len(effects) == (count if ends == {"completed"} else 0), f"seed {seed}: {ends} with {effects}"
         seen |= ends
     assert seen == {"completed", "compensated"}
+
+
+class Release(Asked[int]):
+    """Releases what is due, as a relay does; answers how much."""
+
+    def run(self, tx: LocalTransaction) -> None:
+        self.answer = tx.release_due(10)
+
+
+def test_a_run_whose_beginning_comes_after_its_reminders_is_reminded_again() -> None:
+    async def scenario() -> None:
+        clock, plan = MovedClock(), Plan(0)
+        where = await home(plan, 0, clock)
+        [watch] = [code for code in where.codes if code.is_raw and DEADLINE not in code.takes]
+
+        async def released_after(*types: str) -> int:
+            for type_ in types:
+                event = Envelope(type_, "test", type_, "steps", b'{"run":"r"}', "r", correlation_id="r")
+                await where.hear(watch, event)
+            clock.move(seconds=200)
+            turn = Release("release", 0)
+            where.node._insides.context.home.submit(turn)
+            return await turn.done
+
+        assert await released_after("Yes0") == 2
+        assert await released_after("Begun") == 2
+        assert await released_after("Begun", "No0") == 0
+        await where.node.close()
+
+    asyncio.run(scenario())

@@ -19,7 +19,7 @@ from finality.core.choreography.shape import Part, Shape
 from finality.core.saga.summary import NEVER, Summary
 
 DEFINITION = "choreography"  # What the version of such a definition begins with.
-PATIENCE = 2.0  # So many times its deadline after it began, a run that has not ended needs a person.
+PATIENCE = 2.0  # After so many deadlines, a run that has not ended needs a person.
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +134,11 @@ class RunState:
         begun = [seen.at for seen in self.seen if seen.type == shape.begins]
         return min(begun or [seen.at for seen in self.seen], default=NEVER) + shape.deadline_seconds
 
+    def overdue_at(self, shape: Shape) -> float:
+        """Return when it is overdue: so long after its deadline, or after that was heard of."""
+        heard_at = self.deadline(shape) if self.expired_at is None else self.expired_at
+        return heard_at + (PATIENCE - 1) * shape.deadline_seconds
+
     def begun(self, shape: Shape) -> Seen | None:
         """Return the event that began it, once it is seen."""
         return next((seen for seen in self.seen if seen.type == shape.begins), None)
@@ -166,13 +171,11 @@ def decide(shape: Shape, state: RunState, signal: Arrived | DeadlineCame) -> tup
                 return seen, Undone()
             return (seen,)
         case DeadlineCame(now):
-            deadline = state.deadline(shape)
-            if now < deadline or state.is_overdue:
+            if now < state.deadline(shape):
                 return ()
             if state.expired_at is None and not state.failures(shape) and state.begun(shape) is not None:
                 return (Expired(now),)
-            is_long = now >= deadline + (PATIENCE - 1) * shape.deadline_seconds
-            return (Overdue(now),) if is_long else ()
+            return (Overdue(now),) if now >= state.overdue_at(shape) and not state.is_overdue else ()
         case _:
             assert_never(signal)
 
