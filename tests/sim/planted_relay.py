@@ -15,7 +15,7 @@ from finality.adapters.memory.events import MemoryEventTransaction
 from finality.core.ids import Cursor
 from finality.ports.events import OutboxPage, Progress
 from finality.runtime.relay import Relay, RelayWork
-from tests.sim.relay import simulate
+from tests.sim.relay import Result, simulate
 from tests.sim.simulation import Broken
 
 SEEDS_MAX = 40
@@ -87,13 +87,13 @@ PLANTED = (
 )
 
 
-def caught(plant: Callable[[Patch], None]) -> tuple[int, str] | None:
+def caught(plant: Callable[[Patch], None], run: Callable[[int], Result] = simulate) -> tuple[int, str] | None:
     """Return how many seeds it takes to see the mistake, and what is seen; None if it stays unseen."""
     with pytest.MonkeyPatch.context() as patch:
         plant(patch)
         for seed in range(1, SEEDS_MAX + 1):
             try:
-                simulate(seed)
+                run(seed)
             except Broken as broken:
                 return seed, str(broken).partition("promises: ")[2].partition(" (nodes")[0].partition(";")[0]
     return None

@@ -83,7 +83,9 @@ class Subscription(Protocol):
     async def take(self, limit: int = TAKE_EVENTS_MAX) -> list[Delivery]:
         """Wait until there is something, and return it, in order within each partition; cancel it freely.
 
-        Once the subscription is closed it returns nothing, also if it was waiting.
+        Once the subscription is closed it returns nothing, also if it was waiting. So it does, soon, at a
+        broker that gives a partition to one subscriber at a time and has given one of these to another:
+        close it, and subscribe again to what is yours.
 
         What was taken and is neither acknowledged nor put back is delivered again, at the latest
         when the subscription is closed or its process has died.

@@ -22,6 +22,7 @@ from finality.core.ids import Cursor
 from finality.core.saga.summary import NEVER
 from finality.node.async_node import AsyncNode, Settings
 from finality.node.opening import SECRET_KEY_VARIABLE
+from finality.patterns.reaction import Reaction
 from finality.patterns.saga import Saga
 from finality.patterns.transaction import FunctionTurn
 from finality.ports.broker import Broker
@@ -122,6 +123,7 @@ class World:
         lease: The lease of every node.
         hesitation: How likely a node waits for what it reads in its home, as over a network.
         broker: Makes each node's connection to the broker that it relays to.
+        reactions: What every node does about the events of that broker.
         directory: Where the databases are SQLite files, as in production; by default they are in
             memory, which is quicker.
 
@@ -140,6 +142,7 @@ class World:
         directory: Path | None = None,
         hesitation: float = 0.0,
         broker: Callable[[], Broker] | None = None,
+        reactions: Iterable[Reaction[..., Any]] = (),
     ) -> None:
         self.seed = seed
         self.sagas = tuple(sagas)
@@ -150,6 +153,7 @@ class World:
         self._lease = lease
         self._hesitation = hesitation
         self._broker = broker
+        self._reactions = tuple(reactions)
         self._environment = SimulatedEnvironment(self.loop, self.loop.world, f"{seed} world")
         self._home: MortalHome | None = None
         self._stores: dict[str, MortalStore] = {}
@@ -194,7 +198,7 @@ class World:
             participants=(),
             broker=None if self._broker is None else self._broker(),
             has_broker=self._broker is not None,
-            reactions=(),
+            reactions=self._reactions,
             choreographies=(),
             projections=(),
             outbox_kept_seconds=OUTBOX_KEPT_SECONDS,

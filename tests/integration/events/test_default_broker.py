@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 import finality
+from finality.adapters.system.environment import SystemEnvironment
+from finality.core.envelope import Envelope
+from finality.node.brokers import broker_at
 from finality.node.doctor import examine
 from finality.node.finding import Level
 from finality.testing import PostgresServer
-from tests.integration.kit import url_of
+from tests.integration.kit import url_of, within
 
 
 @dataclass(frozen=True)
@@ -94,3 +97,28 @@ def test_a_node_on_postgresql_has_to_be_given_one(finality_postgres: PostgresSer
 
     with pytest.raises(finality.DefinitionError, match="this node has none: open it with broker="):
         asyncio.run(story())
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_whoever_lost_a_partition_to_another_subscriber_hears_of_it(kind: str, tmp_path: Path) -> None:
+    """The other may have let go since, and would not read it any more."""
+
+    async def story() -> None:
+        broker = broker_at("memory://taken" if kind == "memory" else f"sqlite:///{tmp_path}/events.db")
+        await broker.open(SystemEnvironment())
+        partitions = range(await broker.declare("orders"))
+        holder = await broker.subscribe("orders", "stock", partitions)
+        taking = asyncio.ensure_future(holder.take())
+        late = await broker.subscribe("orders", "stock", partitions[:1])
+        await broker.publish([Envelope("1", "test", "Placed", "orders", b"{}", key="k")])
+        await late.close()
+
+        while taken := await within(taking):
+            assert all(each.partition not in partitions[:1] for each in taken)
+            taking = asyncio.ensure_future(holder.take())
+        await holder.close()
+        again = await broker.subscribe("orders", "stock", partitions)
+        assert [each.envelope.id for each in await within(again.take())] == ["1"]
+        await broker.close()
+
+    asyncio.run(story())

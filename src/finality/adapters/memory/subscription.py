@@ -25,12 +25,17 @@ class MemorySubscription:
             self._partitions: dict[int, Partition] = {n: all_partitions[n] for n in sorted(partitions)}
             for partition in self._partitions.values():
                 partition.of(group).let_go()
+                before = partition.wakers.get(group)
                 partition.wakers[group] = self._wake
+                if before is not None:
+                    before()  # It sees that it has lost the partition.
 
     async def take(self, limit: int = TAKE_EVENTS_MAX) -> list[Delivery]:
         """Wait until there is something, and return it."""
         while not self.is_closed:
             with self._topics.lock:
+                if len(self._held()) < len(self._partitions):
+                    break
                 deliveries, due = self._picked(limit)
                 self._woken = None if deliveries else self._loop.create_future()
             if self._woken is None:

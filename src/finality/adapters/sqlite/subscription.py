@@ -14,6 +14,7 @@ from finality.ports.broker import PARKED_PARTITIONS, TAKE_EVENTS_MAX, Delivery, 
 from finality.ports.environment import Environment
 
 UNACKNOWLEDGED_EVENTS_MAX = 1_000  # Of a subscription: whoever has more in hand does not keep up.
+LOOK_SECONDS = 5.0  # How soon it sees that another subscriber has taken a partition, if nothing arrives.
 
 
 class SqliteSubscription:
@@ -29,6 +30,7 @@ class SqliteSubscription:
         held: Sequence[Held],
     ) -> None:
         self.is_closed = False
+        self._has_lost = False  # A partition, to another subscriber.
         self._writer = writer
         self._watch = watch
         self._environment = environment
@@ -53,6 +55,8 @@ class SqliteSubscription:
         while not self.is_closed:
             if self._ready:
                 return [self._ready.popleft() for _ in range(min(limit, len(self._ready)))]
+            if self._has_lost:
+                break
             if self._failure is not None:
                 problem, self._failure = self._failure, None
                 raise problem
@@ -90,10 +94,12 @@ class SqliteSubscription:
             self._in_hand.update(each.receipt for each in taken.deliveries)
             for lost in taken.lost:
                 self._held.remove(lost)
+                self._has_lost = True
             if len(taken.deliveries) >= room:
                 self._may_have_more = True
                 self._held.rotate(-1)  # The next take begins elsewhere, so that none starves.
-            self._set_timer(taken.next_due)
+            look = self._environment.now() + LOOK_SECONDS
+            self._set_timer(look if taken.next_due is None else min(look, taken.next_due))
         self._wake()
 
     def _set_timer(self, due: float | None) -> None:

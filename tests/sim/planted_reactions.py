@@ -1,0 +1,74 @@
+"""Known mistakes of an inbox, planted into ours: the simulation must catch every one of them.
+
+python -m tests.sim.planted_reactions        prints the table of docs/internals/planted-bugs.md
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from finality.ports.broker import Delivery
+from finality.runtime import reacting
+from finality.runtime.inbox import Verdict
+from finality.runtime.lanes import Lanes
+from finality.runtime.reacting import Reacting, SettleTurn
+from tests.sim.planted_relay import Patch, caught
+from tests.sim.reactions import simulate
+
+
+def witness_behind_the_commit(patch: Patch) -> None:
+    """The witness of an event is written in a transaction of its own, behind the effect's."""
+    real = Reacting.react
+
+    async def react(self: Reacting, code: Any, arrived: Any) -> Any:
+        verdicts = await real(self, code, arrived)
+        ran = [each for each, verdict in zip(arrived, verdicts, strict=True) if verdict is Verdict.DONE]
+        turn = SettleTurn(code.consumer, ran, is_home=code.store is None)
+        self._kit.context.store_of(code.store).submit(turn)
+        await turn.done
+        return verdicts
+
+    patch.setattr(reacting, "conclude", lambda *rest, **named: None)
+    patch.setattr(Reacting, "react", react)
+
+
+def acknowledged_before_the_commit(patch: Patch) -> None:
+    """An event is acknowledged as soon as its reaction begins."""
+    real = Lanes.put
+
+    def put(self: Lanes, lane: Any, delivery: Delivery) -> None:
+        real(self, lane, delivery)
+        self._done([delivery])
+
+    patch.setattr(Lanes, "put", put)
+
+
+def parked_without_its_key(patch: Patch) -> None:
+    """What comes behind a parked event in its key runs before it."""
+    real = reacting.admit
+
+    def admit(tx: Any, consumer: str, arrived: Any, at: float) -> Any:
+        verdict = real(tx, consumer, arrived, at)
+        if verdict is not Verdict.BEHIND or arrived.place is not None:
+            return verdict
+        tx.unpark(
+            tx.parked(arrived.reader, arrived.envelope.topic, arrived.envelope.key, limit=1_000)[-1].place
+        )
+        return None
+
+    patch.setattr(reacting, "admit", admit)
+
+
+PLANTED = (
+    witness_behind_the_commit,
+    acknowledged_before_the_commit,
+    parked_without_its_key,
+)
+
+
+if __name__ == "__main__":
+    logging.getLogger("finality").setLevel(logging.CRITICAL)
+    for each in PLANTED:
+        seeds, seen = caught(each, simulate) or ("–", "nothing")
+        print(f"| {(each.__doc__ or '').strip().rstrip('.')} | {seeds} | {seen} |")

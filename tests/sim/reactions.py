@@ -1,0 +1,232 @@
+"""One simulation of reactions: nodes, a broker and faults from a seed, then heal, drain and compare.
+
+```
+    PYTHONPATH=. python -m tests.sim.reactions 42      runs seed 42 and prints what happened
+```
+
+Three consumers hear what is published: a plain function in the home store, an ``async`` one in another
+store, and one that hears the answers of the first. Each leaves a row for every event that took effect.
+Nodes are killed, also at the crash points before and after an effect, closed in good order, cut off
+from their stores and paused beyond their leases, so that two consumers have an event in hand at once;
+functions stumble and refuse. At the end the rows are compared with what was published: one for each
+event and consumer, in the order of its key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import finality
+from finality.adapters.memory.broker import MemoryBroker
+from finality.adapters.memory.topics import MemoryTopics
+from finality.core.backoff import Retry
+from finality.core.errors import FinalityError
+from finality.core.ids import START
+from finality.node.async_node import AsyncNode
+from finality.ports.events import SHARES
+from finality.testing import Chaos, Died, Rates, World
+from finality.testing.world import at_once
+from tests.sim.relay import Result
+from tests.sim.relay import main as run_seeds
+from tests.sim.simulation import Broken
+
+FAULT_SECONDS = 2.0
+DRAIN_SECONDS_MAX = 40.0
+BEAT_SECONDS = 0.2
+LANES = 3
+KEYS = 4
+IN_LINE = Retry(attempts=2, first_seconds=0.05)
+LATER = Retry(attempts=2, first_seconds=0.2, cap_seconds=0.5)
+HOME, BANK = "effect", "bank"
+CREATE = "CREATE TABLE effect (number INTEGER PRIMARY KEY, consumer TEXT, key TEXT, event TEXT)"
+INSERT = "INSERT INTO effect (consumer, key, event) VALUES (?, ?, ?)"
+
+
+@dataclass(frozen=True)
+class Sent:
+    """An event, which nobody else publishes."""
+
+    key: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The answer to one."""
+
+    key: str
+    name: str
+
+
+class Story:
+    """The run of one seed."""
+
+    def __init__(self, seed: int) -> None:
+        topics = MemoryTopics(f"sim-reactions-{seed}")
+        self.rates = Rates.drawn(seed)
+        self.problems: list[str] = []
+        self.world = World(
+            seed=seed,
+            stores=[BANK],
+            hesitation=self.rates.hesitation,
+            broker=lambda: MemoryBroker(topics),
+            reactions=self._reactions(),
+        )
+        self.chaos = Chaos(self.world, self.rates)
+
+    def _reactions(self) -> list[finality.Reaction[..., Any]]:
+        @finality.react("orders", by="stock", publish="answers", retry=IN_LINE, later=LATER)
+        def hear(tx: finality.SyncTx, sent: Sent) -> Heard:
+            tx.execute(INSERT, "stock", sent.key, sent.name)
+            self.chaos.stumble()
+            return Heard(sent.key, sent.name)
+
+        @finality.react("orders", by="mail", at=BANK, retry=IN_LINE, later=LATER)
+        async def write(tx: finality.Tx, sent: Sent) -> None:
+            await tx.execute(INSERT, "mail", sent.key, sent.name)
+            await self.chaos.dawdle(0.3)
+            self.chaos.stumble()
+
+        @finality.react("answers", by="shop", retry=IN_LINE, later=LATER)
+        async def told(tx: finality.Tx, heard: Heard) -> None:
+            await self.chaos.dawdle(0.3)
+            await tx.execute(INSERT, "shop", heard.key, heard.name)
+
+        return [hear, write, told]
+
+    async def live(self) -> None:
+        """The fault phase, then heal and drain."""
+        await self.world.executed(CREATE)
+        await self.world.executed(CREATE, at=BANK)
+        await self.chaos.open()
+        spawn = self.world.loop.world.spawn
+        troubles = spawn(self.chaos.run())
+        lanes = [spawn(self._lane(lane)) for lane in range(LANES)]
+        await asyncio.sleep(FAULT_SECONDS)
+        self.chaos.heal()
+        await troubles
+        for lane in lanes:
+            await lane
+        await self.chaos.open()
+        await self._drain()
+        for node in self.chaos.alive:
+            await node.close()
+
+    async def _lane(self, lane: int) -> None:
+        """Publish one transaction after the other, at any node; nobody knows what became of some."""
+        dice = random.Random(f"{self.world.seed} lane {lane}")
+        number = 0
+        while not self.chaos.is_healed:
+            await asyncio.sleep(dice.random() * 0.4)
+            events = []
+            for _ in range(dice.randint(1, 3)):
+                number += 1
+                events.append(Sent(f"k{dice.randrange(KEYS)}", f"{lane}.{number}"))
+            node = self.chaos.any_node()
+            if node is not None:
+                with contextlib.suppress(Died, FinalityError):
+                    await node.ask(partial(_publish, events=events))
+
+    async def _drain(self) -> None:
+        """Wait until every event has taken effect; a person has refused ones tried again."""
+        give_up = self.world.loop.time() + DRAIN_SECONDS_MAX
+        while self.world.loop.time() < give_up:
+            node = self.chaos.any_node()
+            if node is not None:
+                with contextlib.suppress(Died, FinalityError):
+                    if not await node.ask(_helped) and self._is_done():
+                        return
+            await asyncio.sleep(BEAT_SECONDS)
+
+    def _is_done(self) -> bool:
+        published = len(self._published("Sent"))
+        return all(len(self._effects(*each)) >= published for each in CONSUMERS)
+
+    def check(self) -> int:
+        """Compare what was published with what took effect; return how much that is."""
+        wanted = self._published("Sent")
+        answered = Counter(self._published("Heard"))
+        self._compare("the answers", Counter(wanted), answered)
+        for consumer, store in CONSUMERS:
+            effects = self._effects(consumer, store)
+            self._compare(consumer, Counter(wanted), Counter(effects))
+            for key in range(KEYS):
+                order = [each for each in wanted if each[0] == f"k{key}"]
+                if order != [each for each in effects if each[0] == f"k{key}"]:
+                    self.problems.append(f"the order of k{key} has turned for {consumer}")
+        return len(wanted)
+
+    def _compare(self, who: str, wanted: Counter[tuple[str, str]], found: Counter[tuple[str, str]]) -> None:
+        if wanted != found:
+            lost, more = (wanted - found).total(), (found - wanted).total()
+            self.problems.append(f"{who}: {lost} events without effect, and {more} effects too many")
+
+    def _published(self, type_: str) -> list[tuple[str, str]]:
+        """Return (key, name) of what was published, in the order of each key."""
+        codec, found = self.world.codec, list[tuple[str, str]]()
+        for share in range(SHARES):
+            rows = at_once(self.world.home.outbox(share, after=START, limit=10**6)).events
+            values = [codec.decode(row.data, Sent) for row in rows if row.type == type_]
+            found += [(value.key, value.name) for value in values]
+        return found
+
+    def _effects(self, consumer: str, store: str | None) -> list[tuple[str, str]]:
+        query = "SELECT key, event FROM effect WHERE consumer = ? ORDER BY number"
+        return [(row[0], row[1]) for row in self.world.query(query, consumer, at=store)]
+
+
+CONSUMERS: tuple[tuple[str, str | None], ...] = (("stock", None), ("mail", BANK), ("shop", None))
+
+
+async def _publish(node: AsyncNode, events: list[Sent]) -> None:
+    def publish(tx: finality.SyncTx) -> None:
+        for event in events:
+            tx.publish("orders", event, key=event.key)
+
+    await node.run(publish)
+
+
+async def _helped(node: AsyncNode) -> bool:
+    """Have tried again what waits for a person; say whether anything is parked."""
+    parked = await node.inbox.parked()
+    for event in parked:
+        if event.status == "person":
+            await node.inbox.retry(str(event.number), because="the simulation is over")
+    return bool(parked)
+
+
+def simulate(seed: int) -> Result:
+    """Run one simulation.
+
+    Raises:
+        Broken: A promise was broken.
+    """
+    story = Story(seed)
+    with story.world as world:
+        try:
+            world.loop.run_until_complete(story.live())
+            count = story.check()
+        except Exception as error:
+            raise Broken(f"seed {seed} ({story.rates}) failed: {error!r}") from error
+        story.problems += [f"something failed unheard: {error}" for error in world.loop.errors]
+        if story.problems:
+            told = "; ".join(story.problems[:3])
+            raise Broken(f"seed {seed} broke {len(story.problems)} promises: {told} ({story.rates})")
+        return Result(count, story.chaos.counts)
+
+
+def main(arguments: list[str], run: Callable[[int], Result] = simulate) -> None:
+    """Run the seeds of the command line, such as 7 or 0-99."""
+    run_seeds(arguments, run)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

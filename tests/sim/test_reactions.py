@@ -1,0 +1,46 @@
+"""Reactions under everything that can go wrong, by seed, and the mistakes that this must catch."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.sim.conftest import COUNTED
+from tests.sim.planted_reactions import PLANTED
+from tests.sim.planted_relay import Patch, caught
+from tests.sim.reactions import simulate
+
+SEEDS = range(1, 9)
+TABLE = Path(__file__).resolve().parents[2] / "docs" / "internals" / "planted-bugs.md"
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    """Keep planned troubles out of the log."""
+    logging.getLogger("finality").setLevel(logging.CRITICAL)
+
+
+@pytest.mark.slow
+def test_every_event_takes_effect_once_and_in_the_order_of_its_key(
+    record_property: Callable[[str, object], None],
+) -> None:
+    counts: Counter[str] = Counter()
+    for seed in SEEDS:
+        result = simulate(seed)
+        counts.update({"events": result.events, "faults of reactions": result.faults.total()})
+    record_property(COUNTED, dict(counts))
+
+    assert counts["events"] > len(SEEDS) * 20
+    assert counts["faults of reactions"] > len(SEEDS) * 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
+def test_the_simulation_catches(plant: Callable[[Patch], None]) -> None:
+    seeds, seen = caught(plant, simulate) or (0, "nothing")
+
+    assert f"{(plant.__doc__ or '').strip().rstrip('.')} | {seeds} | {seen} |" in TABLE.read_text("utf-8")
