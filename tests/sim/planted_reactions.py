@@ -9,7 +9,7 @@ import logging
 from typing import Any
 
 from finality.ports.broker import Delivery
-from finality.runtime import reacting
+from finality.runtime import inbox, reacting
 from finality.runtime.inbox import Verdict
 from finality.runtime.lanes import Lanes
 from finality.runtime.reacting import Reacting, SettleTurn
@@ -46,7 +46,7 @@ def acknowledged_before_the_commit(patch: Patch) -> None:
 
 def parked_without_its_key(patch: Patch) -> None:
     """What comes behind a parked event in its key runs before it."""
-    real = reacting.admit
+    real = inbox.admit
 
     def admit(tx: Any, consumer: str, arrived: Any, at: float) -> Any:
         verdict = real(tx, consumer, arrived, at)
