@@ -46,6 +46,7 @@ class Batches:
         turn_errors: What is a turn's own failure; anything else is the writer's.
         slowest: The turn that held the store longest, and for how many seconds.
         on_publish: Called on the event loop after each commit that has put an event into the outbox.
+        on_commit: Called there after each commit.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Batches:
         self.turn_errors: type[BaseException] = BaseException if environment.is_threaded else Exception
         self.slowest: tuple[str, float] = ("", 0.0)
         self.on_publish: Callable[[], None] | None = None
+        self.on_commit: Callable[[], None] | None = None
         self._engine = engine
         self._name = name
         self._reach = environment.reach
@@ -207,6 +209,8 @@ class Batches:
             self.abort()
             raise OutcomeUnknown(f"{self.broken}, which reads what is durable") from problem
         self._reach(COMMIT_AFTER)
+        if self.on_commit is not None:
+            self._tell(self.on_commit)
         transaction = self._engine.transaction
         if transaction.has_published:
             transaction.has_published = False

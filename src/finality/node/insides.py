@@ -42,6 +42,7 @@ from finality.runtime.decisions import Decisions
 from finality.runtime.inbox import run_of
 from finality.runtime.leases import Leases
 from finality.runtime.link import Link
+from finality.runtime.lookout import Lookout
 from finality.runtime.projecting import ProjectionKit
 from finality.runtime.projection import ProjectionCode
 from finality.runtime.projections import Projections
@@ -220,13 +221,16 @@ class Insides:
 
     async def _watch(self, store: Store) -> None:
         """Look until cancelled whether somebody else has committed in another store."""
+        told = asyncio.Event()
+        lookout = Lookout(store, told, WATCH_SECONDS)
         while True:
+            told.clear()
             try:
-                if await store.changed():
+                if await lookout.look():
                     self._kick(store)
             except FinalityError as error:
                 log.debug("store %s could not be looked at: %s", store.name, error)
-            await asyncio.sleep(WATCH_SECONDS)
+            await lookout.rest()
 
     async def explanation(self, id: str) -> Explanation:
         """Explain a transaction, also one that participants hold in doubt and nobody has decided.

@@ -180,6 +180,18 @@ class Store(EventReads, Protocol):
         """Say whether anybody has committed since the last call; costs little."""
         ...
 
+    def on_news(self, told: Callable[[], None]) -> None:
+        """Call *told*, on the event loop, when somebody, of any process, commits or is about to.
+
+        Once, and again only after ``changed`` was asked; of commits in between it need not say anything.
+        """
+        ...
+
+    @property
+    def quiet_seconds(self) -> float:
+        """Return for how long ``changed`` need not be asked as long as nobody is told; 0: nobody is."""
+        ...
+
     def on_publish(self, told: Callable[[], None]) -> None:
         """Call *told*, on the event loop, after each commit of this process that has published."""
         ...

@@ -9,15 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Any
 
 from finality.core.errors import FinalityError
 from finality.ports.home import HomeTransaction
 from finality.runtime.context import Context
+from finality.runtime.lookout import Lookout
 
 log = logging.getLogger("finality.timers")
 
-LOOK_SECONDS = 0.05  # How soon another process's word is heard; a look costs microseconds.
+LOOK_SECONDS = 0.05  # How soon another process's word is heard where the store is not told of it.
+CLOCK_SECONDS = 0.25  # How soon it is noticed that the clock was set, or the machine has slept.
 CLAIM_MAX = 5_000  # Claimed in one turn; the turn stays well under its time limit.
 
 
@@ -69,6 +72,8 @@ class Timers:
         self._is_observer = is_observer
         self._next_wake: float | None = 0.0
         self._kicked = asyncio.Event()
+        self._lookout = Lookout(context.home, self._kicked, LOOK_SECONDS)
+        self._rests_until = inf  # Before it rests, it hears of everything.
 
     def kick(self, *_: Any) -> None:
         """Look at once."""
@@ -79,7 +84,7 @@ class Timers:
         """Hear when a saga that was just let go of wakes."""
         if wake_at is not None and (self._next_wake is None or wake_at < self._next_wake):
             self._next_wake = wake_at
-            if wake_at < self._context.environment.now() + LOOK_SECONDS:
+            if wake_at < self._rests_until:
                 self._kicked.set()  # The loop would sleep past it.
 
     async def run(self) -> None:
@@ -98,18 +103,17 @@ class Timers:
                 await asyncio.sleep(0)
                 continue
             self._kicked.clear()
-            try:
-                async with asyncio.timeout(self._pause_seconds):
-                    await self._kicked.wait()
-            except TimeoutError:
-                continue
+            await self._rest()
 
-    @property
-    def _pause_seconds(self) -> float:
-        if self._is_observer or self._next_wake is None:
-            return LOOK_SECONDS
-        due_in = self._next_wake - self._context.environment.now()
-        return min(due_in, LOOK_SECONDS) if due_in > 0 else LOOK_SECONDS
+    async def _rest(self) -> None:
+        now, due_in = self._context.environment.now(), inf
+        if not self._is_observer and self._next_wake is not None:
+            due_in = min(self._next_wake - now, CLOCK_SECONDS)
+            if due_in <= 0:
+                due_in = LOOK_SECONDS  # The claim has failed.
+        self._rests_until = now + min(due_in, self._lookout.pause_seconds)
+        await self._lookout.rest(due_in)
+        self._rests_until = inf
 
     @property
     def _is_due(self) -> bool:
@@ -120,7 +124,7 @@ class Timers:
         )
 
     async def _look_once(self) -> None:
-        if await self._context.home.changed():
+        if await self._lookout.look():
             await self._read_next_wake()
             await self._look()
         if self._is_due:

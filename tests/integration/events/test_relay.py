@@ -13,6 +13,7 @@ import pytest
 import finality
 from finality.adapters.memory.broker import MemoryBroker
 from finality.adapters.postgres.store import PostgresStore
+from finality.adapters.sqlite.store import SqliteStore
 from finality.adapters.system.environment import SystemEnvironment
 from finality.core.envelope import Envelope
 from finality.core.errors import FinalityError, Unavailable
@@ -255,6 +256,7 @@ def test_an_event_is_relayed_without_waiting_for_a_look(
 ) -> None:
     """The store's own writer says that it is committed."""
     monkeypatch.setattr(timers, "LOOK_SECONDS", 1_000.0)
+    monkeypatch.setattr(SqliteStore, "on_news", lambda store, told: None)
     monkeypatch.setattr(reader, "IDLE_SECONDS", 1_000.0)
 
     async def story() -> None:

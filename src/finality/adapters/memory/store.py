@@ -88,6 +88,11 @@ class MemoryStore(MemoryEventReads):
         seen, self._seen = self._seen, self._open_database().commits
         return seen != self._seen
 
+    def on_news(self, told: Callable[[], None]) -> None:
+        """Tell nobody."""
+
+    quiet_seconds = 0.0
+
     async def close(self) -> None:
         """Settle what was submitted, then let go of the database."""
         await self._writer.close()

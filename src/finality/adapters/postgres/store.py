@@ -14,6 +14,7 @@ from finality.adapters.connections import Connections
 from finality.adapters.fork import keep_out_of_children
 from finality.adapters.group_commit import Writer
 from finality.adapters.named_statements import named_statements
+from finality.adapters.postgres.bell import Bell
 from finality.adapters.postgres.cursor import Place, place_of
 from finality.adapters.postgres.engine import PostgresEngine
 from finality.adapters.postgres.events import PostgresEventReads
@@ -35,6 +36,7 @@ T = TypeVar("T")
 SETTINGS = named_statements("finality.adapters.postgres", "branch.sql")
 READERS_MAX = 8  # Statements that read at once; a server's connections are few.
 LINE_SECONDS_KEPT = 30 * 86_400.0  # A node that has written nothing for a month has nothing to ask.
+QUIET_SECONDS = 0.25  # Where nodes ring; sessions that were joined and SQL by hand do not.
 LOCK_SECONDS_MAX = 10.0  # A turn that waits longer for a row holds up all the others of its node.
 
 
@@ -48,7 +50,9 @@ class PostgresStore(PostgresEventReads):
         self.url = url
         self._environment = environment
         self._seen = ""
-        server = Server(url, self.name, LOCK_SECONDS_MAX, "store")
+        self._bell: Bell | None = None
+        self._is_asked = False
+        server = self._server = Server(url, self.name, LOCK_SECONDS_MAX, "store")
         self._readers: Connections[Connection] = Connections(
             self.name, READERS_MAX, connect=server.connect, is_clean=is_clean, drop=drop
         )
@@ -153,13 +157,33 @@ class PostgresStore(PostgresEventReads):
 
     async def changed(self) -> bool:
         """Say whether anyone has committed since the last call; this process counts, too."""
+        self._is_asked = True  # First: what rings from now on may be behind what is seen.
         # No transaction commits without changing what a snapshot shows.
         seen, self._seen = self._seen, await self._snapshot()
         return seen != self._seen
 
+    def on_news(self, told: Callable[[], None]) -> None:
+        """Call *told* when a node has committed."""
+
+        def hear() -> None:
+            if self._is_asked:
+                self._is_asked = False
+                told()
+
+        self._bell = Bell(self._server, hear, self._environment.chance)
+        self._writer.batches.on_commit = self._bell.ring
+
+    @property
+    def quiet_seconds(self) -> float:
+        """Return how long nobody need ask where nodes ring."""
+        return QUIET_SECONDS if self._bell is not None and self._bell.is_heard else 0.0
+
     async def close(self) -> None:
         """Settle what was submitted, then let go of the database."""
         await self._writer.close()
+        if self._bell is not None:
+            await self._bell.close()
+            self._bell = None
         if self._gone is None:
             self._gone = "it is closed"
             await asyncio.to_thread(self._line.close)

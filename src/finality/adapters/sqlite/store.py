@@ -19,6 +19,7 @@ from finality.adapters.sqlite.engine import SqliteEngine
 from finality.adapters.sqlite.events import SqliteEventReads
 from finality.adapters.sqlite.guard import Guard
 from finality.adapters.sqlite.home_transaction import SqliteHomeTransaction
+from finality.adapters.sqlite.inotify import Ear, ear
 from finality.adapters.sqlite.queries import QUERIES
 from finality.adapters.sqlite.rows import Names, head_of, node_of, recorded_of
 from finality.adapters.sqlite.schema import HOME, STORE, migrate, migrations
@@ -42,6 +43,7 @@ from finality.ports.home import HEADS_MAX, Head, NodeRow
 from finality.ports.journal import PAGE_EVENTS_MAX, Page
 from finality.ports.store import Rows
 
+QUIET_SECONDS = 5.0  # Of a file that is heard: in case that a write was not.
 NODES_MAX = 1_000  # Of the newest nodes; older ones stay in the table for the audit trail.
 
 
@@ -65,6 +67,7 @@ class SqliteStore(SqliteEventReads):
         self.path = path
         self._environment = environment
         self._seen = -1
+        self._ear: Ear | None = None
         self._connection = connect(path)
         try:
             migrate(self._connection, migrations(*self._parts))
@@ -111,9 +114,21 @@ class SqliteStore(SqliteEventReads):
 
     async def changed(self) -> bool:
         """Say whether anyone has committed since the last call; this process counts, too."""
+        if self._ear is not None:
+            self._ear.open()  # First: what is written from now on may be behind what is seen.
         # Not Connection.data_version(): that is what the cache has seen, and asks nobody.
         seen, self._seen = self._seen, self._rows("PRAGMA data_version")[0][0]
         return seen != self._seen
+
+    def on_news(self, told: Callable[[], None]) -> None:
+        """Call *told* when somebody has written, where the operating system says so."""
+        if self._environment.is_threaded:
+            self._ear = ear(f"{self.path}-wal", told)
+
+    @property
+    def quiet_seconds(self) -> float:
+        """Return how long nobody need ask what is heard."""
+        return 0.0 if self._ear is None else QUIET_SECONDS
 
     async def close(self) -> None:
         """Settle what was submitted, then let go of the file."""
@@ -126,6 +141,9 @@ class SqliteStore(SqliteEventReads):
         self._let_go()
 
     def _let_go(self) -> None:
+        if self._ear is not None:
+            self._ear.close()
+            self._ear = None
         if isinstance(self._reader, apsw.Connection):
             self._reader.close()
             self._connection.close()
@@ -133,7 +151,7 @@ class SqliteStore(SqliteEventReads):
 
     def keep_out(self) -> None:
         """Refuse to be read in a child process that was forked with this store in it."""
-        self._kept = self._reader
+        self._kept, self._ear = (self._reader, self._ear), None
         self._reader = Gone(
             f"store {self.name} is unavailable: it was opened before this process was forked; "
             "open it again in this process"

@@ -27,7 +27,7 @@ from finality.adapters.sqlite.inotify import drain, listen
 
 POLL_SECONDS_MIN = 0.001  # Right after something was written.
 POLL_SECONDS_MAX = 0.010  # A poll costs some 50 µs of the processor, its timer with it.
-POLL_SECONDS_IDLE = 1.0  # Where a write is heard of: in case that one was not.
+POLL_SECONDS_IDLE = 5.0  # Where a write is heard of: in case that one was not.
 LOOK_EVENTS_MAX = 1_000  # Whoever waits is on the event loop: behind more of them everybody is woken.
 POLL_GROWTH = 1.3  # A commit is seen a third later than it took, at most.
 
