@@ -24,7 +24,7 @@ COMMANDS = (
     ("outbox",),
     ("outbox", "list"),
     ("projection",),
-    *(("projection", verb) for verb in ("list", "rebuild")),
+    *(("projection", verb) for verb in ("list", "rebuild", "pause", "resume")),
     ("schema",),
     *(("schema", verb) for verb in ("write", "check")),
     ("asyncapi",),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import finality
+from finality.cli.command_line import run_command_line
 from tests.acceptance.command_line import Terminal
 from tests.core.accounts import Account, Deposited
 from tests.integration.kit import url_of
@@ -46,3 +47,31 @@ def test_a_projection_is_listed_and_rebuilt_and_the_doctor_sees_one_that_is_stuc
     assert "event 2 of Account/a, a Deposited: ValueError: unlucky" in listed
     assert "projection log" in doctor.out
     assert "unlucky" in doctor.out
+
+
+def test_a_projection_is_paused_and_resumed_and_everybody_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = url_of(tmp_path)
+
+    def told(*arguments: str) -> str:
+        run_command_line([*arguments, "--store", url])
+        return "".join(capsys.readouterr())
+
+    with finality.open(url, projections=[log]) as node:
+        node.decide(Account, "a", lambda account: Deposited(1))
+        node.wait_for(node.token(), "log")
+
+        paused = told("projection", "pause", "log", "--because", "audit", "--by", "ada")
+        again = told("projection", "pause", "log", "--because", "audit", "--json")
+        listed, doctor = told("projection", "list"), told("doctor")
+        resumed = told("projection", "resume", "log", "--because", "done")
+        unknown = told("projection", "pause", "lag", "--because", "audit")
+
+    assert paused == "projection log is paused\n"
+    assert json.loads(again) == {"projection": "log", "status": "paused", "changed": False}
+    assert " paused " in listed
+    assert "audit" in listed
+    assert "`finality projection resume log`" in doctor
+    assert resumed == "projection log is resumed\n"
+    assert "there is no projection 'lag'" in unknown

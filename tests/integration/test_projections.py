@@ -12,6 +12,7 @@ import pytest
 
 import finality
 from finality.core.errors import DefinitionError
+from finality.core.projection import Paused, Resumed, projection_stream
 from finality.patterns.projection import ProjectionSyncTx
 from tests.core.accounts import Account, Deposited, Withdrawn
 from tests.core.people import Customer, Joined
@@ -177,6 +178,65 @@ def test_a_rebuild_serves_the_old_table_until_it_switches(url: str) -> None:  # 
             await node.query("SELECT * FROM balances_g2")
 
     play(url, story, projections=[projection(scaled)])
+
+
+def test_a_projection_that_is_paused_stands_still_until_it_is_resumed(url: str) -> None:  # noqa: F811
+    async def story(node: finality.AsyncNode) -> None:
+        await deposit(node, 1)
+        assert await rows(node) == [("a", 1, 1)]
+
+        assert await node.pause("balances", because="the report runs", by="ada")
+        assert not await node.pause("balances", because="again")
+        await deposit(node, 2)
+        with pytest.raises(finality.DeadlinePassed, match="ada has paused it, saying 'the report runs'"):
+            await node.wait_for(await node.token(), "balances", timeout=timedelta(seconds=0.1))
+        with pytest.raises(finality.Refused, match="`finality projection resume balances` first"):
+            await node.rebuild("balances")
+        [state] = await node.projections()
+        assert state.pause is not None
+        assert (state.pause.because, state.pause.by, state.events_behind) == ("the report runs", "ada", 1)
+        assert await node.query("SELECT amount FROM balances") == [(1,)]
+
+        assert await node.resume("balances", because="it is done", by="bob")
+        assert not await node.resume("balances", because="again")
+        assert await rows(node) == [("a", 3, 2)]
+        said = [each.event for each in await (await node.opened()).home.read(projection_stream("balances"))]
+        assert said == [Paused("the report runs", "ada"), Resumed("it is done", "bob")]
+
+    play(url, story, projections=[projection()])
+
+
+def test_a_rebuild_is_paused_with_what_serves_and_switches_only_when_it_is_resumed(tmp_path: Path) -> None:
+    go_on = threading.Event()
+
+    def slow(tx: finality.SyncTx, moved: Deposited, where: finality.Happened) -> None:
+        if not go_on.is_set() and moved.amount == 2:
+            raise ValueError("not yet")
+        plain(tx, moved, where)
+
+    async def story(node: finality.AsyncNode) -> None:
+        await deposit(node, 1)
+        await rows(node)
+        await deposit(node, 2)
+        await node.rebuild("balances")
+
+        async def is_building() -> bool:
+            [state] = await node.projections()
+            return state.rebuild is not None and "not yet" in state.rebuild.because
+
+        await eventually(is_building, "the rebuild has begun")
+        assert await node.pause("balances", because="wait")
+        go_on.set()
+        with pytest.raises(finality.DeadlinePassed, match="has paused it"):
+            await node.wait_for(await node.token(), "balances", timeout=timedelta(seconds=0.2))
+        [state] = await node.projections()
+        assert (state.generation, state.rebuild is not None) == (1, True)
+
+        assert await node.resume("balances", because="go")
+        await eventually(lambda: generation(node, 2), "the new table serves")
+        assert await rows(node) == [("a", 3, 2)]
+
+    play(url_of(tmp_path), story, projections=[projection(slow)])
 
 
 async def generation(node: finality.AsyncNode, number: int) -> bool:

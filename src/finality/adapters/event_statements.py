@@ -51,6 +51,11 @@ class EventStatements(ABC):
         rows = self._send("claim", reader, share, node, until, self.at)
         return Progress(*rows[0]) if rows else None
 
+    def progress_of(self, reader: str, share: int) -> Progress | None:
+        """Return how far a share is."""
+        rows = self._send("progress_of", reader, share)
+        return Progress(*rows[0]) if rows else None
+
     def advance(self, progress: Progress, cursor: Cursor) -> None:
         """Move a share's cursor."""
         where = (progress.reader, progress.share, progress.epoch)

@@ -35,7 +35,7 @@ COMMANDS = {
     "event": ("finality.cli.event:event", "Look after events that were put aside; bring events again."),
     "projection": (
         "finality.cli.projection:projection",
-        "See how far projections are; build one anew.",
+        "See how far projections are; pause one, build one anew.",
     ),
     "schema": ("finality.cli.schema:schema", "Keep the schemas of events; see that a change breaks nobody."),
     "asyncapi": ("finality.cli.asyncapi:asyncapi", "Describe a program's events, as AsyncAPI 3.0."),

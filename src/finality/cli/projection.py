@@ -11,7 +11,7 @@ import click
 
 from finality.cli import output
 from finality.cli.group import Group
-from finality.cli.options import json_option, look, store_option
+from finality.cli.options import json_option, look, reason_options, store_option
 
 if TYPE_CHECKING:
     from finality.node import AsyncNode
@@ -23,7 +23,7 @@ BAR_CHARACTERS = 30
 
 @click.group(cls=Group)
 def projection() -> None:
-    """See how far projections are; build one anew while the old tables serve."""
+    """See how far projections are; pause one; build one anew while the old tables serve."""
 
 
 @projection.command("list")
@@ -44,7 +44,7 @@ def list_(store: str, as_json: bool) -> None:
             f"{each.events_behind:,}",
             output.span(each.seconds_behind),
             each.node or "nobody",
-            each.because or (bar(each) if each.rebuild else ""),
+            _said(each),
         )
         for each in states
     ]
@@ -81,6 +81,38 @@ def rebuild(name: str, store: str, wait: bool, as_json: bool) -> None:
         output.say(f"generation {generation} of {name} {'serves' if wait else 'is built'}")
 
 
+@projection.command()
+@click.argument("name")
+@store_option
+@reason_options
+@json_option
+def pause(name: str, store: str, because: str, by: str, as_json: bool) -> None:
+    """Have projection NAME stop where it is, until it is resumed; its tables stay as they are.
+
+    No event is lost meanwhile, since the journal keeps them all; the projection falls behind.
+    """
+    is_new = look(store, lambda node: node.pause(name, because=because, by=by))
+    _tell(name, "paused", is_new=is_new, as_json=as_json)
+
+
+@projection.command()
+@click.argument("name")
+@store_option
+@reason_options
+@json_option
+def resume(name: str, store: str, because: str, by: str, as_json: bool) -> None:
+    """Have projection NAME go on where it was paused."""
+    is_new = look(store, lambda node: node.resume(name, because=because, by=by))
+    _tell(name, "resumed" if is_new else "not paused", is_new=is_new, as_json=as_json)
+
+
+def _tell(name: str, what: str, *, is_new: bool, as_json: bool) -> None:
+    if as_json:
+        output.say_json({"projection": name, "status": what, "changed": is_new})
+    else:
+        output.say(f"projection {name} is {what}{'' if is_new else ', as it was'}")
+
+
 async def _watch(node: AsyncNode, name: str, generation: int, *, is_shown: bool) -> None:
     """Show how far a rebuild is, on a line of its own, until its generation serves."""
     is_terminal = is_shown and sys.stderr.isatty()
@@ -109,7 +141,15 @@ def bar(state: ProjectionState) -> str:
     )
 
 
+def _said(state: ProjectionState) -> str:
+    if state.pause is not None:
+        return f"by {state.pause.by} at {output.moment(state.pause.at)}: {state.pause.because}"
+    return state.because or (bar(state) if state.rebuild else "")
+
+
 def _status(state: ProjectionState) -> str:
+    if state.pause is not None:
+        return "paused"
     if state.because:
         return "stuck"
     if state.rebuild is not None:

@@ -67,6 +67,11 @@ async def projection_findings(node: AsyncNode) -> list[Finding]:
 
 def _projection(state: ProjectionState) -> Finding:
     check = f"projection {state.name}"
+    if state.pause is not None:
+        pause, since = state.pause, ago(time.time() - state.pause.at)
+        found = f"paused {since} by {pause.by}: {pause.because}; {state.events_behind:,} events behind"
+        todo = f"`finality projection resume {state.name}`; the journal keeps what it has not passed"
+        return Finding(check, Level.WARNING, found, todo)
     if state.because:
         todo = "put its function right and deploy it: it goes on there"
         return Finding(check, Level.PROBLEM, f"stuck at {state.because}", todo)

@@ -9,7 +9,7 @@ from typing import Any
 
 from finality.core.envelope import Envelope
 from finality.core.errors import NotFound
-from finality.core.inbox import Discarded, ReplayAsked, RetryAsked, Word
+from finality.core.inbox import Discarded, ReplayAsked, RetryAsked, Word, inbox_stream
 from finality.node.insides import Insides
 from finality.ports.events import PARKED_MAX, Parked
 from finality.runtime.envelopes import envelope_of_parked
@@ -148,7 +148,7 @@ class Inbox:
                 "nothing can be replayed: this node has no broker; give it with broker=…, or --broker"
             )
         told = ReplayAsked(topic, None if since is None else since.timestamp(), because, asked_by)
-        await record(insides.context.home, by, told)
+        await record(insides.context.home, inbox_stream(by), told)
         broker, again, too_old = await insides.link.opened(), 0, 0
         now = insides.context.environment.now()
         oldest = now - insides.settings.inbox_kept_seconds

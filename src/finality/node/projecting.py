@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-from finality.core.errors import DeadlinePassed, DefinitionError, NotFound
+from finality.core.errors import DeadlinePassed, DefinitionError, NotFound, Refused
 from finality.core.ids import Cursor, NodeId
+from finality.core.projection import Paused, ProjectionEvent, Resumed, projection_stream
 from finality.node.folding import Fold
 from finality.node.life import Life
 from finality.patterns.fold import fold_code
 from finality.patterns.projection import DeclareProjection, P, Projection, R, project
 from finality.ports.events import Progress
 from finality.ports.store import Store
-from finality.runtime.projection import BUILDS, SERVES, Standing, standing_of
-from finality.runtime.projections import RebuildTurn
+from finality.runtime.projection import BUILDS, SERVES, Pause, Standing, standing_of
+from finality.runtime.projections import PauseTurn, RebuildTurn
+from finality.runtime.words import record
 
 S = TypeVar("S")
 
@@ -57,6 +59,7 @@ class ProjectionState:
         because: Why it does not go on; empty if it does.
         can_rebuild: Its tables can be built anew.
         rebuild: What is built beside it.
+        pause: Why it is paused, who wants it, and since when; None: it is not.
     """
 
     name: str
@@ -70,6 +73,7 @@ class ProjectionState:
     because: str
     can_rebuild: bool
     rebuild: Building | None
+    pause: Pause | None
 
 
 class Projected(Life):
@@ -133,8 +137,7 @@ class Projected(Life):
                     pause = min(pause * 2, WAIT_SECONDS_MAX)
         except TimeoutError as error:
             _, store, served = await self._served(projection)
-            because = standing_of(served.cursor).because
-            why = f"it is stuck at {because}" if because else "it is behind"
+            why = _why(standing_of(served.cursor))
             raise DeadlinePassed(
                 f"projection {projection} of {store.name} has not come so far within {timeout}: {why}; "
                 f"`finality projection list` shows it, and {context.node} goes on"
@@ -194,6 +197,7 @@ class Projected(Life):
             max(now - waiting[0].at, 0.0) if waiting else 0.0, standing.because, built is not None,
             None if built is None or building is None or building.is_over
             else _building(built, building, last, now),
+            standing.pause,
         )  # fmt: skip
 
     async def _last_position(self) -> int:
@@ -212,9 +216,15 @@ class Projected(Life):
         Raises:
             NotFound: There is no such projection.
             DefinitionError: Nothing says how its tables are made.
+            Refused: It is paused.
         """
         await self.opened()
         _, store, served = await self._served(projection)
+        if standing_of(served.cursor).pause is not None:
+            raise Refused(
+                f"projection {projection} is not built anew: {_why(standing_of(served.cursor))}; "
+                f"`finality projection resume {projection}` first"
+            )
         reader = f"{BUILDS}{projection}"
         built = await store.progress(reader)
         code = self._insides.projections.codes.get(projection)
@@ -230,6 +240,51 @@ class Projected(Life):
         await turn.done
         self._insides.projections.look()
         return generation
+
+    async def pause(self, projection: str, *, because: str, by: str = "operator") -> bool:
+        """Have *projection*, and a rebuild of it, stop where it is until it is resumed; durable on return.
+
+        No commit of it follows, on any node; its tables stay as they are. Nothing is lost meanwhile: the
+        journal keeps all events. Who, when and why are in the journal.
+
+        Returns:
+            False when it is paused already.
+
+        Raises:
+            NotFound: There is no such projection.
+        """
+        await self.opened()
+        return await self._say(projection, Paused(because, by), Pause(because, by, self._environment.now()))
+
+    async def resume(self, projection: str, *, because: str, by: str = "operator") -> bool:
+        """Have *projection* go on where it was paused; durable on return. Nothing was lost meanwhile.
+
+        Returns:
+            False when it is not paused.
+
+        Raises:
+            NotFound: There is no such projection.
+        """
+        return await self._say(projection, Resumed(because, by), None)
+
+    async def _say(self, name: str, said: ProjectionEvent, pause: Pause | None) -> bool:
+        home = (await self.opened()).home
+        _, store, served = await self._served(name)
+        if (standing_of(served.cursor).pause is None) == (pause is None):
+            return False
+        await record(home, projection_stream(name), said)
+        turn = PauseTurn(name, pause)
+        store.submit(turn)
+        is_new = await turn.done
+        self._insides.projections.look()
+        return is_new
+
+
+def _why(standing: Standing) -> str:
+    """Return why a projection does not go on, in words."""
+    if standing.pause is not None:
+        return f"{standing.pause.by} has paused it, saying {standing.pause.because!r}"
+    return f"it is stuck at {standing.because}" if standing.because else "it is behind"
 
 
 def _building(built: Progress, standing: Standing, last: int, now: float) -> Building:

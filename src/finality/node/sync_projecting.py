@@ -37,3 +37,11 @@ class SyncProjected:
     def rebuild(self, projection: str) -> int:
         """Have the tables of *projection* built anew. See ``AsyncNode.rebuild``."""
         return int(self._wait(self.asynchronous.rebuild(projection)))
+
+    def pause(self, projection: str, *, because: str, by: str = "operator") -> bool:
+        """Have *projection* stop where it is. See ``AsyncNode.pause``."""
+        return bool(self._wait(self.asynchronous.pause(projection, because=because, by=by)))
+
+    def resume(self, projection: str, *, because: str, by: str = "operator") -> bool:
+        """Have *projection* go on. See ``AsyncNode.resume``."""
+        return bool(self._wait(self.asynchronous.resume(projection, because=because, by=by)))

@@ -124,6 +124,10 @@ class EventTransaction(Protocol):
         """Take or renew the lease of a share; None while another node holds it."""
         ...
 
+    def progress_of(self, reader: str, share: int) -> Progress | None:
+        """Return how far a share is; nobody advances it before this transaction ends."""
+        ...
+
     def advance(self, progress: Progress, cursor: Cursor) -> None:
         """Move a share's cursor, in the very commit of what was done with the events before it.
 

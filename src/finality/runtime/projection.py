@@ -86,6 +86,15 @@ class ProjectionCode:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """Why a projection is paused, who wants it, and since when."""
+
+    because: str
+    by: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """Where the tables of one generation stand.
 
@@ -98,6 +107,7 @@ class Standing:
         is_made: The tables are there.
         is_over: They serve: nothing is built. Of a rebuild only.
         because: Why it does not go on behind this event; empty if it does.
+        pause: A person has stopped it here; None: nobody has.
     """
 
     generation: int = 1
@@ -109,13 +119,19 @@ class Standing:
     is_made: bool = False
     is_over: bool = False
     because: str = ""
+    pause: Pause | None = None
 
     @property
     def text(self) -> Cursor:
         """Return it as the cursor of its reader."""
-        return Cursor(json.dumps(asdict(self), separators=(",", ":")))
+        kept = asdict(self)
+        if self.pause is None:
+            del kept["pause"]  # A version before this one does not know it.
+        return Cursor(json.dumps(kept, separators=(",", ":")))
 
 
 def standing_of(text: Cursor) -> Standing:
     """Return what the cursor of a projection's reader says."""
-    return Standing(**json.loads(text)) if text else Standing()
+    kept = json.loads(text) if text else {}
+    pause = kept.pop("pause", None)
+    return Standing(**kept, pause=Pause(**pause) if pause else None)

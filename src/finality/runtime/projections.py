@@ -22,7 +22,7 @@ from finality.ports.events import Progress
 from finality.ports.store import LocalTransaction
 from finality.runtime.asked import Asked
 from finality.runtime.projecting import Projecting, ProjectionKit
-from finality.runtime.projection import ProjectionCode, Standing, standing_of
+from finality.runtime.projection import BUILDS, SERVES, Pause, ProjectionCode, Standing, standing_of
 from finality.runtime.reader import Reader
 
 ONLY = 0  # The one share of a projection: its events come in the one order of the journal.
@@ -38,6 +38,8 @@ class Serving:
 
     async def step(self) -> float | None:
         """Make the tables if there are none, and carry a page over."""
+        if self._own.standing.pause is not None:
+            return None  # Whoever resumes it takes the share away from here.
         if not self._own.standing.is_made:
             now = self._kit.context.environment.now()
             made = replace(self._own.standing, begun_at=now, is_made=True)
@@ -65,8 +67,8 @@ class Building:
 
     async def step(self) -> float | None:
         """Carry a page over; when there is none left, switch."""
-        if self._is_over:
-            return None  # Whoever asks for a rebuild takes the share away from here.
+        if self._is_over or self._own.standing.pause is not None:
+            return None  # Whoever asks for a rebuild, or resumes it, takes the share away from here.
         if not self._own.standing.is_made:
             begun = replace(self._own.standing, begun_at=self._kit.context.environment.now(), is_made=True)
             await self._own.keep(begun, self._make)
@@ -138,6 +140,25 @@ class RebuildTurn(Asked[None]):
     def run(self, tx: LocalTransaction) -> None:
         """Ask: the share goes back to whoever takes it, and begins there."""
         tx.rewind(self.name, ONLY, self._standing.text)
+
+
+class PauseTurn(Asked[bool]):
+    """Has a projection stop where it is, or go on there; answers whether that is new."""
+
+    def __init__(self, name: str, pause: Pause | None) -> None:
+        super().__init__(f"{'pause' if pause else 'resumption'} of projection {name}", answer=False)
+        self._readers, self._pause = (f"{SERVES}{name}", f"{BUILDS}{name}"), pause
+
+    def run(self, tx: LocalTransaction) -> None:
+        """Say it where it stands: whoever has a share is fenced off, and begins with that."""
+        self.answer = False
+        for reader in self._readers:
+            progress = tx.progress_of(reader, ONLY)
+            standing = standing_of(progress.cursor) if progress is not None else Standing()
+            is_idle = reader.startswith(BUILDS) and (standing == Standing() or standing.is_over)
+            if not is_idle and (standing.pause is None) != (self._pause is None):
+                tx.rewind(reader, ONLY, replace(standing, pause=self._pause).text)
+                self.answer = True
 
 
 class Projections:

@@ -1,4 +1,4 @@
-"""A person's word about events of an inbox: done and recorded in one commit of the home store."""
+"""A person's word: recorded in the home store; about a parked event, done in that very commit."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from finality.core.envelope import Envelope
 from finality.core.errors import VersionConflict
 from finality.core.ids import StreamName, Version
 from finality.core.inbox import Discarded, ReplayAsked, RetryAsked, Word, inbox_stream
+from finality.core.projection import ProjectionEvent
 from finality.ports.events import REACTION, Parked
 from finality.ports.home import Home, HomeTransaction
 from finality.ports.store import LocalTransaction
@@ -28,9 +29,8 @@ async def do(home: Home, place: int, consumer: str, word: Word, now: float) -> b
             continue  # Somebody else has said something about it at the same moment.
 
 
-async def record(home: Home, consumer: str, said: ReplayAsked) -> None:
-    """Record what a person says about a consumer."""
-    stream = inbox_stream(consumer)
+async def record(home: Home, stream: StreamName, said: ReplayAsked | ProjectionEvent) -> None:
+    """Record what a person says about a consumer or a projection, before it is done."""
     while True:
         try:
             await home.append(stream, [said], expected=await _version(home, stream))

@@ -79,6 +79,10 @@ class MemoryEventTransaction(ABC):
         self._database.readers.put((reader, share), taken)
         return taken
 
+    def progress_of(self, reader: str, share: int) -> Progress | None:
+        """Return how far a share is."""
+        return self._database.readers.get((reader, share))
+
     def advance(self, progress: Progress, cursor: Cursor) -> None:
         """Move a share's cursor."""
         self._check()

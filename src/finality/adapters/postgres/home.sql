@@ -337,6 +337,11 @@ ON CONFLICT (reader, share) DO UPDATE SET
 WHERE r.node IS NULL OR r.node = excluded.node OR r.lease_until <= $5
 RETURNING reader, share, epoch, cursor, node, lease_until, updated_at
 
+-- name: progress_of
+-- How far a share is; whoever moves it waits until this transaction has ended.
+SELECT reader, share, epoch, cursor, node, lease_until, updated_at FROM finality_reader
+WHERE reader = $1 AND share = $2 FOR UPDATE
+
 -- name: advance_reader
 -- Move a share's cursor, unless it has another holder now.
 UPDATE finality_reader SET cursor = $1, updated_at = $2 WHERE reader = $3 AND share = $4 AND epoch = $5

@@ -238,6 +238,11 @@ ON CONFLICT (reader, share) DO UPDATE SET
 WHERE r.node IS NULL OR r.node = excluded.node OR r.lease_until <= ?5
 RETURNING reader, share, epoch, cursor, node, lease_until, updated_at;
 
+-- name: progress_of
+-- How far a share is.
+SELECT reader, share, epoch, cursor, node, lease_until, updated_at FROM finality_reader
+WHERE reader = ? AND share = ?;
+
 -- name: advance_reader
 -- Move a share's cursor, unless it has another holder now.
 UPDATE finality_reader SET cursor = ?, updated_at = ? WHERE reader = ? AND share = ? AND epoch = ?
