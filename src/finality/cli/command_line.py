@@ -33,6 +33,11 @@ COMMANDS = {
         "List, show and explain transactions; help stuck ones.",
     ),
     "event": ("finality.cli.event:event", "Look after events that were put aside; bring events again."),
+    "aggregate": (
+        "finality.cli.aggregate:aggregate",
+        "See the state of aggregates, now or at a time, and their events.",
+    ),
+    "subject": ("finality.cli.subject:subject", "Forget a person that personal data is about."),
     "projection": (
         "finality.cli.projection:projection",
         "See how far projections are; pause one, build one anew.",

@@ -1,4 +1,4 @@
-"""From what a command line names to a module of the user's."""
+"""From what a command line names to a module, or a class, of the user's."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import importlib.util
 import os
 import sys
 import traceback
+from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import click
 
@@ -56,6 +58,40 @@ def imported_file(path: Path) -> ModuleType:
             "put it right and run again"
         ) from error
     return module
+
+
+def class_of(target: str, base: type, noun: str, example: str) -> type[Any]:
+    """Return the class that *target* names, as *example* does; *noun* is what those are that extend *base*.
+
+    Raises:
+        click.ClickException: There is no such file or class, or the file fails when it is imported.
+    """
+    text, colon, name = target.rpartition(":") if ":" in target else (target, "", "")
+    path, how = Path(text), f"write the file and the class, as in {example}"
+    if path.suffix != ".py":
+        raise click.ClickException(f"{target!r} names no {noun}: {how}")
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "no such file"
+        raise click.ClickException(f"cannot read {text}: {what}; {how}")
+    module, extended = imported_file(path), f"finality.{base.__name__}"
+    found = {
+        called: value
+        for called, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, base) and value is not base
+    }
+    own = [called for called, value in found.items() if value.__module__ == module.__name__]
+    listed = f"its {noun}s are {', '.join(own)}" if own else f"it has no {noun}: extend {extended}"
+    if not colon and len(own) == 1:
+        return found[own[0]]
+    if not name:
+        raise click.ClickException(f"{target!r} does not say which {noun}: {listed}; write {text}:NAME")
+    if name in found:
+        return found[name]
+    if hasattr(module, name):
+        raise click.ClickException(f"{name} in {text} is no {noun}: it does not extend {extended}; {listed}")
+    close = get_close_matches(name, found, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else listed
+    raise click.ClickException(f"there is no {name!r} in {text}; {hint}")
 
 
 def _place(error: BaseException, path: Path) -> str:

@@ -225,15 +225,20 @@ class Aggregates(Life):
             await asyncio.sleep(CONFLICT_RETRY.delay_seconds(attempt, self._environment.chance()))
             attempt += 1
 
-    async def forget(self, subject: str) -> None:
+    async def forget(self, subject: str, *, because: str = "", by: str = "operator") -> None:
         """Delete the key of everything personal that is kept about *subject*, for ever; durable on return.
 
         Whatever is read from now on shows it as erased: events, snapshots, the outbox, and every copy.
         Under the same name nothing personal is kept any more. Projections that take ``Forgotten`` hear of
         it; what others have written into their tables stays until they are rebuilt.
+
+        Args:
+            because: Why; it is kept with that event.
+            by: Who wants it.
         """
         await self.opened()
-        told = Fact("Forgotten", self._codec.pack(Forgotten(subject)))
+        meta = meta_of(Meta(by, more={"because": because} if because else {}), None, None, None, self._codec)
+        told = Fact("Forgotten", self._codec.pack(Forgotten(subject)), meta)
 
         def work(sources: Sources) -> None:
             sources.forget(subject)

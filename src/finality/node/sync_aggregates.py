@@ -65,9 +65,9 @@ class SyncAggregates:
         """Close the aggregate for ever. See ``AsyncNode.archive``."""
         return bool(self._wait(self.asynchronous.archive(kind, id, because=because, by=by)))
 
-    def forget(self, subject: str) -> None:
+    def forget(self, subject: str, *, because: str = "", by: str = "operator") -> None:
         """Delete the key of everything personal that is kept about *subject*. See ``AsyncNode.forget``."""
-        self._wait(self.asynchronous.forget(subject))
+        self._wait(self.asynchronous.forget(subject, because=because, by=by))
 
 
 class BlockSourcing:

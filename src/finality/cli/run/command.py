@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from finality.cli import output, status
+from finality.cli.importing import class_of
 from finality.cli.options import json_option, store_option
 
 if TYPE_CHECKING:
@@ -77,14 +78,14 @@ def run(
 
     It may be interrupted or killed at any time: run it again, and it goes on where it was.
     """
+    from finality import Saga
     from finality.cli.run.checking import check_lines, refuse
     from finality.cli.run.lines import Lines
-    from finality.cli.run.sagas import saga_of
     from finality.cli.run.tally import Tally, say_tally, tally_data
     from finality.node.inputs import Inputs
 
     with _prints_apart():
-        saga = saga_of(target)
+        saga = class_of(target, Saga, "saga", "trips.py:BookTrip")
         inputs = Inputs(saga, extra=() if id_field is None else (id_field,))
         _check_id_field(inputs, id_field)
         lines = Lines(file, inputs, id_field)
