@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
+import threading
+from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,10 +21,12 @@ from finality.adapters.postgres.home import PostgresHome, open_home
 from finality.adapters.postgres.line import Line
 from finality.adapters.postgres.queries import QUERIES
 from finality.adapters.system.environment import SystemEnvironment
+from finality.core.errors import VersionConflict
 from finality.core.ids import START, Cursor, StreamName, Version
 from finality.core.protocol import Recorded
+from finality.ports.home import HomeTransaction
 from finality.testing import PostgresServer, postgres
-from tests.conformance.worlds import Noted, codec, execute
+from tests.conformance.worlds import Noted, codec, do_all, execute
 from tests.conformance.worlds import do as turn
 from tests.tidy.rules import ROOT
 
@@ -137,6 +141,74 @@ def test_a_connection_that_is_cut_around_the_commit_tells_what_became_of_it(
 
         assert outcomes == ["nothing was written", "written"] * 5
         assert await home.query("SELECT n FROM item ORDER BY n") == [(n,) for n in range(1, 10, 2)]
+
+    with_home(finality_postgres, main)
+
+
+def test_an_append_that_is_cut_around_its_commit_is_made_once(
+    finality_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is one statement; what was lost with it is sent again, and what was only not answered is not."""
+    send, answer, cuts = Line.send, Line.answer, ["before", "after"] * 3
+
+    def send_and_cut(line: Line, sql: str, *parameters: Any) -> None:
+        send(line, sql, *parameters)
+        if cuts and cuts[0] == "before":
+            line._connection.terminate()
+
+    def answer_and_cut(line: Line) -> Any:
+        where = cuts.pop(0) if cuts else ""
+        rows = answer(line)
+        if where == "after":
+            line._connection.terminate()
+            raise asyncpg.ConnectionDoesNotExistError("the answer was lost: the test says so")
+        return rows
+
+    async def main(home: PostgresHome) -> None:
+        await home.append(StreamName("s"), [Noted(0)], expected=Version(0))  # It has keys from now on.
+        monkeypatch.setattr(Line, "send", send_and_cut)
+        monkeypatch.setattr(Line, "answer", answer_and_cut)
+        for n in range(1, 12):
+            await home.append(StreamName(f"s{n}"), [Noted(n)], expected=Version(0))
+
+        assert not cuts
+        assert [item.event for item in (await home.page()).events] == [Noted(n) for n in range(12)]
+
+    with_home(finality_postgres, main)
+
+
+def test_what_ran_while_an_append_was_refused_runs_again(finality_postgres: PostgresServer) -> None:
+    overlapped: dict[int, list[bool]] = defaultdict(list)
+    has_begun, gate = threading.Event(), threading.Event()
+
+    async def main(home: PostgresHome) -> None:
+        def counted(n: int) -> Callable[[HomeTransaction], Any]:
+            def append(tx: HomeTransaction) -> Any:
+                overlapped[n].append(home._line.is_sending)
+                return tx.append_to(StreamName(f"s{n}"), [Noted(n)], expected=Version(0))
+
+            return append
+
+        def hold(_: HomeTransaction) -> None:
+            has_begun.set()
+            gate.wait()
+
+        other = await open_home(home.url, SystemEnvironment(), codec())
+        await other.append(StreamName("s1"), [Noted(-1)], expected=Version(0))
+        await other.close()
+        for n in (-1, 0):  # It has keys by then, and has seen that batches may overlap.
+            await turn(home, counted(n))
+        held = asyncio.ensure_future(turn(home, hold))
+        await asyncio.to_thread(has_begun.wait)
+        turns = asyncio.ensure_future(do_all(home, *map(counted, range(1, 201))))
+        await asyncio.sleep(0)
+        gate.set()
+        await held
+
+        assert [type(answer) for answer in await turns] == [VersionConflict] + [int] * 199
+        assert await home.query("SELECT count(*), count(DISTINCT stream) FROM finality_event") == [(202, 202)]
+        ran_again = [each for each in overlapped.values() if len(each) > 1 and each[0]]
+        assert ran_again, "some ran while the refused one was under way"
 
     with_home(finality_postgres, main)
 

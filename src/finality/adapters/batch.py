@@ -9,6 +9,13 @@ A turn that spoils the commit for all is found and run alone, and its neighbours
 | breaks a deferred rule found at commit   | runs again in halves, until that turn is alone           |
 | cannot be committed, as on a full disk   | hears that nothing was written                           |
 | an error on commit of any other kind     | hears that nobody knows; nothing more is written         |
+
+Where an engine can, the next batch runs while the last one is in the database's hands:
+
+```
+    engine      run A │ run B ────── │ run C ──────          B is sent once A is durable; had A
+    database          │ commit A ─── │ commit B ───          failed, both would have run again
+```
 """
 
 from __future__ import annotations
@@ -16,7 +23,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from finality.adapters.engine import Busy, CommitFailed, Engine, Stale
 from finality.core.errors import OutcomeUnknown, Unavailable
@@ -26,9 +33,11 @@ from finality.ports.store import Turn
 log = logging.getLogger("finality.store")
 
 BATCH_TURNS_MAX = 1_000  # Bounds how long the first turn of a batch waits for the last.
+SHARE_TURNS_MIN = 64  # Fewer are better committed together than while others run.
 BATCH_SECONDS_MAX = 0.02  # The same, in time: other processes want their turn, too.
 TURN_SECONDS_MAX = 0.1  # A turn that takes longer is reported by name: it holds up everybody.
 
+T = TypeVar("T")
 Outcome = tuple[Turn, BaseException | None]
 
 
@@ -72,6 +81,15 @@ class Batches:
         self._tell = tell
         self._size_max = BATCH_TURNS_MAX
         self._spoilers: set[int] = set()
+        self._waits: Callable[[], None] | None = None  # For the end of the commit under way.
+        self._sent: list[Outcome] = []  # What that commits.
+        self._overlaps = False
+        self._has_published = False
+
+    @property
+    def is_committing(self) -> bool:
+        """Say whether a commit is under way, so that ``finish`` has something to wait for."""
+        return self._waits is not None
 
     def flush(self) -> None:
         """Run a batch in one transaction, commit it, and tell each turn what became of it.
@@ -85,41 +103,84 @@ class Batches:
         except Busy:
             self.turns.extendleft(reversed(batch))
             raise
-        except Exception as problem:  # The database is out of reach, and nothing was written.
-            self._settle([(turn, problem) for turn in batch])
+        except Exception as error:  # The database is out of reach, and nothing was written.
+            self._settle([(turn, error) for turn in batch])
             return
-        self.in_hand = [*batch]
+        self.in_hand = [*batch, *(turn for turn, _ in self._sent)]
         outcomes: list[Outcome] = []
-        try:
-            self._run(batch, outcomes)
-            self.turns.extendleft(reversed(batch[len(outcomes) :]))
-            self.commit()
-        except Spoiled:
+        spoiled = self._ran(batch, outcomes)
+        if self._waits is not None:
+            sent, failure = self._sent, self._failure()
+            if failure is not None:  # What these have been decided on is not so.
+                self.abort()
+                _forget(outcomes)
+                self.turns.extendleft(reversed(batch))
+            self._conclude(sent, failure)
+            if failure is not None:
+                return
+            self.in_hand = batch
+        if isinstance(spoiled, Spoiled):
             self._separate(batch, outcomes)
-        except Stale:
-            self.abort()
-            _forget(outcomes)
-            self.turns.extendleft(turn for turn, _ in reversed(outcomes))
-        except CommitFailed as problem:
-            self._halve(outcomes, problem.__cause__ or problem)
-        except Unavailable as problem:
-            self.abort()
-            _forget(outcomes)
-            self._settle([(turn, error or problem) for turn, error in outcomes])
-        except OutcomeUnknown as problem:
-            self._settle([(turn, error or problem) for turn, error in outcomes])
+            return
+        self.turns.extendleft(reversed(batch[len(outcomes) :]))
+        problem = spoiled or self._failure(self._begin_commit)
+        if self._waits is None:
+            self._conclude(outcomes, problem)
         else:
-            self._size_max = min(self._size_max * 2, BATCH_TURNS_MAX)
-            self._settle(outcomes)
+            self._sent, self._overlaps = outcomes, True
+
+    def finish(self) -> None:
+        """Wait for the commit that is under way, if one is, and tell its turns what became of it."""
+        if self._waits is not None:
+            sent = self._sent
+            self._conclude(sent, self._failure())
 
     def _next(self) -> list[Turn]:
         """Take the turns of the next commit from the queue."""
         turns = self.turns
         size = min(len(turns), self._size_max)
+        if self._overlaps:  # Half of all, so that the database and we are both at work.
+            size = min(size, max(SHARE_TURNS_MIN, (len(turns) + len(self._sent) + 1) // 2))
         if self._spoilers:
             ids = [id(turn) for turn in turns]
             size = min([size, *(max(ids.index(spoiler), 1) for spoiler in self._spoilers)])
         return [turns.popleft() for _ in range(size)]
+
+    def _failure(self, commit: Callable[[], None] | None = None) -> Exception | None:
+        """Return why a commit has failed, by default the one that is under way; None if it has not."""
+        self._sent = []
+        try:
+            (commit or self._end_commit)()
+        except (CommitFailed, Unavailable, OutcomeUnknown) as problem:
+            return problem
+        return None
+
+    def _conclude(self, outcomes: list[Outcome], problem: Exception | None) -> None:
+        """Tell turns that their commit has worked, or do what its *problem* takes."""
+        match problem:
+            case None:
+                self._size_max = min(self._size_max * 2, BATCH_TURNS_MAX)
+                self._settle(outcomes)
+            case Stale():
+                self.abort()
+                _forget(outcomes)
+                self.turns.extendleft(turn for turn, _ in reversed(outcomes))
+            case CommitFailed():
+                self._halve(outcomes, problem.__cause__ or problem)
+            case Unavailable():
+                self.abort()
+                _forget(outcomes)
+                self._settle([(turn, error or problem) for turn, error in outcomes])
+            case _:
+                self._settle([(turn, error or problem) for turn, error in outcomes])
+
+    def _ran(self, batch: list[Turn], outcomes: list[Outcome]) -> Spoiled | Stale | None:
+        """Run as many turns as there is time for; return why they cannot be committed, if so."""
+        try:
+            self._run(batch, outcomes)
+        except (Spoiled, Stale) as problem:
+            return problem
+        return None
 
     def _run(self, batch: list[Turn], outcomes: list[Outcome]) -> None:
         engine, clock = self._engine, self._clock
@@ -135,7 +196,6 @@ class Batches:
             if error is not None:
                 turn.forget()
             if engine.is_stale:
-                self.turns.extendleft(reversed(batch[len(outcomes) :]))
                 raise Stale
             if error is not None and not self.undo_turn():
                 raise Spoiled
@@ -199,23 +259,39 @@ class Batches:
             Unavailable: For the database's sake nothing is.
             OutcomeUnknown: Nobody knows, so nothing may follow.
         """
+        self._begin_commit()
+        self._end_commit()
+
+    def _begin_commit(self) -> None:
+        transaction = self._engine.transaction
+        self._has_published, transaction.has_published = transaction.has_published, False
         self._reach(COMMIT_BEFORE)
+        self._waits = self._committing(self._engine.commit)
+        if self._waits is None:
+            self._committed()
+
+    def _end_commit(self) -> None:
+        if self._waits is not None:
+            waits, self._waits = self._waits, None
+            self._committing(waits)
+            self._committed()
+
+    def _committing(self, commit: Callable[[], T]) -> T:
         try:
-            self._engine.commit()
+            return commit()
         except (CommitFailed, Unavailable, OutcomeUnknown):
             raise
         except Exception as problem:
             self._break("while it committed", problem)
             self.abort()
             raise OutcomeUnknown(f"{self.broken}, which reads what is durable") from problem
+
+    def _committed(self) -> None:
         self._reach(COMMIT_AFTER)
         if self.on_commit is not None:
             self._tell(self.on_commit)
-        transaction = self._engine.transaction
-        if transaction.has_published:
-            transaction.has_published = False
-            if self.on_publish is not None:
-                self._tell(self.on_publish)
+        if self._has_published and self.on_publish is not None:
+            self._tell(self.on_publish)
 
     def abort(self) -> None:
         """Leave nothing of the transaction that is open, if one is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 
@@ -41,8 +42,12 @@ class Engine(Protocol):
             Exception: The database is out of reach; nothing has begun.
         """
 
-    def commit(self) -> None:
-        """Make everything durable.
+    def commit(self) -> Callable[[], None] | None:
+        """Make everything durable, or begin to.
+
+        Returns:
+            None if everything is durable. Otherwise what waits until it is and raises what this does;
+            meanwhile other turns may begin and run, and nothing else.
 
         Raises:
             CommitFailed: For a turn's sake nothing is.

@@ -123,7 +123,8 @@ class Writer:
         try:
             while not self._is_done and not self.loop.is_closed():
                 self._take()
-                self._expire_late()
+                if self._clock() - self._held_since > SCOPE_SECONDS_MAX:
+                    self._expire()
                 try:
                     self._pump()
                 except Busy:
@@ -164,15 +165,12 @@ class Writer:
 
     @property
     def _is_done(self) -> bool:
-        return self._is_closing and not (self._turns or self._scopes or self._holder)
+        is_idle = not (self._turns or self._scopes or self._holder or self.batches.is_committing)
+        return self._is_closing and is_idle
 
     def _expire_inline(self) -> None:
         self._expire()
         self._pump_soon(0.0)
-
-    def _expire_late(self) -> None:
-        if self._holder is not None and self._clock() - self._held_since > SCOPE_SECONDS_MAX:
-            self._expire()
 
     def _tell(self, call: Callable[..., None], *arguments: Any) -> None:
         if self._thread is None:
@@ -243,7 +241,7 @@ class Writer:
         if self._holder is not None:
             left = self._held_since + SCOPE_SECONDS_MAX - self._clock()
             return self._queue.get(timeout=max(left, 0.0))
-        if self._turns or self._scopes or self._is_closing:
+        if self._turns or self._scopes or self._is_closing or self.batches.is_committing:
             return self._queue.get_nowait()
         return self._queue.get(timeout=IDLE_SECONDS)
 
@@ -282,7 +280,10 @@ class Writer:
         if self._holder is None and self._turns:
             self.batches.flush()
             self._busy_since = None
+        else:
+            self.batches.finish()
         if self._holder is None and self._scopes:
+            self.batches.finish()
             self._begin_scope()
 
     def _wait_busy(self) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from finality.adapters.engine import CommitFailed
 from finality.adapters.postgres.line import Line
+from finality.adapters.postgres.pending import Pending
 from finality.adapters.postgres.queries import QUERIES
 from finality.adapters.postgres.session import ERRORS, said, state_of
 from finality.adapters.postgres.transaction import RUN_AGAIN, PostgresTransaction, stale
@@ -14,6 +17,7 @@ from finality.core.errors import OutcomeUnknown, Unavailable
 from finality.ports.environment import Environment
 
 SURELY_ABORTED = ("40", "23", "25P02")  # On COMMIT. Whatever else it answers, it may have happened.
+STATEMENT_FAILED = ("2", "4", "P0", *RUN_AGAIN)  # Of a turn, not of the server; nothing of it remains.
 RESOLVE_SECONDS_MAX = 60.0  # A restart with its recovery; then whoever waits hears that nobody knows.
 RESOLVE_WAIT_SECONDS = 0.02  # Doubled each time, up to a second.
 
@@ -27,6 +31,7 @@ class PostgresEngine:
         self._environment = environment
         self._id = f"{environment.random_bits(128):032x}"
         self._batch = 0
+        self._has_lost = False  # The connection, since the last commit.
         self.keep_turn = transaction.keep_turn
 
     @property
@@ -35,51 +40,73 @@ class PostgresEngine:
         return bool(self.transaction.is_stale)
 
     def begin(self, *, is_guarded: bool = False) -> None:
-        """Begin a transaction, on a new connection if the last one was lost."""
-        if self._line.is_open and not self._line.is_clean:
-            self._line.cut()
-        for attempt in (1, 2):
-            try:
-                self._line.connect()
-                self._line.tell("BEGIN")
-            except ERRORS as error:
-                # A connection may have died unnoticed, and another one is likely to work.
-                if attempt == 2 or self._line.is_open:
-                    raise self._line.explain(error) from error
-            else:
-                break
-        self.transaction.start()
+        """Be ready for turns; the server hears of them with the first statement."""
+        if not self._line.is_sending:
+            if self._line.is_open and not self._line.is_clean:
+                self._line.cut()
+            self._line.connect()
+        self._batch += 1
+        self.transaction.start((self._id, self._batch))
 
-    def commit(self) -> None:
+    def commit(self) -> Callable[[], None] | None:
         """Send what is pending, sign it and commit; an answer that is lost is asked for."""
+        transaction, line = self.transaction, self._line
         try:
-            self.transaction.flush()
-            if self.transaction.has_sent:
-                self._batch += 1
-                self._line.fetch(QUERIES["mark"], self._id, self._batch, self.transaction.at)
+            whole = transaction.whole()
+            if whole is not None:
+                pending, parameters = whole
+                line.send(QUERIES["append"], *parameters)
+                return partial(self._finish, pending, self._batch, transaction.at)
+            transaction.sign()
         except ERRORS as error:
             raise self._failed(error) from error
+        if transaction.has_begun:
+            try:
+                tag = line.tell("COMMIT")
+            except ERRORS as error:
+                if state_of(error).startswith(SURELY_ABORTED):
+                    raise self._failed(error) from error
+                if not transaction.has_sent:
+                    raise self._line.explain(error) from error
+                self._resolve(error, self._batch, transaction.at)
+            else:
+                if tag != "COMMIT":
+                    raise CommitFailed(f"the server answered COMMIT with {tag}")
+        return None
+
+    def _finish(self, pending: Pending, batch: int, at: float) -> None:
+        """Wait for the end of a transaction that is one statement."""
         try:
-            tag = self._line.tell("COMMIT")
+            self.transaction.take_keys(self._line.answer())
         except ERRORS as error:
-            if state_of(error).startswith(SURELY_ABORTED):
+            if self.transaction.is_refused(error, pending):
+                raise stale("streams have moved on") from error
+            if self._line.is_open and state_of(error).startswith(STATEMENT_FAILED):
                 raise self._failed(error) from error
-            self._resolve(error)
-        else:
-            if tag != "COMMIT":
-                raise CommitFailed(f"the server answered COMMIT with {tag}")
+            self._resolve_whole(error, batch, at)
+        self._has_lost = False
+
+    def _resolve_whole(self, error: BaseException, batch: int, at: float) -> None:
+        is_first, self._has_lost = not (self._line.is_open or self._has_lost), True
+        try:
+            self._resolve(error, batch, at)
+        except Unavailable:
+            if not is_first:
+                raise
+            # It may have died unnoticed, and another one works.
+            raise stale("the connection was lost") from error
 
     def _failed(self, error: BaseException) -> Exception:
         """Return what it means that nothing was committed, for sure."""
         if state_of(error).startswith(RUN_AGAIN):
             return stale(said(error))
-        if not self._line.is_open or not state_of(error).startswith(("2", "4", "P0")):
+        if not self._line.is_open or not state_of(error).startswith(STATEMENT_FAILED):
             return self._line.explain(error)
         failed = CommitFailed(said(error))
         failed.__cause__ = error
         return failed
 
-    def _resolve(self, error: BaseException) -> None:
+    def _resolve(self, error: BaseException, batch: int, at: float) -> None:
         """Ask what became of a commit whose answer was lost.
 
         The signature says it, and not the transaction's number: a server that has crashed gives
@@ -90,19 +117,17 @@ class PostgresEngine:
             OutcomeUnknown: Nobody knows.
         """
         self._line.cut()
-        if not self.transaction.has_sent:
-            raise self._line.explain(error) from error
         give_up, pause = time.monotonic() + RESOLVE_SECONDS_MAX, RESOLVE_WAIT_SECONDS
         while time.monotonic() < give_up:
             try:
                 self._line.connect()
                 # It waits while the server, which may not know yet that the line is cut, still commits.
-                last = self._line.fetch(QUERIES["last_mark"], self._id, self.transaction.at)[0][0]
+                last = self._line.fetch(QUERIES["last_mark"], self._id, at)[0][0]
             except (*ERRORS, Unavailable):
                 time.sleep(pause * (1 + self._environment.chance()))
                 pause = min(2 * pause, 1.0)
             else:
-                if last == self._batch:
+                if last == batch:
                     return
                 raise self._line.explain(error) from error
         raise OutcomeUnknown(

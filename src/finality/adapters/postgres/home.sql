@@ -21,37 +21,56 @@ ON CONFLICT (part) DO UPDATE SET version = excluded.version, half = excluded.hal
 -- A few keys for new streams.
 SELECT nextval('finality_stream_key') FROM generate_series(1, $1)
 
--- name: create
--- Begin transactions' streams, but for those whose names are taken.
-INSERT INTO finality_stream
-    (stream, name, version, definition, status, open, wake_at, driver, parent, started_at, updated_at)
-SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::boolean[],
-    $7::float8[], $8::bigint[], $9::bigint[], $10::float8[], $10::float8[])
-ON CONFLICT (name) DO NOTHING RETURNING stream
+-- name: append
+-- All that turns have appended, signed with the number of their batch. The signature is null, which its table
+-- refuses, unless every new name was free and every stream was where it was expected. (Numbers come as text, which
+-- costs the driver a tenth of an array. Of a LIMIT that it does not know the planner expects a single row, so that
+-- it looks streams up by their keys, however small the table was when it made the plan.)
+WITH born AS (
+    INSERT INTO finality_stream
+        (stream, name, version, definition, status, open, wake_at, driver, parent, started_at, updated_at)
+    SELECT b.*, $3::float8, $3::float8
+    FROM unnest($7::text::bigint[], $8::text[], $9::text::bigint[], $10::text::bigint[], $11::text[],
+        $12::text::boolean[], $13::text::float8[], $14::text::bigint[], $15::text::bigint[]) b
+    ON CONFLICT (name) DO NOTHING RETURNING 1
+), moved AS (
+    UPDATE finality_stream s
+    SET version = m.version, status = m.status, open = m.open, wake_at = m.wake_at, updated_at = $3::float8
+    FROM (
+        SELECT * FROM unnest($17::text::bigint[], $18::text::bigint[], $19::text::bigint[], $20::text[],
+            $21::text::boolean[], $22::text::float8[]) AS n (stream, expected, version, status, open, wake_at)
+        LIMIT $16::bigint
+    ) m WHERE s.stream = m.stream AND s.version = m.expected RETURNING 1
+), woken AS (
+    UPDATE finality_stream s SET wake_at = w.wake_at
+    FROM (
+        SELECT * FROM unnest($24::text::bigint[], $25::text::float8[]) AS n (stream, wake_at) LIMIT $23::bigint
+    ) w WHERE s.stream = w.stream AND s.open
+), freed AS (
+    DELETE FROM finality_lock WHERE stream = ANY ($26::text::bigint[])
+), kept AS (
+    INSERT INTO finality_event (stream, version, type, data, meta, at, node)
+    SELECT e.stream, e.version, e.type, e.data, e.meta, $3::float8,
+        coalesce((SELECT node FROM finality_node WHERE id = $4::text), 0)
+    FROM unnest($27::text::bigint[], $28::text::bigint[], $29::text[], $30::bytea[], $31::bytea[])
+        WITH ORDINALITY AS e (stream, version, type, data, meta, place)
+    ORDER BY e.place
+), tagged AS (
+    INSERT INTO finality_tag (tag, stream, version, type)
+    SELECT * FROM unnest($32::text[], $33::text::bigint[], $34::text::bigint[], $35::text[])
+)
+INSERT INTO finality_line (id, batch, at) SELECT $1::text, CASE
+    WHEN (SELECT count(*) FROM born) = $6::bigint AND (SELECT count(*) FROM moved) = $16::bigint THEN $2::bigint
+END, $3::float8
+ON CONFLICT (id) DO UPDATE SET batch = excluded.batch, at = excluded.at
+RETURNING ARRAY (SELECT nextval('finality_stream_key') FROM generate_series(1, $5::int))
 
--- name: advance
--- Move transactions on from the expected versions; who is missing in the answer was not there.
-UPDATE finality_stream s
-SET version = m.version, status = m.status, open = m.open, wake_at = m.wake_at, updated_at = m.at
-FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::boolean[], $6::float8[], $7::float8[])
-    AS m (stream, expected, version, status, open, wake_at, at)
-WHERE s.stream = m.stream AND s.version = m.expected RETURNING s.stream
-
--- name: insert_events
--- Keep events, in this order.
-INSERT INTO finality_event (stream, version, type, data, at, node)
-SELECT e.stream, e.version, e.type, e.data, e.at, $6
-FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bytea[], $5::float8[])
-    WITH ORDINALITY AS e (stream, version, type, data, at, place)
-ORDER BY e.place
-
--- name: insert_facts
--- Keep events of the user's own, in this order.
-INSERT INTO finality_event (stream, version, type, data, at, meta, node)
-SELECT e.stream, e.version, e.type, e.data, e.at, e.meta, $7
-FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bytea[], $5::float8[], $6::bytea[])
-    WITH ORDINALITY AS e (stream, version, type, data, at, meta, place)
-ORDER BY e.place
+-- name: misplaced
+-- Which of some streams are not where they were expected, and which of some names are taken.
+SELECT m.stream, NULL::text AS name
+FROM unnest($1::bigint[], $2::bigint[]) AS m (stream, expected) LEFT JOIN finality_stream s USING (stream)
+WHERE s.version IS DISTINCT FROM m.expected
+UNION ALL SELECT NULL, name FROM finality_stream WHERE name = ANY ($3::text[])
 
 -- name: share_tags
 -- Have whoever decides on events with these tags wait until this transaction has ended, in the order of keys.
@@ -64,11 +83,6 @@ SELECT pg_advisory_xact_lock_shared(k) FROM (
 SELECT pg_advisory_xact_lock(k) FROM (
     SELECT DISTINCT hashtextextended(t, 7021960119) AS k FROM unnest($1::text[]) t ORDER BY k OFFSET 0
 ) keys
-
--- name: insert_tags
--- Let events be found by tags.
-INSERT INTO finality_tag (tag, stream, version, type)
-SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[])
 
 -- name: source
 -- A stream of facts, with its snapshot.
@@ -117,11 +131,6 @@ INSERT INTO finality_subject (subject, key, at) VALUES ($1, $2, $3) ON CONFLICT 
 -- Delete the key of a data subject, for ever.
 INSERT INTO finality_subject (subject, key, at) VALUES ($1, NULL, $2)
 ON CONFLICT (subject) DO UPDATE SET key = NULL, at = excluded.at
-
--- name: set_wakes
--- Renew the times at which open transactions wake.
-UPDATE finality_stream s SET wake_at = w.wake_at
-FROM unnest($1::bigint[], $2::float8[]) AS w (stream, wake_at) WHERE s.stream = w.stream AND s.open
 
 -- name: unlock_all
 -- Release transactions' semantic locks.

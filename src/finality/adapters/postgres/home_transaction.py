@@ -1,8 +1,13 @@
 """What a turn can do in a PostgreSQL home store: the journal, the heads and the nodes.
 
-Appends are kept in memory and sent before the commit, or before the first look at the database.
-They trust the versions that they were decided on; where the server says that one was wrong, the
-whole batch runs again, and looks at that stream before it appends to it.
+Appends are kept in memory and sent in one statement, at the end or before the first look at the database.
+They trust the versions that they were decided on; where the server says that one was wrong, the whole
+batch runs again, and looks at the stream before it appends to it.
+
+```
+    turns that only append    append a b c ──────────────▶ one statement, by itself a transaction
+    turns that look or write  append a ─ look ▶ BEGIN; a; the look ─ append b ─▶ b; COMMIT
+```
 """
 
 from __future__ import annotations
@@ -12,12 +17,12 @@ from typing import Any
 
 from finality.adapters.checks import conflict, encoded
 from finality.adapters.postgres.line import Line
-from finality.adapters.postgres.pending import Birthed, Event, Moved, Pending, columns
+from finality.adapters.postgres.pending import Birthed, Event, Moved, Pending
 from finality.adapters.postgres.queries import QUERIES
 from finality.adapters.postgres.rows import head_of, recorded_of
 from finality.adapters.postgres.session import said, state_of
 from finality.adapters.postgres.sources import PostgresSources
-from finality.adapters.postgres.transaction import RUN_AGAIN, PostgresTransaction, stale
+from finality.adapters.postgres.transaction import RUN_AGAIN, PostgresTransaction, Signature, stale
 from finality.core.errors import NotFound
 from finality.core.ids import NodeId, StreamName, Version, transaction_stream
 from finality.core.protocol import Recorded
@@ -30,6 +35,7 @@ from finality.ports.home import Birth, Head, NodeRow
 
 NOWHERE = -1  # The version of a stream that is not there.
 KEYS_AHEAD = 100  # Streams that begin without asking for a key each; what is left over is lost.
+UNSIGNED = ("23502", "finality_line")  # How the server says that not all could be done.
 SUSPECTS_MAX = 10_000  # Streams that are looked at first; when there are more, all are forgotten.
 
 
@@ -44,6 +50,7 @@ class PostgresHomeTransaction(PostgresTransaction):
         self._sent: Pending | None = None  # Of turns before, within the savepoint of this one.
         self._keys: list[int] = []
         self._suspects: set[int | str] = set()
+        self._doubted: Pending | None = None  # Somewhere in it are new suspects.
         self._nodes: dict[NodeId, int] = {}
         self._definitions: dict[tuple[str, str], int] = {}
         self._node: NodeId | None = None
@@ -52,9 +59,9 @@ class PostgresHomeTransaction(PostgresTransaction):
 
     # ── Turns ───────────────────────────────────────────────────────────────────────────────
 
-    def start(self) -> None:
+    def start(self, signature: Signature) -> None:
         """Begin the transaction that the turns share."""
-        super().start()
+        super().start(signature)
         self._kept, self._own, self._sent = Pending(), Pending(), None
 
     def keep_turn(self) -> None:
@@ -99,46 +106,56 @@ class PostgresHomeTransaction(PostgresTransaction):
             self._put(self._own)
             self._own.forget()
 
+    def sign(self) -> None:
+        """Send what is pending with the signature."""
+        if self.has_sent or self._kept:
+            self._put(self._kept)
+            self._kept.forget()
+
     def _put(self, pending: Pending) -> None:
-        try:
-            self._put_all(pending)
-        except Exception as error:
-            if not state_of(error).startswith(RUN_AGAIN):
-                raise
-            self.is_stale = True
-            raise stale(said(error)) from None
-
-    def _put_all(self, pending: Pending) -> None:
         self.has_sent = True
-        born = pending.born
-        if born:
-            names = {key: birthed.name for key, birthed in born.items()}
-            self._check_all({*born}, self._ask("create", *pending.born_columns()), names)
-        moved = pending.moved_columns()
-        if moved:
-            self._check_all({*moved[0]}, self._ask("advance", *moved), {})
-        if pending.wakes:
-            wakes = sorted(pending.wakes.items())
-            self._ask("set_wakes", [key for key, _ in wakes], [wake_at for _, wake_at in wakes])
-        if pending.ended:
-            self._ask("unlock_all", pending.ended)
-        if pending.events:
-            self._ask("insert_events", *columns(pending.events), self._own_node)
-        if pending.tags:
-            self._ask("share_tags", [tag for tag, *_ in pending.tags])
-            self._ask("insert_tags", *columns(pending.tags))
-        if pending.facts:
-            self._ask("insert_facts", *columns(pending.facts), self._own_node)
+        try:
+            if pending.tags:
+                self._ask("share_tags", [tag for tag, *_ in pending.tags])
+            self.take_keys(self._ask("append", *self._parameters(pending)))
+        except Exception as error:
+            if self.is_refused(error, pending) or state_of(error).startswith(RUN_AGAIN):
+                self.is_stale = True
+                raise stale(said(error)) from None
+            raise
 
-    def _check_all(self, wanted: set[int], found: Sequence[Any], names: dict[int, str]) -> None:
-        """See that the server has done all; otherwise have the turns run again, and look first."""
-        missing = wanted - {row[0] for row in found}
-        if missing:
+    def whole(self) -> tuple[Pending, list[Any]] | None:
+        """Return what is pending, and the parameters of ``append``, if that is the whole transaction."""
+        if self.has_begun or not self._kept or self._kept.tags:
+            return None
+        return self._kept, self._parameters(self._kept)
+
+    def _parameters(self, pending: Pending) -> list[Any]:
+        wanted = max(KEYS_AHEAD, 4 * len(pending.born)) if pending.born else 0
+        missing = wanted - len(self._keys) if 2 * len(self._keys) < wanted else 0
+        return [*self._signature, self.at, self._node, missing, *pending.parameters()]
+
+    def take_keys(self, rows: Sequence[Any]) -> None:
+        """Keep the keys that ``append`` has brought back, behind those that are left."""
+        self._keys[:0] = rows[0][0][::-1]
+
+    def is_refused(self, error: BaseException, pending: Pending) -> bool:
+        """Say whether the server has refused its signature to *pending*, which is looked into if so."""
+        is_so = (state_of(error), getattr(error, "table_name", None)) == UNSIGNED
+        if is_so:
+            self._doubted = Pending()
+            self._doubted.take_in(pending)
+        return is_so
+
+    def _is_suspect(self, stream: int | str) -> bool:
+        """Say whether an append to a stream, or one that would have begun it, was wrong before."""
+        doubted, self._doubted = self._doubted, None
+        if doubted is not None:
             if len(self._suspects) > SUSPECTS_MAX:
                 self._suspects.clear()
-            self._suspects.update(names.get(key, key) for key in missing)
-            self.is_stale = True
-            raise stale(f"streams {sorted(missing)[:3]} have moved on")
+            found = self._ask("misplaced", *doubted.places())
+            self._suspects.update(key if name is None else name for key, name in found)
+        return stream in self._suspects
 
     def look(self, query: str, *parameters: Any) -> Sequence[Any]:
         """Ask the database, as this very transaction sees it."""
@@ -158,12 +175,12 @@ class PostgresHomeTransaction(PostgresTransaction):
         rows = encoded(self._codec.encode_event, events)
         if name in self._kept.names or name in self._own.names:
             return None
-        if name in self._suspects and self.look("find_stream", name):
+        if self._is_suspect(name) and self.look("find_stream", name):
             return None
         key = self._next_key()
         definition = self._definition(birth.kind, birth.definition)
         driver = self._node_key(birth.driver) if birth.driver else None
-        self._own.born[key] = Birthed(key, name, definition, driver, birth.parent, self.at)
+        self._own.born[key] = Birthed(name, definition, driver, birth.parent)
         self._own.names[name] = key
         self._advance(key, 0, rows, summary)
         return key
@@ -179,18 +196,18 @@ class PostgresHomeTransaction(PostgresTransaction):
     def _advance(self, key: int, expected: int, rows: list[tuple[str, bytes]], summary: Summary) -> None:
         version = expected + len(rows)
         is_open = None if summary.has_ended else True
-        moved = Moved(expected, version, summary.status, is_open, summary.wake_at, self.at)
+        moved = Moved(expected, version, summary.status, is_open, summary.wake_at)
         self._own.advance(key, moved, self._numbered(key, expected, rows))
 
     def _numbered(self, key: int, version: int, rows: list[tuple[str, bytes]]) -> list[Event]:
-        return [(key, version + n, type_, data, self.at) for n, (type_, data) in enumerate(rows, 1)]
+        return [(key, version + n, type_, data, None) for n, (type_, data) in enumerate(rows, 1)]
 
     def _version(self, key: int) -> int | None:
         """Return where a stream is, if this transaction knows or has reason to doubt."""
         version = self._own.versions.get(key)
         if version is None:
             version = self._kept.versions.get(key)
-        if version is None and key in self._suspects:
+        if version is None and self._is_suspect(key):
             found = self.look("lock_key", key)
             version = self._own.versions[key] = found[0][0] if found else NOWHERE
         return version
@@ -212,7 +229,7 @@ class PostgresHomeTransaction(PostgresTransaction):
             VersionConflict: It is not at *expected*.
         """
         key = key or self._own.names.get(stream) or self._kept.names.get(stream)
-        if key is None and (expected > 0 or stream in self._suspects):
+        if key is None and (expected > 0 or self._is_suspect(stream)):
             found = self.look("lock_name", stream)
             if found:
                 key, self._own.versions[found[0][0]] = found[0]
@@ -220,28 +237,29 @@ class PostgresHomeTransaction(PostgresTransaction):
             if expected > 0:
                 raise conflict(stream, expected, 0)
             key = self._next_key()
-            self._own.born[key] = Birthed(key, stream, None, None, None, self.at)
+            self._own.born[key] = Birthed(stream)
         self._own.names[stream] = key
         actual = self._version(key)
         if actual is not None and actual != expected:
             raise conflict(stream, expected, max(actual, 0))
-        self._own.advance(key, Moved(expected, expected + count, None, None, None, self.at), [])
+        self._own.advance(key, Moved(expected, expected + count), [])
         return key
 
     def insert(self, key: int, version: int, facts: Sequence[Fact]) -> None:
         """Put *facts* behind *version*."""
-        own, at = self._own, self.at
+        own = self._own
         for number, fact in enumerate(facts, version + 1):
-            own.facts.append((key, number, fact.type, fact.data, at, fact.meta))
+            own.events.append((key, number, fact.type, fact.data, fact.meta))
             if fact.tags:
                 name = split_type(fact.type)[0]
                 own.tags += [(tag, key, number, name) for tag in fact.tags]
 
     def is_locked(self, key: int) -> bool:
         """Keep others from moving a stream if an append to it was wrong before; say whether it was."""
-        if key in self._suspects:
+        is_suspect = self._is_suspect(key)
+        if is_suspect:
             self._locked(key)
-        return key in self._suspects
+        return is_suspect
 
     def read(self, key: int, *, after: Version = Version(0)) -> list[Recorded]:
         """Return a transaction's events behind *after*."""
@@ -259,7 +277,7 @@ class PostgresHomeTransaction(PostgresTransaction):
     def head(self, key: int) -> Head:
         """Return the head as this transaction sees it."""
         self._locked(key)
-        found = self._line.fetch(QUERIES["head_columns"] + " WHERE s.stream = $1", key)
+        found = self._fetch(QUERIES["head_columns"] + " WHERE s.stream = $1", key)
         if not found:
             raise NotFound(f"no transaction has the key {key}")
         return head_of(found[0])
@@ -357,10 +375,6 @@ class PostgresHomeTransaction(PostgresTransaction):
         if not self._keys:
             self._keys = [row[0] for row in self._ask("keys", KEYS_AHEAD)][::-1]
         return self._keys.pop()
-
-    @property
-    def _own_node(self) -> int:
-        return 0 if self._node is None else self._node_key(self._node)
 
     def _node_key(self, id: NodeId) -> int:
         if id not in self._nodes:

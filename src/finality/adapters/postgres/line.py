@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 
-from finality.adapters.postgres.session import Connection, Server, is_clean, meaning, unavailable
+from finality.adapters.postgres.session import ERRORS, Connection, Server, is_clean, meaning, unavailable
 from finality.core.errors import Conflict, Unavailable
 
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)
@@ -24,6 +24,7 @@ class Line:
         self._server = server
         self._loop = asyncio.new_event_loop()
         self._connection: Connection = None
+        self._sent: asyncio.Task[Sequence[Any]] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -43,6 +44,43 @@ class Line:
         """
         if not self.is_open:
             self._connection = self._loop.run_until_complete(self._server.connect())
+
+    def begin(self) -> None:
+        """Begin a transaction, on a new connection if the last one was lost."""
+        for attempt in (1, 2):
+            try:
+                self.connect()
+                self.tell("BEGIN")
+            except ERRORS:
+                # A connection may have died unnoticed, and another one is likely to work.
+                if attempt == 2 or self.is_open:
+                    raise
+            else:
+                return
+
+    def send(self, sql: str, *parameters: Any) -> None:
+        """Run a statement, and go on meanwhile; nothing else can be run before it is answered."""
+        self.connect()
+        self._sent = self._loop.create_task(self._connection.fetch(sql, *parameters))
+        self._wait(asyncio.sleep(0))  # It is on its way by then.
+
+    @property
+    def is_sending(self) -> bool:
+        """Say whether nobody has heard yet what came of what was sent."""
+        return self._sent is not None
+
+    def has_answered(self) -> bool:
+        """Wait for the end of what was sent, if anything was; say whether it has worked."""
+        if self._sent is None:
+            return True
+        self._wait(asyncio.wait([self._sent]))
+        return self._sent.exception() is None
+
+    def answer(self) -> Sequence[Any]:
+        """Return the rows of what was sent."""
+        sent, self._sent = self._sent, None
+        rows: Sequence[Any] = self._wait(sent)
+        return rows
 
     def fetch(self, sql: str, *parameters: Any) -> Sequence[Any]:
         """Run a statement; return its rows."""

@@ -6,7 +6,7 @@ trusts the version that it was decided on; the server says at the end which of t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,12 +15,10 @@ from typing import Any
 class Birthed:
     """A stream that is to be made."""
 
-    key: int
     name: str
-    definition: int | None
-    driver: int | None
-    parent: int | None
-    at: float
+    definition: int | None = None
+    driver: int | None = None
+    parent: int | None = None
 
 
 @dataclass(slots=True)
@@ -29,17 +27,13 @@ class Moved:
 
     expected: int
     version: int
-    status: str | None
-    is_open: bool | None
-    wake_at: float | None
-    at: float
+    status: str | None = None
+    is_open: bool | None = None
+    wake_at: float | None = None
 
 
-Event = tuple[int, int, str, bytes, float]
-"""Key, version, type, data and time of an event."""
-
-FactRow = tuple[int, int, str, bytes, float, bytes | None]
-"""Likewise of an event of the user's own, and what is known of it besides."""
+Event = tuple[int, int, str, bytes, bytes | None]
+"""Key, version, type and data of an event, and what is known of it besides."""
 
 Tag = tuple[str, int, int, str]
 """A tag, and key, version and name of the event that it finds."""
@@ -52,8 +46,8 @@ class Pending:
     Attributes:
         born: New transactions, by key; each stands in ``moved`` too.
         moved: Streams that have moved on, by key.
-        facts: Events of the user's own.
-        tags: What finds them.
+        events: Those of ours and of the user's own, in their order.
+        tags: What finds the user's own.
         wakes: When others are to wake, by key.
         ended: Transactions that have ended, whose locks are released.
         versions: Where streams are, by key, as these turns see it.
@@ -63,7 +57,6 @@ class Pending:
     born: dict[int, Birthed] = field(default_factory=dict)
     moved: dict[int, Moved] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
-    facts: list[FactRow] = field(default_factory=list)
     tags: list[Tag] = field(default_factory=list)
     wakes: dict[int, float | None] = field(default_factory=dict)
     ended: list[int] = field(default_factory=list)
@@ -100,7 +93,6 @@ class Pending:
         for key, moved in later.moved.items():
             self.advance(key, moved, [])
         self.events += later.events
-        self.facts += later.facts
         self.tags += later.tags
         for key, wake_at in later.wakes.items():
             self.set_wake(key, wake_at)
@@ -110,29 +102,47 @@ class Pending:
         self.born.clear()
         self.moved.clear()
         self.events.clear()
-        self.facts.clear()
         self.tags.clear()
         self.wakes.clear()
         self.ended.clear()
 
-    def born_columns(self) -> list[list[Any]]:
-        """Return the new streams as the columns that the server takes."""
-        rows = [
-            (
-                b.key, b.name, m.version, b.definition, m.status, m.is_open, m.wake_at, b.driver, b.parent,
-                b.at,
-            )
-            for key, b in sorted(self.born.items())
-            for m in [self.moved[key]]
+    def parameters(self) -> list[Any]:
+        """Return all of it as ``append`` takes it, by key: rows are locked in that order."""
+        born = sorted(self.born.items())
+        moved = sorted(item for item in self.moved.items() if item[0] not in self.born)
+        heads = [self.moved[key] for key, _ in born]
+        wakes = sorted(self.wakes.items())
+        return [
+            len(born), _numbers([key for key, _ in born]), [b.name for _, b in born],
+            _numbers([m.version for m in heads]), _numbers([b.definition for _, b in born]),
+            [m.status for m in heads], _numbers([m.is_open for m in heads]),
+            _numbers([m.wake_at for m in heads]),
+            _numbers([b.driver for _, b in born]), _numbers([b.parent for _, b in born]),
+            len(moved), _numbers([key for key, _ in moved]), _numbers([m.expected for _, m in moved]),
+            _numbers([m.version for _, m in moved]), [m.status for _, m in moved],
+            _numbers([m.is_open for _, m in moved]), _numbers([m.wake_at for _, m in moved]),
+            len(wakes), _numbers([key for key, _ in wakes]), _numbers([wake_at for _, wake_at in wakes]),
+            _numbers(self.ended),
+            _numbers([event[0] for event in self.events]), _numbers([event[1] for event in self.events]),
+            [event[2] for event in self.events], [event[3] for event in self.events],
+            _without_last_nulls([event[4] for event in self.events]),
+            [tag[0] for tag in self.tags], _numbers([tag[1] for tag in self.tags]),
+            _numbers([tag[2] for tag in self.tags]), [tag[3] for tag in self.tags],
         ]  # fmt: skip
-        return columns(rows)
 
-    def moved_columns(self) -> list[list[Any]]:
-        """Return the other streams that have moved, likewise."""
-        moved = sorted((key, m) for key, m in self.moved.items() if key not in self.born)
-        return columns((key, m.expected, m.version, m.status, m.is_open, m.wake_at, m.at) for key, m in moved)
+    def places(self) -> list[list[Any]]:
+        """Return the streams that were thought to be somewhere, where that was, and the names of new ones."""
+        moved = [(key, m.expected) for key, m in self.moved.items() if key not in self.born]
+        return [[key for key, _ in moved], [at for _, at in moved], [b.name for b in self.born.values()]]
 
 
-def columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
-    """Return *rows* as columns."""
-    return [list(column) for column in zip(*rows, strict=True)]
+def _numbers(values: Sequence[float | None]) -> str:
+    """Return numbers, truths and nulls as the text of an array."""
+    return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
+
+
+def _without_last_nulls(values: list[Any]) -> list[Any]:
+    """Return *values* up to the last that is none: the server fills up columns that are too short."""
+    while values and values[-1] is None:
+        values.pop()
+    return values

@@ -11,7 +11,7 @@ from finality.adapters.postgres.line import Line
 from finality.adapters.postgres.queries import QUERIES
 from finality.adapters.postgres.session import ERRORS
 from finality.adapters.postgres.statement import refuse, statement_of
-from finality.core.errors import Conflict, TransactionAborted
+from finality.core.errors import Conflict, TransactionAborted, Unavailable
 from finality.core.ids import TransactionId, uuid7
 from finality.ports.environment import Environment
 from finality.ports.store import Hold, Rows
@@ -26,6 +26,10 @@ def stale(why: str) -> Stale:
     return problem
 
 
+Signature = tuple[str, int]
+"""The line on which a batch is written, and the batch's number."""
+
+
 class TurnLost(TransactionAborted):
     """One of the turn's statements has failed, so nothing more can run in it."""
 
@@ -35,12 +39,17 @@ class TurnLost(TransactionAborted):
 class PostgresTransaction(PostgresEventTransaction):
     """Fulfils ``ports.store.LocalTransaction`` on the writer's line.
 
-    A savepoint is opened at the first thing that may have to be undone on the server, so that a
-    turn which only appends to the journal pays for none.
+    The transaction begins on the server with the first statement that is sent, and a savepoint with
+    the first that may have to be undone there: turns that only append to the journal pay for neither.
+
+    Attributes:
+        has_begun: The server knows of it.
+        has_sent: It has written something there, so it has to be signed.
     """
 
     def __init__(self, line: Line, environment: Environment) -> None:
         self.at = 0.0
+        self.has_begun = False
         self.has_sent = False
         self.is_stale = False
         self._line = line
@@ -48,17 +57,24 @@ class PostgresTransaction(PostgresEventTransaction):
         self._is_guarded = False
         self._is_held = False  # The savepoint of a turn that was kept: it goes with the next message.
         self._failed: BaseException | None = None
+        self._signature: Signature = ("", 0)
 
     # ── How the engine begins and ends a turn ───────────────────────────────────────────────
 
-    def start(self) -> None:
+    def start(self, signature: Signature) -> None:
         """Begin the transaction that the turns share."""
         self.at = self._environment.now()
-        self.has_sent = self.is_stale = self._is_guarded = self._is_held = False
+        self._signature = signature
+        self.has_begun = self.has_sent = self.is_stale = self._is_guarded = self._is_held = False
         self._failed = None
 
-    def flush(self) -> None:
-        """Send what is pending: nothing here, everything is sent at once."""
+    def sign(self) -> None:
+        """Sign the transaction, so that it is known afterwards whether it has committed."""
+        if self.has_sent:
+            self._ask("mark", *self._signature, self.at)
+
+    def whole(self) -> Any:
+        """Return what one statement could do, if that is all of it: nothing here, all is sent at once."""
 
     def lose_all(self) -> None:
         """Hear that the whole transaction was aborted."""
@@ -73,7 +89,7 @@ class PostgresTransaction(PostgresEventTransaction):
     def undo_turn(self) -> bool:
         """Undo what the turn wrote; False when that takes aborting the whole transaction."""
         is_lost = self._failed is not None and not self._is_guarded
-        if is_lost or not self._line.is_open:
+        if is_lost or (self.has_begun and not self._line.is_open):
             return False
         if self._is_guarded:
             self._line.tell("ROLLBACK TO SAVEPOINT finality_turn; RELEASE SAVEPOINT finality_turn")
@@ -83,9 +99,23 @@ class PostgresTransaction(PostgresEventTransaction):
 
     def _guard(self) -> None:
         if not self._is_guarded:
+            self._begin()
             release = "RELEASE SAVEPOINT finality_turn; " if self._is_held else ""
             self._line.tell(f"{release}SAVEPOINT finality_turn")
             self._is_guarded, self._is_held = True, False
+
+    def _begin(self) -> None:
+        if self.has_begun:
+            return
+        if not self._line.has_answered():
+            self.is_stale = True
+            raise stale("what was sent before has failed")
+        try:
+            self._line.begin()
+        except (*ERRORS, Unavailable) as error:
+            self._failed = error
+            raise
+        self.has_begun = True
 
     def _send(self, query: str, *parameters: Any) -> Sequence[Any]:
         """Run a statement of ours that writes, so that it can be undone with the turn."""
@@ -96,8 +126,12 @@ class PostgresTransaction(PostgresEventTransaction):
     def _ask(self, query: str, *parameters: Any) -> Sequence[Any]:
         if self._failed is not None:
             raise self._lost()
+        return self._fetch(QUERIES[query], *parameters)
+
+    def _fetch(self, sql: str, *parameters: Any) -> Sequence[Any]:
         try:
-            return self._line.fetch(QUERIES[query], *parameters)
+            self._begin()
+            return self._line.fetch(sql, *parameters)
         except ERRORS as error:
             self._failed = error
             raise
@@ -113,11 +147,7 @@ class PostgresTransaction(PostgresEventTransaction):
             raise self._lost()
         self._guard()
         self.has_sent = True
-        try:
-            return Rows(tuple(row) for row in self._line.fetch(sql, *parameters))
-        except ERRORS as error:
-            self._failed = error
-            raise
+        return Rows(map(tuple, self._fetch(sql, *parameters)))
 
     def _lost(self) -> TurnLost:
         return TurnLost(

@@ -11,12 +11,13 @@ from typing import Any
 
 import asyncpg
 
-from finality.adapters.postgres.queries import QUERIES
+from finality.adapters.named_statements import named_statements
 from finality.adapters.postgres.schema import migrate
 from finality.cli.bench.bound import BATCH_MAX
 
 CONNECTIONS = 2
 SCHEMA = "finality_bound"
+QUERIES = named_statements("finality.cli.bench", "bound_postgres.sql")
 
 
 class BarePostgres:
@@ -80,7 +81,7 @@ class BarePostgres:
         async with connection.transaction():
             for query, rows, more in (
                 ("create", born, ()),
-                ("advance", sorted(moved), ()),
+                ("advance", sorted(moved), (len(moved),)),
                 ("insert_events", events, (1,)),
             ):
                 if rows:
