@@ -30,6 +30,8 @@ class Reacting(Life):
         at: str | None = None,
         undoes: Reaction[..., Any] | None = None,
         unless: Reaction[..., Any] | None = None,
+        retry_topic: str | None = None,
+        dead_letters: str | None = None,
         depth: int = 1,
     ) -> Declare:
         """Declare a reaction of this node: ``finality.react``, and the node was opened with it.
@@ -41,7 +43,8 @@ class Reacting(Life):
         """
         declare = react(
             topic, by=by, publish=publish, retry=retry, later=later, timeout=timeout, concurrency=concurrency,
-            at=at, undoes=undoes, unless=unless, depth=depth + 1,
+            at=at, undoes=undoes, unless=unless, retry_topic=retry_topic, dead_letters=dead_letters,
+            depth=depth + 1,
         )  # fmt: skip
 
         def added(function: Callable[P, R], /) -> Reaction[P, R]:

@@ -36,6 +36,7 @@ R = TypeVar("R")
 
 CONCURRENCY = 16  # Keys at once; plain functions take turns in their store anyway, and share commits.
 REACTION_RETRY = Retry(attempts=4, first_seconds=0.05, cap_seconds=1.0)  # Under a second; its key waits.
+ONCE = Retry(attempts=1)
 LATER = Retry(attempts=8, first_seconds=5.0, factor=4.0, cap_seconds=3_600.0)  # Some five hours in all.
 
 
@@ -81,6 +82,8 @@ def react(
     at: str | None = None,
     undoes: Reaction[..., Any] | None = None,
     unless: Reaction[..., Any] | None = None,
+    retry_topic: str | None = None,
+    dead_letters: str | None = None,
     depth: int = 1,
 ) -> Declare:
     """Declare a reaction: ``(tx, event: A | B) -> C | D | None``, or ``(tx, events: list[A]) -> None``.
@@ -97,12 +100,16 @@ def react(
         undoes: The reaction that it compensates, in one run (events with one correlation id). A third
             parameter gets what that one has answered, or None; if it has not answered, it never will.
         unless: It runs only if that reaction has not answered in this run, and then that one never will.
+        retry_topic: Where an event goes at its first failure, so that its key goes on without it: it is
+            tried from there as *later* says, and what comes behind it in its key overtakes it.
+        dead_letters: The topic to which an event is published, once, when only a person can help it.
         depth: How far up the function stands whose local names the annotations may use.
 
     Raises:
         DefinitionError: The declaration cannot keep its promise.
     """
     check_topic(topic), check_topic(publish or topic), check_group(by)
+    retry = _check_failing(by, {topic, publish or topic}, retry, retry_topic, dead_letters)
     if concurrency < 1:
         raise DefinitionError(f"the reactions of {by!r} have a concurrency of {concurrency}: give 1 or more")
     frame = sys._getframe(depth)
@@ -121,12 +128,36 @@ def react(
         code = ReactionCode(
             function.__name__, topic, by, function, signature.style, takes, answers, may_be_silent,
             publish or topic, retry, later, concurrency, is_batch, takes_answer, at, against,
+            retry_topic=retry_topic or "", dead_letters=dead_letters or "",
             timeout_seconds=None if timeout is None else timeout.total_seconds(),
         )  # fmt: skip
         _check_against(code, who)
         return Reaction(function, code)
 
     return declare
+
+
+def _check_failing(
+    by: str, topics: set[str], retry: Retry, retry_topic: str | None, dead_letters: str | None
+) -> Retry:
+    """Return how often an event is tried while its key waits."""
+    for name in (retry_topic, dead_letters):
+        if name is None:
+            continue
+        if check_topic(name) in topics:
+            raise DefinitionError(
+                f"a reaction of {by!r} puts what has failed on topic {name!r}, where others expect other "
+                "events: give retry_topic= and dead_letters= topics of their own"
+            )
+        topics = {*topics, name}
+    if retry_topic is None:
+        return retry
+    if retry is not REACTION_RETRY:
+        raise DefinitionError(
+            f"a reaction of {by!r} has retry= and retry_topic=: an event leaves its key at its first "
+            "failure; say with later= how often it is tried from the retry topic"
+        )
+    return ONCE
 
 
 def _against(

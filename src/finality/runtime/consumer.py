@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from finality.core.backoff import Retry
@@ -21,10 +22,9 @@ from finality.core.envelope import Envelope
 from finality.core.errors import DefinitionError, FinalityError, OutcomeUnknown, Refused, Unavailable
 from finality.ports.broker import Delivery, Subscription
 from finality.ports.codec import DecodeError
-from finality.ports.events import REACTION, Progress
-from finality.ports.store import LocalTransaction
-from finality.runtime.asked import Asked
-from finality.runtime.inbox import Arrived, name_of, put_aside
+from finality.ports.events import Progress
+from finality.runtime.failure import FailTurn, Failure, KeepDeadLettersTurn, moved_back, moved_since
+from finality.runtime.inbox import Arrived
 from finality.runtime.lanes import Lanes
 from finality.runtime.link import Link
 from finality.runtime.reacting import Kit, Overtaken, Reacting
@@ -42,27 +42,6 @@ class Hopeless(Exception):
     """An event can never run as things are: its data does not fit, or it is too old."""
 
 
-class ParkTurn(Asked[None]):
-    """Parks an event, unless it was dealt with meanwhile."""
-
-    def __init__(
-        self, consumer: str, arrived: Arrived, at: float, because: str, attempts: int, retry_at: float | None
-    ) -> None:
-        super().__init__(f"parking of an event of {consumer}", None)
-        self._consumer, self._arrived, self._at = consumer, arrived, at
-        self._because, self._attempts, self._retry_at = because, attempts, retry_at
-
-    def run(self, tx: LocalTransaction) -> None:
-        """Park it, or say anew why it is parked."""
-        arrived, because, attempts, retry_at = self._arrived, self._because, self._attempts, self._retry_at
-        if arrived.place is not None:
-            tx.repark(arrived.place, because=because, attempts=attempts, retry_at=retry_at)
-        elif tx.witness(name_of(arrived.envelope), self._consumer, REACTION) is None:
-            put_aside(
-                tx, self._consumer, arrived, self._at, because=because, attempts=attempts, retry_at=retry_at
-            )
-
-
 class Consumer:
     """Fulfils ``runtime.shares.ShareHolder`` for the partitions of a topic.
 
@@ -71,8 +50,10 @@ class Consumer:
         trouble: Why it does not come forward at the moment; empty: it does.
     """
 
-    def __init__(self, kit: Kit, link: Link, codes: Sequence[ReactionCode], window_seconds: float) -> None:
-        self.topic, self.consumer = codes[0].topic, codes[0].consumer
+    def __init__(
+        self, kit: Kit, link: Link, topic: str, codes: Sequence[ReactionCode], window_seconds: float
+    ) -> None:
+        self.topic, self.consumer = topic, codes[0].consumer
         self.reader = reader_of(self.consumer, self.topic)
         self.trouble = ""
         self._codes = {name: code for code in codes for name in code.takes}
@@ -137,8 +118,12 @@ class Consumer:
 
     async def _declared(self) -> int:
         failures = 0
+        own = [code for code in self._codes.values() if code.topic == self.topic]
         while True:
             try:
+                turn = KeepDeadLettersTurn(own)
+                self._kit.context.home.submit(turn)
+                await turn.done
                 return await self._link.declare(self.topic)
             except FinalityError as error:
                 failures += 1
@@ -191,8 +176,9 @@ class Consumer:
                 if not deliveries:
                     raise Unavailable(f"the subscription to {self.topic} was closed: subscribe again")
                 for delivery in deliveries:
-                    if delivery.envelope.type in self._codes:
-                        lanes.put(self._lane(delivery), delivery)
+                    event = self._taken(delivery.envelope)
+                    if event is not None:
+                        lanes.put(self._lane(delivery), replace(delivery, envelope=event))
                     else:
                         acks.put([delivery])  # It is for others.
                 self.trouble = ""
@@ -200,6 +186,13 @@ class Consumer:
             await lanes.close(LET_GO_SECONDS)
             await acks.close()
             await subscription.close()
+
+    def _taken(self, envelope: Envelope) -> Envelope | None:
+        """Return the event that a reaction here takes; None: none does."""
+        code = self._codes.get(envelope.type)
+        if code is None or code.topic == self.topic:
+            return None if code is None else envelope
+        return moved_back(envelope, self.consumer)
 
     def _lane(self, delivery: Delivery) -> Hashable:
         if self._is_batch:
@@ -239,8 +232,9 @@ class Consumer:
         return True
 
     async def _serve_one(self, envelope: Envelope) -> None:
-        code, attempt, troubles = self._codes[envelope.type], 1, 0
-        arrived = Arrived(self.reader, envelope, None)
+        code, troubles = self._codes[envelope.type], 0
+        arrived = self._known(code, envelope)
+        attempt = arrived.moved + 1
         while True:
             try:
                 arrived = self._arrived(code, envelope)
@@ -264,14 +258,19 @@ class Consumer:
         Raises:
             Hopeless: It is too old for the inbox to know it again, or its data does not fit.
         """
-        age = self._environment.now() - envelope.time
-        if envelope.time and age > self._window_seconds:
+        since = envelope.time if code.topic == self.topic else moved_since(envelope)[1]
+        age = self._environment.now() - since
+        if since and age > self._window_seconds:
             raise Hopeless(
                 f"it is {age / 86_400:.0f} days old, and the inbox knows events again for "
                 f"{self._window_seconds / 86_400:.0f}: nobody can tell whether it has run; see that it has "
                 "not, then retry it, or discard it"
             )
-        return Arrived(self.reader, envelope, self.value(code, envelope))
+        return replace(self._known(code, envelope), value=self.value(code, envelope))
+
+    def _known(self, code: ReactionCode, envelope: Envelope) -> Arrived:
+        moved = 0 if code.topic == self.topic else moved_since(envelope)[0]
+        return Arrived(code.reader, envelope, None, moved=moved)
 
     def value(self, code: ReactionCode, envelope: Envelope) -> Any:
         """Return what the data of an event stands for.
@@ -292,12 +291,13 @@ class Consumer:
         self, code: ReactionCode, arrived: Arrived, error: Exception, attempts: int,
         *, is_hopeless: bool = False,
     ) -> None:  # fmt: skip
-        """Put an event aside, and those of its key that come behind it."""
+        """Put an event aside, and those of its key that come behind it; or move it to its retry topic."""
         now, troubles = self._environment.now(), 0
         retry_at = None if is_hopeless else self.retry_at(code, attempts)
         because = str(error) if isinstance(error, Hopeless | FinalityError) else f"{error!r}"
         while True:
-            turn = ParkTurn(self.consumer, arrived, now, because, attempts, retry_at)
+            failure = Failure(because, attempts, retry_at)
+            turn = FailTurn(self.consumer, arrived, failure, now, retry_topic=code.retry_topic)
             self._kit.context.home.submit(turn)
             try:
                 await turn.done
@@ -305,7 +305,8 @@ class Consumer:
             except (Unavailable, OutcomeUnknown):
                 troubles += 1
                 await asyncio.sleep(TROUBLE.delay_seconds(troubles, self._environment.chance()))
-        log.warning("event %s of %s is parked: %s", arrived.envelope.id, self.reader, because)
+        what = "moved" if code.retry_topic and retry_at is not None else "parked"
+        log.warning("event %s of %s is %s: %s", arrived.envelope.id, self.reader, what, because)
         self.parked()
 
     def retry_at(self, code: ReactionCode, attempts: int) -> float | None:

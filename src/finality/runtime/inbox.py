@@ -29,6 +29,7 @@ from finality.runtime.reaction import Against, ReactionCode
 from finality.runtime.witness import NULL
 
 DONE, PARKED, DISCARDED = "done", "parked", "discarded"  # What a witness of an event says became of it.
+MOVED = "moved"  # To a retry topic, after so many attempts.
 RUN = {Operation.ACTION: "reaction.action", Operation.COMPENSATION: "reaction.compensation"}
 
 
@@ -54,12 +55,19 @@ class Arrived:
         reader: Whose it is: a consumer in a topic.
         value: What its data stands for.
         place: Where it is parked, if it is tried again from there.
+        moved: After how many attempts it was moved to the retry topic that it comes from; 0: it was not.
     """
 
     reader: str
     envelope: Envelope
     value: Any
     place: int | None = None
+    moved: int = 0
+
+    @property
+    def awaited(self) -> str | None:
+        """Return what the inbox says of it as long as it has not been dealt with here."""
+        return f"{MOVED} {self.moved}" if self.moved else None
 
 
 def name_of(envelope: Envelope) -> TransactionId:
@@ -77,7 +85,7 @@ def admit(tx: LocalTransaction, consumer: str, arrived: Arrived, at: float) -> V
     envelope, place = arrived.envelope, arrived.place
     known = tx.witness(name_of(envelope), consumer, REACTION)
     if place is None:
-        if known is not None:
+        if known != arrived.awaited:
             return Verdict.KNOWN
         if envelope.key and tx.parked(arrived.reader, envelope.topic, envelope.key):
             put_aside(tx, consumer, arrived, at)
@@ -94,11 +102,16 @@ def admit(tx: LocalTransaction, consumer: str, arrived: Arrived, at: float) -> V
 
 def put_aside(
     tx: LocalTransaction, consumer: str, arrived: Arrived, at: float, *,
-    because: str = "", attempts: int = 0, retry_at: float | None = None,
+    because: str = "", attempts: int = 0, retry_at: float | None = None, holds_key: bool = True,
 ) -> None:  # fmt: skip
-    """Park an event that is not parked yet, behind those of its key; in the home store."""
+    """Park an event that is not parked yet, behind those of its key; in the home store.
+
+    Args:
+        holds_key: What comes behind it in its key is parked, too.
+    """
     row = parked_of(arrived.envelope, arrived.reader, because, at)
-    tx.park(row._replace(attempts=attempts, retry_at=retry_at))
+    row = row._replace(attempts=attempts, retry_at=retry_at)
+    tx.park(row if holds_key else row._replace(key=""))
     say(tx, consumer, arrived.envelope, PARKED)
 
 

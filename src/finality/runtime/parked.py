@@ -17,8 +17,9 @@ from finality.core.errors import DefinitionError, FinalityError, OutcomeUnknown,
 from finality.ports.events import PARKED_MAX, Parked
 from finality.ports.store import LocalTransaction
 from finality.runtime.asked import Asked
-from finality.runtime.consumer import Consumer, Hopeless, ParkTurn
+from finality.runtime.consumer import Consumer, Hopeless
 from finality.runtime.envelopes import envelope_of_parked
+from finality.runtime.failure import FailTurn, Failure
 from finality.runtime.inbox import Arrived, Verdict
 from finality.runtime.reacting import Kit, Overtaken, Reacting, SettleTurn
 from finality.runtime.reaction import ReactionCode
@@ -125,7 +126,10 @@ class Retrying:
             because, retry_at = str(error), None
         except Exception as error:  # Whatever the user's code raises.
             because, retry_at = f"{error!r}", self._consumer.retry_at(code, attempts)
-        turn = ParkTurn(code.consumer, arrived, row.parked_at, because, attempts, retry_at)
+        failure = Failure(because, attempts, retry_at)
+        turn = FailTurn(
+            code.consumer, arrived, failure, self._environment.now(), retry_topic=code.retry_topic
+        )
         self._home.submit(turn)
         await turn.done
         return False
@@ -137,8 +141,9 @@ class Retrying:
             turn = SettleTurn(self._consumer.consumer, [arrived], is_home=True)
         else:
             because = f"no reaction of node {self._node} takes a {arrived.envelope.type}"
-            later = self._environment.now() + PASS_ON_SECONDS
-            turn = ParkTurn(self._consumer.consumer, arrived, row.parked_at, because, row.attempts, later)
+            now = self._environment.now()
+            failure = Failure(because, row.attempts, now + PASS_ON_SECONDS)
+            turn = FailTurn(self._consumer.consumer, arrived, failure, now)
         self._home.submit(turn)
         await turn.done
         return isinstance(turn, SettleTurn)

@@ -223,8 +223,8 @@ class Reacting:
             ran = await self._run(code, runs, [looked[place] for place in open_])
             for place, verdict in zip(open_, ran, strict=True):
                 verdicts[place] = verdict
-        if code.store is not None:  # What ran there is still parked here.
-            await self._settle(code, [each for each in runs if each.place is not None], is_home=True)
+        if code.store is not None:  # What ran there is parked or moved here still.
+            await self._settle(code, [each for each in runs if each.place or each.moved], is_home=True)
         return [verdict for verdict in verdicts if verdict is not None]
 
     async def _run(self, code: ReactionCode, runs: Sequence[Arrived], looked: Looked) -> list[Verdict]:

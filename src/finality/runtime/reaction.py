@@ -34,12 +34,14 @@ class ReactionCode:
         answers: The classes of the events that it may return, likewise.
         may_be_silent: It may return None.
         publish: The topic that its answers go to.
-        retry: While its key waits; then the event is parked.
-        later: From where it is parked, by itself; then a person is needed.
+        retry: While its key waits; then the event is parked, or moved to the retry topic.
+        later: From there, by itself; then a person is needed.
         timeout_seconds: How long one attempt of an ``async`` function may take.
         is_batch: It takes a list of events.
         takes_answer: The answers of the undone reaction that a third parameter gets; none: there is none.
         is_raw: Ours: it gets the store's own transaction, and the event as its envelope.
+        retry_topic: Where an event goes that has failed, so that its key goes on; empty: it is parked.
+        dead_letters: Where an event is published that only a person can help; empty: nowhere.
         store: The store that it works in; None is the home store.
         against: The reaction that this one undoes, or runs instead of.
         is_answered_once: Another one undoes it, or runs instead of it: it answers once a run.
@@ -63,6 +65,8 @@ class ReactionCode:
     against: tuple[Against, ReactionCode] | None = None
     is_answered_once: bool = False
     is_raw: bool = False
+    retry_topic: str = ""
+    dead_letters: str = ""
     timeout_seconds: float | None = None
 
     @property

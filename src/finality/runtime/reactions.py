@@ -11,11 +11,12 @@ from finality.ports.events import REACTION
 from finality.ports.store import LocalTransaction, Store
 from finality.runtime.asked import Asked
 from finality.runtime.consumer import Consumer
+from finality.runtime.failure import DEAD
 from finality.runtime.inbox import RUN
 from finality.runtime.link import Link
 from finality.runtime.parked import Retrying
 from finality.runtime.reacting import Kit
-from finality.runtime.reaction import ReactionCode
+from finality.runtime.reaction import ReactionCode, reader_of
 from finality.runtime.shares import ADVERTISED
 
 log = logging.getLogger("finality.reactions")
@@ -34,7 +35,7 @@ class ForgetTurn(Asked[int]):
 
     def run(self, tx: LocalTransaction) -> None:
         """Forget."""
-        kinds = (REACTION, *RUN.values())
+        kinds = (REACTION, DEAD, *RUN.values())
         self.answer = sum(tx.forget_witnesses(kind, before=self._before, limit=PRUNE_MAX) for kind in kinds)
 
 
@@ -60,7 +61,7 @@ class Reactions:
         self._lease_seconds, self._window_seconds = lease_seconds, window_seconds
         self._is_observer = is_observer
         self._began = began
-        self._added: dict[str, list[ReactionCode]] = {}
+        self._added: dict[tuple[str, str], list[ReactionCode]] = {}
         self._stores: dict[int, Store] = {id(kit.context.home): kit.context.home}
         self._retrying: list[Retrying] = []
         self._loops: list[asyncio.Task[None]] = []
@@ -74,15 +75,16 @@ class Reactions:
             NotFound: It works in a store that the node does not have.
         """
         self._check(code)
-        beside = self._added.setdefault(code.reader, [])
-        for other in beside:
-            if taken := {*code.takes} & {*other.takes}:
-                raise DefinitionError(
-                    f"reactions {other.name!r} and {code.name!r} both take {min(taken)} of topic "
-                    f"{code.topic!r} by {code.consumer!r}: a consumer gets an event once; give one of them "
-                    "another name with by="
-                )
-        beside.append(code)
+        for topic in (code.topic, code.retry_topic):
+            for other in self._added.get((code.consumer, topic), []):
+                if taken := {*code.takes} & {*other.takes}:
+                    raise DefinitionError(
+                        f"reactions {other.name!r} and {code.name!r} both take {min(taken)} of topic "
+                        f"{topic!r} by {code.consumer!r}: a consumer gets an event once; give one of them "
+                        "another name with by="
+                    )
+        for topic in filter(None, (code.topic, code.retry_topic)):
+            self._added.setdefault((code.consumer, topic), []).append(code)
 
     def _check(self, code: ReactionCode) -> None:
         if self._link is None:
@@ -108,15 +110,18 @@ class Reactions:
         if not added or self._is_observer:
             return
         assert self._link is not None, "nothing is added without a broker"
-        self._began(f"{ADVERTISED}{reader}" for reader in added)
+        self._began(f"{ADVERTISED}{reader_of(*each)}" for each in added)
         if not self._loops:
             self._loops.append(asyncio.ensure_future(self._forget()))
-        for reader, codes in added.items():
-            consumer = self.consumers[reader] = Consumer(self._kit, self._link, codes, self._window_seconds)
+        for (_, topic), codes in added.items():
+            consumer = Consumer(self._kit, self._link, topic, codes, self._window_seconds)
+            self.consumers[consumer.reader] = consumer
             self._loops.append(asyncio.ensure_future(consumer.run(self._lease_seconds)))
-            retrying = Retrying(self._kit, consumer, codes)
-            self._retrying.append(retrying)
-            self._loops.append(asyncio.ensure_future(retrying.run()))
+            own = [code for code in codes if code.topic == topic]  # Nothing is parked on a retry topic.
+            if own:
+                retrying = Retrying(self._kit, consumer, own)
+                self._retrying.append(retrying)
+                self._loops.append(asyncio.ensure_future(retrying.run()))
             for code in codes:
                 store = self._kit.context.store_of(code.store)
                 self._stores[id(store)] = store

@@ -14,6 +14,7 @@ from finality.ports.home import Home, HomeTransaction
 from finality.ports.store import LocalTransaction
 from finality.runtime.asked import Asked
 from finality.runtime.envelopes import envelope_of_parked
+from finality.runtime.failure import bury
 from finality.runtime.inbox import DISCARDED, Arrived, name_of, put_aside, say
 
 
@@ -76,8 +77,10 @@ class WordTurn(Asked[bool]):
 
     def _discard(self, tx: LocalTransaction, row: Parked, because: str) -> None:
         """Take it out, so that it never runs, also if it is delivered again; what waits behind it goes on."""
+        envelope = envelope_of_parked(row)
         tx.unpark(row.place)
-        say(tx, self._consumer, envelope_of_parked(row), because)
+        say(tx, self._consumer, envelope, because)
+        bury(tx, self._consumer, envelope, because, row.attempts)
         following = tx.parked(row.reader, row.topic, row.key) if row.key else []
         if following and not following[0].because:
             first = following[0]
