@@ -34,7 +34,7 @@ from finality.ports.environment import Environment
 from finality.ports.home import Birth, Head, NodeRow
 
 NOWHERE = -1  # The version of a stream that is not there.
-KEYS_AHEAD = 100  # Streams that begin without asking for a key each; what is left over is lost.
+KEYS_AHEAD = 300  # Streams that begin without asking for a key each; what is left over is lost.
 UNSIGNED = ("23502", "finality_line")  # How the server says that not all could be done.
 SUSPECTS_MAX = 10_000  # Streams that are looked at first; when there are more, all are forgotten.
 
