@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 
 import finality
 from finality.adapters.system.environment import SystemEnvironment
-from finality.core.errors import Conflict, Refused, TransactionAborted, Unavailable
+from finality.core.errors import Conflict, DefinitionError, Refused, TransactionAborted, Unavailable
 from finality.core.two_phase import Decision, Vote
+from finality.ports.store import StatementRefused
 from tests.integration.sqlite_branches import Bank, committed, id_of, prepared, run, worked
 
 SCHEMA = ("CREATE TABLE account (id TEXT PRIMARY KEY, n INTEGER)", "INSERT INTO account VALUES ('a', 100)")
@@ -298,3 +300,63 @@ def test_a_read_only_branch_writes_nothing(bank: Bank) -> None:
     run(story())
 
     assert bank.sql("SELECT * FROM finality_branch") == []
+
+
+OUTBOX = "SELECT aggregateid, payload FROM finality_outbox ORDER BY position"
+ELSEWHERE = (
+    "INSERT INTO finality_outbox (aggregatetype, aggregateid, type, payload) "
+    "VALUES ('topic', 'between', 'Sold', x'')"
+)
+
+
+@pytest.mark.parametrize("decision", Decision)
+def test_what_a_branch_publishes_comes_with_its_decision(bank: Bank, decision: Decision) -> None:
+    """Another process finishes it, and others have published in the file meanwhile."""
+
+    async def story() -> None:
+        async with bank.opened() as participant:
+            branch = await worked(participant, "t1", PAY)
+            joined = finality.join_async(branch)
+            await joined.publish("topic", {"n": 1}, key="first")
+            with contextlib.suppress(Refused):
+                async with branch.savepoint():
+                    await joined.publish("topic", {}, key="taken back")
+                    raise Refused("not that")
+            packed = {"datacontenttype": "application/msgpack"}
+            await joined.publish("topic", {"n": 2}, key="second", headers=packed)
+            await joined.publish("topic", {}, key="later", delay=timedelta(days=1))
+            assert await branch.prepare() is Vote.YES
+        assert bank.sql(OUTBOX) == []
+        bank.sql(ELSEWHERE)
+        async with bank.opened() as participant:
+            assert await participant.finish(id_of("t1"), decision) is decision
+
+    run(story())
+
+    published = [("first", b'{"n":1}'), ("second", b"\x81\xa1n\x02")]
+    is_committed = decision is Decision.COMMIT
+    assert bank.sql(OUTBOX) == [("between", b""), *(published if is_committed else [])]
+    assert bank.sql("SELECT key FROM finality_delayed") == ([("later",)] if is_committed else [])
+    assert bank.sql("SELECT n FROM account") == [(70,) if is_committed else (100,)]
+
+
+@pytest.mark.parametrize("phases", [1, 2])
+def test_a_branch_may_do_nothing_but_publish(bank: Bank, phases: int) -> None:
+    async def story() -> None:
+        async with bank.opened() as participant:
+            branch = await participant.begin(id_of("t1"))
+            joined = finality.join_async(branch)
+            await joined.publish("topic", {}, key="alone")
+            with pytest.raises(DefinitionError, match="cannot tell whether place of 'r' is the first"):
+                await joined.is_first("r", "place")
+            if phases == 1:
+                await branch.commit()
+            else:
+                assert await branch.prepare() is Vote.YES
+                await participant.finish(branch.id, Decision.COMMIT)
+            with pytest.raises(StatementRefused, match="has ended"):
+                await joined.publish("topic", {}, key="too late")
+
+    run(story())
+
+    assert [key for key, _ in bank.sql(OUTBOX)] == ["alone"]

@@ -95,6 +95,17 @@ class AsyncJoined:
         return await self._execute(*testified(self._style, id, operation)) == 1
 
 
+class PublishingBranch(AsyncJoined):
+    """What is written into a branch in a SQLite file, which keeps nobody from ours while it is in doubt."""
+
+    async def is_first(self, id: str, operation: str) -> bool:
+        """Refuse."""
+        raise DefinitionError(
+            f"a branch in a SQLite file cannot tell whether {operation} of {id!r} is the first: nobody would "
+            "wait for it while it is in doubt; keep a row with a unique key in a table of your own"
+        )
+
+
 def join(session: Any) -> Joined:
     """Return what writes events and witnesses into the transaction that *session* is in, or begins.
 
@@ -129,7 +140,7 @@ def join_async(session: Any) -> AsyncJoined:
 
     Args:
         session: A SQLAlchemy ``AsyncSession`` or ``AsyncConnection``, a ``psycopg.AsyncConnection``, or
-            the branch that ``tx.enlist`` returns of ``finality.postgres``.
+            the branch that ``tx.enlist`` returns of ``finality.postgres`` or ``finality.sqlite``.
 
     Raises:
         DefinitionError: It is none of these, or commits each statement by itself.
@@ -154,12 +165,15 @@ def join_async(session: Any) -> AsyncJoined:
             return AsyncJoined(in_psycopg, "format")
         case "finality.PostgresBranch":
             return AsyncJoined(session.write_ours, "numeric_dollar")
+        case "finality.SqliteBranch":
+            return PublishingBranch(session.write_ours, "qmark")
     raise cannot_join(session)
 
 
 KNOWN = (
     "sqlalchemy.AsyncSession", "sqlalchemy.Session", "sqlalchemy.AsyncConnection", "sqlalchemy.Connection",
     "psycopg.AsyncConnection", "psycopg.Connection", "sqlite3.Connection", "finality.PostgresBranch",
+    "finality.SqliteBranch",
 )  # fmt: skip
 
 

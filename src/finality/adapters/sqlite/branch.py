@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
 from finality.adapters.sqlite.file import SqliteFile
+from finality.adapters.sqlite.work import Before
 from finality.core.two_phase import Vote
 from finality.ports.participant import BranchId
 from finality.ports.store import Rows, StatementRefused
@@ -44,6 +45,11 @@ class SqliteBranch:
         self._check_open()
         return await self._seat.run(lambda file: file.work.execute(self.id, sql, parameters))
 
+    async def write_ours(self, sql: str, parameters: Sequence[Any]) -> int:
+        """Write a table of Finality's in the branch, for ``join_async``; return how many rows that are."""
+        self._check_open()
+        return await self._seat.run(lambda file: file.work.write_ours(self.id, sql, parameters))
+
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """Undo what its block did, and nothing else, if the block raises."""
@@ -51,18 +57,16 @@ class SqliteBranch:
         number = self._savepoints
         before = await self._seat.run(lambda file: file.work.enter_savepoint(number))
         self._savepoints += 1
-        failed_before: str | None = None
+        back_to: Before | None = None
         try:
             yield
         except BaseException:
-            failed_before = before
+            back_to = before
             raise
         finally:
             self._savepoints -= 1
             if not self._is_over:
-                await self._seat.run(
-                    lambda file: file.work.leave_savepoint(number, failed_before=failed_before)
-                )
+                await self._seat.run(lambda file: file.work.leave_savepoint(number, back_to=back_to))
 
     def _check_open(self) -> None:
         if self._is_over:

@@ -13,13 +13,15 @@ triggers hold it, so nobody ever comes between.
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import apsw
 
+from finality.adapters.sqlite.guard import OURS
 from finality.adapters.sqlite.queries import QUERIES
 from finality.adapters.sqlite.tables import Tables, tables_of
 from finality.core.errors import Unavailable
@@ -30,6 +32,8 @@ WITNESS_SECONDS = 30 * 86_400.0  # Longer than any node that knows of a branch m
 PRUNE_ROWS_MAX = 100  # More than are written meanwhile, and little beside a commit.
 
 Sequences = dict[str, int]
+Ours = Sequence[tuple[str, Sequence[Any]]]
+"""Statements that write tables of Finality's, such as the outbox, with their values."""
 
 
 class Misfit(Exception):
@@ -43,12 +47,14 @@ class Intent:
     Attributes:
         sequences: The AUTOINCREMENT numbers that it has used up, also for rows that it deleted again.
         shapes: The columns of each table that it changes, with their places in the key.
+        ours: What it published. A changeset would hold places in the outbox that are others' by then.
     """
 
     branch: str
     changeset: bytes
     sequences: Sequences
     shapes: dict[str, list[list[Any]]]
+    ours: Ours
     at: float
 
 
@@ -59,11 +65,11 @@ def shapes_of(tables: Tables, names: Iterable[str]) -> dict[str, list[list[Any]]
 
 
 def sequences_of(connection: apsw.Connection) -> Sequences:
-    """Return how far AUTOINCREMENT has come in each table."""
+    """Return how far AUTOINCREMENT has come in each table of the user's."""
     if not connection.table_exists("main", "sqlite_sequence"):
         return {}
     rows: list[Any] = connection.execute("SELECT name, seq FROM sqlite_sequence").fetchall()
-    return dict(rows)
+    return {name: number for name, number in rows if not name.startswith(OURS)}
 
 
 def keep(connection: apsw.Connection, intent: Intent) -> None:
@@ -72,7 +78,7 @@ def keep(connection: apsw.Connection, intent: Intent) -> None:
         QUERIES["intend"],
         (
             intent.branch, intent.changeset, json.dumps(intent.sequences), json.dumps(intent.shapes),
-            intent.at,
+            json.dumps(intent.ours, default=_as_text), intent.at,
         ),
     )  # fmt: skip
 
@@ -81,8 +87,20 @@ def kept(connection: apsw.Connection) -> list[Intent]:
     """Return the intents there are."""
     rows: list[Any] = connection.execute(QUERIES["intents"]).fetchall()
     return [
-        Intent(branch, changeset, json.loads(sequences), json.loads(shapes), at)
-        for branch, changeset, sequences, shapes, at in rows
+        Intent(branch, changeset, json.loads(sequences), json.loads(shapes), _ours_from(ours), at)
+        for branch, changeset, sequences, shapes, ours, at in rows
+    ]
+
+
+def _as_text(data: bytes) -> list[str]:
+    """Return bytes as JSON can hold them: no other value is a list."""
+    return [base64.b64encode(data).decode()]
+
+
+def _ours_from(text: str) -> Ours:
+    return [
+        (sql, [base64.b64decode(*value) if isinstance(value, list) else value for value in values])
+        for sql, values in json.loads(text)
     ]
 
 
@@ -123,6 +141,8 @@ def finish(connection: apsw.Connection, branch: BranchId, decision: Decision, at
         for table, number in intent.sequences.items():
             connection.execute(QUERIES["advance_sequence"], (table, number))
             connection.execute(QUERIES["begin_sequence"], (table, number))
+        for sql, values in intent.ours:
+            connection.execute(sql, values)
         testify(connection, branch, decision, at)
     return decision
 

@@ -372,11 +372,11 @@ LEFT JOIN finality_node n ON n.node = s.driver
 
 -- name: intents
 -- The branch in doubt, and what committing it will do.
-SELECT branch, changeset, sequences, shapes, at FROM finality_intent ORDER BY at;
+SELECT branch, changeset, sequences, shapes, ours, at FROM finality_intent ORDER BY at;
 
 -- name: intend
 -- Keep a branch that has voted yes.
-INSERT INTO finality_intent (branch, changeset, sequences, shapes, at) VALUES (?, ?, ?, ?, ?);
+INSERT INTO finality_intent (branch, changeset, sequences, shapes, ours, at) VALUES (?, ?, ?, ?, ?, ?);
 
 -- name: unintend
 -- A branch is in doubt no more.

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import apsw
 
 from finality.adapters.sqlite import intent as intents
 from finality.adapters.sqlite.branch_guard import BranchGuard
 from finality.adapters.sqlite.connection import explain
-from finality.adapters.sqlite.intent import Intent, Misfit, apply, sequences_of, shapes_of
+from finality.adapters.sqlite.intent import Intent, Misfit, Ours, apply, sequences_of, shapes_of
 from finality.adapters.sqlite.keep_out import has_triggers, holder_of, make_triggers
 from finality.adapters.sqlite.tables import quoted, schema_version, tables_of
 from finality.core.errors import Conflict, OutcomeUnknown, Refused, Unavailable
@@ -31,6 +31,13 @@ class Held(Exception):
     """Somebody else has the file just now; says who."""
 
 
+class Before(NamedTuple):
+    """What there was of a branch when a savepoint began."""
+
+    failure: str
+    ours: Ours
+
+
 class Work:
     """Fulfils what a branch promises, one branch after another, on one connection.
 
@@ -46,6 +53,7 @@ class Work:
         self._has_triggers = False
         self._branch: BranchId | None = None
         self._failure = ""
+        self._ours: Ours = ()
         self.is_broken = False
         # Not Connection.interrupt(), which a statement that is about to run does not notice.
         self._is_stopped = False
@@ -67,7 +75,7 @@ class Work:
             if schema_version(self._connection) != self._guard.tables.version:
                 self._guard.tables = tables_of(self._connection)
                 self._has_triggers = has_triggers(self._connection, self._guard.tables)
-            self._branch, self._failure = branch, ""
+            self._branch, self._failure, self._ours = branch, "", ()
             self._guard.touched.clear()
             self._connection.execute("SAVEPOINT finality_branch")
             self._session = apsw.Session(self._connection, "main")
@@ -96,19 +104,42 @@ class Work:
                 raise no(branch, str(error)) from error
             raise explain(error) from error.__cause__
 
-    def enter_savepoint(self, number: int) -> str:
-        """Begin a savepoint; return what has failed before it."""
-        self._connection.execute(f"SAVEPOINT finality_{number}")
-        return self._failure
+    def write_ours(self, branch: BranchId, sql: str, values: Sequence[Any]) -> int:
+        """Write a table of Finality's in the branch, and again when it commits; return how many rows.
 
-    def leave_savepoint(self, number: int, *, failed_before: str | None) -> None:
-        """End a savepoint; undo it, and what failed in it, if it is known what had failed before."""
+        Raises:
+            Refused: The branch is aborted.
+        """
+        if not self._is_at_work(branch) or self._session is None:
+            raise self._lost(branch)
+        self._session.enabled = False
+        try:
+            self._connection.execute(sql, values)
+        except apsw.Error as error:
+            self._failure = str(error)
+            raise explain(error) from error
+        finally:
+            self._session.enabled = True
+        self._ours = (*self._ours, (sql, values))
+        return self._connection.changes()
+
+    def enter_savepoint(self, number: int) -> Before:
+        """Begin a savepoint; return what there was before it."""
+        self._connection.execute(f"SAVEPOINT finality_{number}")
+        return Before(self._failure, self._ours)
+
+    def leave_savepoint(self, number: int, *, back_to: Before | None) -> None:
+        """End a savepoint; undo it, and what failed in it, if it is said what there was before."""
         if not self._connection.in_transaction:
             return
-        if failed_before is not None:
+        if back_to is not None:
             self._connection.execute(f"ROLLBACK TO finality_{number}")
-            self._failure = failed_before
+            self._failure, self._ours = back_to
         self._connection.execute(f"RELEASE finality_{number}")
+
+    @property
+    def _has_written(self) -> bool:
+        return bool(self._guard.touched or self._ours)
 
     def _is_at_work(self, branch: BranchId) -> bool:
         return self._branch == branch and self._connection.in_transaction
@@ -127,7 +158,7 @@ class Work:
         """
         try:
             self._check_whole(branch)
-            intent = self._intent(branch, at) if self._guard.touched else None
+            intent = self._intent(branch, at) if self._has_written else None
             if intent is None:
                 self.abort()
                 return Vote.READ_ONLY
@@ -191,10 +222,10 @@ class Work:
         self._refuse_null_keys(branch)
         before = sequences_of(self._connection)
         advanced = {table: number for table, number in after.items() if before.get(table) != number}
-        if not changeset and not advanced:
+        if not changeset and not advanced and not self._ours:
             return None
         shapes = shapes_of(self._guard.tables, self._guard.touched)
-        return Intent(str(branch), changeset, advanced, shapes, at)
+        return Intent(str(branch), changeset, advanced, shapes, self._ours, at)
 
     def _refuse_null_keys(self, branch: BranchId) -> None:
         """A session overlooks rows without a key, so there may be none, before or after."""
@@ -229,7 +260,7 @@ class Work:
         """
         try:
             self._check_whole(branch)
-            if not self._guard.touched:
+            if not self._has_written:
                 self.abort()
                 return
             self._close_session()
