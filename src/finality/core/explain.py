@@ -74,13 +74,13 @@ def explain(
         state = replay(graph, [item.event for item in recorded])
     except UnknownStep as unknown:
         needs = f"a node that has the definition it was started under: {unknown}"
-        headline = f"{graph.saga} {transaction} cannot be read{_driven(driver, note)}"
+        headline = f"{graph.saga} {transaction} cannot be read{driven_by(driver, note)}"
         return Explanation(headline, happened, (needs,), ())
     commands = outstanding(state)
     since = _since(recorded, graph, now)
     waits_for = tuple(f"{_owed(command, state, now)}{since.get(_key(command), '')}" for command in commands)
     status = summary_of(state, commands).status if recorded else "not begun"
-    driven = "" if state.has_ended else _driven(driver, note)
+    driven = "" if state.has_ended else driven_by(driver, note)
     headline = f"{graph.saga} {transaction} is {status}{driven}"
     return Explanation(headline, happened, waits_for, tuple(_choices(state, commands, transaction)))
 
@@ -89,7 +89,8 @@ def _section(title: str, lines: tuple[str, ...]) -> list[str]:
     return ["", title, *(f"  - {line}" for line in lines)] if lines else []
 
 
-def _driven(driver: str | None, note: str | None) -> str:
+def driven_by(driver: str | None, note: str | None) -> str:
+    """Return which node drives an open transaction, or why none does, as the end of a headline."""
     if driver is not None:
         return f"; node {driver} drives it" + (f" ({note})" if note else "")
     return f"; no node drives it: {note or 'nobody holds its lease; a node will take it over'}"

@@ -9,7 +9,7 @@ from finality.core.saga import events as e
 from finality.core.secret import MASK
 
 JSON_CHARACTERS_MAX = 80  # One line of a terminal; `finality transaction show` has the whole value.
-SEALED = re.compile(r'\{"\$secret":[^{}]*\}')  # How the codec writes a secret; nobody can read it.
+SEALED = re.compile(r'\{"\$(?:secret|personal)":[^{}]*\}')  # How the codec writes what is sealed.
 REASON_CHARACTERS_MAX = 200  # The first lines of a traceback say more than its last.
 
 UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
@@ -64,9 +64,9 @@ def _of_saga(
         case e.Started(saga, version, given, deadline, parent, parent_step):
             child = f", for step {parent_step} of {parent}" if parent is not None else ""
             limit = f", to be done within {_duration(deadline - at)}" if deadline is not None else ""
-            return f"{by} accepted {saga} (version {version}) with {_json(given)}{child}{limit}"
+            return f"{by} accepted {saga} (version {version}) with {as_shown(given)}{child}{limit}"
         case e.SignalReceived(name, value, sender):
-            return f"{sender} sent the signal {name!r} with {_json(value)}"
+            return f"{sender} sent the signal {name!r} with {as_shown(value)}"
         case e.UndoStarted(because, reason, step, who):
             return f"the undo began: {_why(reason, step, who)}: {shortened(because)}"
         case e.Retried(who, because):
@@ -93,7 +93,7 @@ def _of_wait(
             limit = "however long it takes" if until is None else f"for up to {_duration(until - at)}"
             return f"{step} began to wait, {limit}"
         case e.WaitEnded(step, value):
-            default = "" if value is None else f"; {_json(value)} stands in for its signal"
+            default = "" if value is None else f"; {as_shown(value)} stands in for its signal"
             return f"the wait of {step} ended{default}"
         case e.FanOutStarted(step, items):
             return f"{step} began to run once for each of {items} item{'' if items == 1 else 's'}"
@@ -115,7 +115,7 @@ def _of_step(
         case e.StepStarted(step, attempt):
             return f"{step} was asked{_attempt(attempt)} ({by})"
         case e.StepDone(step, result, attempt):
-            answer = "" if result == "null" else f" with {_json(result)}"
+            answer = "" if result == "null" else f" with {as_shown(result)}"
             return f"{step} was done{_attempt(attempt)}{answer} ({by})"
         case e.StepSkipped(step):
             return f"{step} was skipped, as its condition did not hold"
@@ -149,7 +149,8 @@ def _why(reason: e.Reason, step: str | None, who: str | None) -> str:
             assert_never(reason)
 
 
-def _json(value: str) -> str:
+def as_shown(value: str) -> str:
+    """Return the JSON text of a value on one line, short, and without what is sealed in it."""
     return shortened(SEALED.sub(f'"{MASK}"', value), JSON_CHARACTERS_MAX)
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 from finality.core.backoff import Retry
 from finality.core.errors import InputMismatch, OutcomeUnknown
 from finality.core.explain import Explanation
-from finality.core.ids import TransactionId, uuid7
+from finality.core.ids import TransactionId
 from finality.core.protocol import Recorded
 from finality.core.saga import UnknownStep
 from finality.core.saga import events as e
@@ -21,6 +21,7 @@ from finality.node.insides import Settings
 from finality.node.life import DRAIN_SECONDS
 from finality.node.projecting import Projected
 from finality.node.reacting import Reacting
+from finality.node.requesting import Requesting
 from finality.node.transactions import CONFLICT_RETRY
 from finality.node.views import unreadable
 from finality.patterns.outcome import Handle, Outcome
@@ -41,7 +42,7 @@ T = TypeVar("T")
 __all__ = ["DRAIN_SECONDS", "AsyncNode", "Settings"]
 
 
-class AsyncNode(Aggregates, Reacting, Projected):
+class AsyncNode(Aggregates, Reacting, Requesting, Projected):
     """One process that drives transactions. Use it with ``async with``, or call ``close``.
 
     It belongs to the event loop in which it was first used.
@@ -84,10 +85,6 @@ class AsyncNode(Aggregates, Reacting, Projected):
             if not is_new:
                 await self._views.check_same(transaction_id, definition, saga)
         return Handle(transaction_id, self)
-
-    def _new_id(self) -> TransactionId:
-        environment = self._environment
-        return TransactionId(uuid7(int(environment.now() * 1000), environment.random_bits(74)))
 
     async def outcome(self, id: str) -> Outcome:
         """Wait until the saga has ended, whichever node drives it, and return how.

@@ -45,6 +45,10 @@ class BlockTx(BlockSourcing):
         """Put *event* into the outbox, in this very commit. See ``SyncTx.publish``."""
         self._wait(self._tx.publish(topic, event, key=key, delay=delay, headers=headers))
 
+    def request(self, topic: str, question: Any, *, id: str, within: timedelta, key: str = "") -> None:
+        """Ask whoever reacts to *topic*, in this very commit. See ``SyncTx.request``."""
+        self._wait(self._tx.request(topic, question, id=id, within=within, key=key))
+
     def enlist(self, participant: Participant[Branch], *, is_new: bool = False) -> BlockBranch:
         """Let a participant take part; return its branch. See ``Transaction.enlist``."""
         return BlockBranch(self._wait(self._tx.enlist(participant, is_new=is_new)), self._wait)

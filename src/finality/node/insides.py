@@ -16,6 +16,7 @@ from finality.core.errors import FinalityError, NotFound, Unavailable
 from finality.core.explain import Explanation
 from finality.core.ids import NodeId
 from finality.core.in_doubt import explain_undecided
+from finality.core.request import KIND
 from finality.core.secret import redact, secret_values
 from finality.node.definitions import Definitions
 from finality.node.transactions import Transactions
@@ -52,6 +53,8 @@ from finality.runtime.reactions import Reactions
 from finality.runtime.reader import Reader
 from finality.runtime.recovery import Recovery
 from finality.runtime.relay import Relay
+from finality.runtime.requests import DRIVES as REQUESTS
+from finality.runtime.requests import Requests
 from finality.runtime.reservations.participant import Reservations, participant_name
 from finality.runtime.timers import Timers
 
@@ -100,14 +103,14 @@ class Insides:
         self.coordinator = Coordinator(
             context, in_flight_max=settings.in_flight_max, is_observer=settings.is_observer
         )
-        self.timers = Timers(context, self.coordinator.admit, self._look, is_observer=settings.is_observer)
+        self.timers = Timers(context, self._admit, self._look, is_observer=settings.is_observer)
         self.coordinator.kick = self.timers.kick
         self.coordinator.sleeps = self.timers.sleeps
         now = context.environment.now()
         row = NodeRow(
             context.node, socket.gethostname(), os.getpid(), frozenset(), now, now + settings.lease_seconds
         )
-        self.leases = Leases(context, row, self.timers.kick, seconds=settings.lease_seconds)
+        self.leases = Leases(context, row, self._taken_over, seconds=settings.lease_seconds)
         self.participants = {
             each.name: each for each in (*settings.participants, *_reservations(settings, context))
         }
@@ -126,6 +129,11 @@ class Insides:
             is_observer=settings.is_observer,
             began=self._reactions_began,
         )
+        self.requests = Requests(
+            context, self.link, self.reactions, self.coordinator.waiting, self.timers.sleeps
+        )
+        if self.link is not None:
+            self.leases.advertised.add(REQUESTS)
         self.projections = Projections(
             projection_kit_of(context),
             lease_seconds=settings.lease_seconds,
@@ -133,6 +141,17 @@ class Insides:
             began=self._projections_began,
         )
         self._loops: list[asyncio.Task[None]] = []
+
+    def _admit(self, due: list[tuple[int, str]]) -> None:
+        """Take in hand what was claimed: sagas, and requests."""
+        requests = [key for key, kind in due if kind == KIND]
+        if requests:
+            self.requests.admit(requests)
+        self.coordinator.admit([each for each in due if each[1] != KIND])
+
+    def _taken_over(self) -> None:
+        self.timers.kick()
+        self.requests.taken_over()
 
     @property
     def link_in_use(self) -> Link | None:
@@ -256,6 +275,7 @@ class Insides:
                 loop.cancel()
             await asyncio.gather(*self._loops, return_exceptions=True)
             await asyncio.wait_for(self.commitments.drain(), LET_GO_SECONDS)
+            await self.requests.close()
             await self.reactions.close()
             await asyncio.wait_for(self.projections.close(), LET_GO_SECONDS)
             await asyncio.wait_for(asyncio.gather(*(each.close() for each in self.readers)), LET_GO_SECONDS)
@@ -328,6 +348,9 @@ def kit_of(context: Context) -> Kit:
     codec = context.codec
 
     def published_(code: ReactionCode, event: Envelope, answer: Any) -> Published:
+        reply = code.reply(event)
+        if reply is not None:  # A key of its own: an answer that is put aside holds up no other.
+            return published(codec, reply.topic, answer, key=run_of(event), origin=_origin(event))
         return published(codec, code.publish, answer, key=event.key, origin=_origin(event))
 
     return Kit(

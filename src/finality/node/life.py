@@ -7,6 +7,7 @@ import signal
 from typing import Self
 
 from finality.core.errors import Unavailable
+from finality.core.ids import TransactionId, uuid7
 from finality.node.insides import Insides, Settings, open_insides
 from finality.node.views import Views
 from finality.ports.codec import Codec
@@ -82,6 +83,10 @@ class Life:
         insides.reactions.start()
         insides.projections.start()
         return insides.context
+
+    def _new_id(self) -> TransactionId:
+        environment = self._environment
+        return TransactionId(uuid7(int(environment.now() * 1000), environment.random_bits(74)))
 
     def _add_reaction(self, code: ReactionCode) -> None:
         """Take up a reaction; it begins with the next call, so that others can be declared beside it."""

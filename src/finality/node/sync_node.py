@@ -28,6 +28,7 @@ from finality.node.opening import open_async
 from finality.node.outbox import SyncOutbox
 from finality.node.sync_aggregates import SyncAggregates
 from finality.node.sync_projecting import SyncProjected
+from finality.node.sync_requesting import SyncRequesting
 from finality.patterns.choreography import Choreography
 from finality.patterns.outcome import Outcome
 from finality.patterns.projection import Projection
@@ -83,7 +84,7 @@ class SyncHandle:
         return self.node.explain(self.id)
 
 
-class Node(SyncAggregates, SyncProjected):
+class Node(SyncAggregates, SyncProjected, SyncRequesting):
     """``AsyncNode`` without ``await``, usable from any thread: Flask, Django, a script.
 
     Every method may be called by many threads at once. A process that forgets to close it closes it

@@ -13,6 +13,7 @@ from finality.core.explain import Explanation, explain
 from finality.core.ids import Json, TransactionId
 from finality.core.in_doubt import explain_decided
 from finality.core.protocol import Recorded
+from finality.core.request import KIND, explain_request
 from finality.core.saga import Phase, SagaState, Status, UnknownStep, replay
 from finality.node.definitions import Definitions
 from finality.patterns.outcome import COMPENSATED, COMPLETED, Outcome
@@ -53,10 +54,30 @@ class Views:
             NotFound: No saga has this id.
         """
         head = await self.head(id)
+        if head.kind == KIND:
+            raise NotFound(
+                f"transaction {id} is no saga but a {KIND}: `answer` awaits what is said to it, and its "
+                "deadline ends it",
+                transaction_id=id,
+            )
         if head.kind == two_phase.KIND:
             raise NotFound(
                 f"transaction {id} is no saga but a {head.kind} commit: `decision` tells how it ended, and "
                 "`resolve` helps it on",
+                transaction_id=id,
+            )
+        return head
+
+    async def request(self, id: str) -> Head:
+        """Return the head of a transaction that is a request.
+
+        Raises:
+            NotFound: No request has this id.
+        """
+        head = await self.head(id)
+        if head.kind != KIND:
+            raise NotFound(
+                f"transaction {id} is no {KIND} but a {head.kind}: ask for its `outcome` or `decision`",
                 transaction_id=id,
             )
         return head
@@ -165,6 +186,8 @@ class Views:
         try:
             if head.kind == two_phase.KIND:
                 return explain_decided(await home.load(head.key), now=now, held=held)
+            if head.kind == KIND:
+                return explain_request(await home.load(head.key), now=now, driver=driver, note=note)
             if is_choreography(head):
                 shape = await self._shape(head)
                 return explain_run(await home.load(head.key), shape, now=now)

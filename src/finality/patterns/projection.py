@@ -200,6 +200,10 @@ class ProjectionSyncTx(SyncTx):
         """Refuse to publish."""
         self._names.refuse("publish")
 
+    def request(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse to ask."""
+        self._names.refuse("request")
+
     def append(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse to append."""
         self._names.refuse("append")
@@ -231,6 +235,10 @@ class ProjectionTx(Tx):
     async def publish(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse to publish."""
         self._names.refuse("publish")
+
+    async def request(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse to ask."""
+        self._names.refuse("request")
 
     async def append(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse to append."""

@@ -21,6 +21,7 @@ from finality.patterns.countermeasures.semantic_lock import LockHolder
 from finality.patterns.countermeasures.sql import Where
 from finality.patterns.countermeasures.version_file import SyncVersionFile, VersionFile
 from finality.patterns.outbox import NOWHERE, Origin, published, put
+from finality.patterns.request import AsyncRequests, SyncRequests
 from finality.patterns.reservation import Held, Reservation, code_of
 from finality.patterns.sourcing import AsyncSourcing, SyncSourcing
 from finality.ports.codec import Codec
@@ -34,7 +35,7 @@ T = TypeVar("T")
 B = TypeVar("B", bound=Branch)
 
 
-class SyncTx(SyncSourcing):
+class SyncTx(SyncSourcing, SyncRequests):
     """A local transaction, for plain functions. It ends when the function returns or raises."""
 
     def __init__(
@@ -146,7 +147,7 @@ class SyncTx(SyncSourcing):
         return SyncVersionFile(self._local, name)
 
 
-class Tx(AsyncSourcing):
+class Tx(AsyncSourcing, AsyncRequests):
     """A local transaction, for ``async`` functions. It ends when the function returns or raises."""
 
     def __init__(

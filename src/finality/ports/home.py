@@ -88,6 +88,11 @@ class HomeTransaction(LocalTransaction, Protocol):
         """Return what event sourcing can do in it."""
         ...
 
+    @property
+    def node(self) -> NodeId | None:
+        """Return the node that writes, once it has joined: ``renew`` was called here; None before."""
+        ...
+
     def create(self, birth: Birth, events: Sequence[Any], summary: Summary) -> int | None:
         """Begin a transaction's stream; return its key, or None if the id is taken."""
         ...

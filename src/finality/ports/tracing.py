@@ -57,6 +57,10 @@ class Tracing(Protocol):
         """Tell of the start of a saga: its steps are children of this."""
         ...
 
+    def request(self, topic: str, id: str) -> Block:
+        """Tell of a request, until its answer is there: whoever answers it does that in a child of this."""
+        ...
+
     def step(
         self,
         saga: str,
@@ -142,6 +146,10 @@ class NoTracing:
         return NO_SPAN
 
     def start(self, saga: str, id: str) -> Block:
+        """Tell nobody."""
+        return NO_SPAN
+
+    def request(self, topic: str, id: str) -> Block:
         """Tell nobody."""
         return NO_SPAN
 

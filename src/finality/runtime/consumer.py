@@ -24,11 +24,11 @@ from finality.ports.broker import Delivery, Subscription
 from finality.ports.codec import DecodeError
 from finality.ports.events import Progress
 from finality.runtime.failure import FailTurn, Failure, KeepDeadLettersTurn, moved_back, moved_since
-from finality.runtime.inbox import Arrived
+from finality.runtime.inbox import Arrived, Verdict
 from finality.runtime.lanes import Lanes
 from finality.runtime.link import Link
 from finality.runtime.reacting import Kit, Overtaken, Reacting
-from finality.runtime.reaction import ReactionCode, reader_of
+from finality.runtime.reaction import ANY, ReactionCode, reader_of
 from finality.runtime.shares import Shares
 
 log = logging.getLogger("finality.reactions")
@@ -83,6 +83,15 @@ class Consumer:
         """
         await self._link.declare(self.topic)
         return await (await self._link.opened()).lag(self.topic, self.consumer)
+
+    def code_of(self, type_name: str) -> ReactionCode | None:
+        """Return the reaction that takes events of a type; None: they are for others."""
+        return self._codes.get(type_name) or self._codes.get(ANY)
+
+    def _code(self, envelope: Envelope) -> ReactionCode:
+        code = self.code_of(envelope.type)
+        assert code is not None, f"a {envelope.type} passes: nobody takes it"
+        return code
 
     # ── Partitions ──────────────────────────────────────────────────────────────────────────
 
@@ -189,7 +198,7 @@ class Consumer:
 
     def _taken(self, envelope: Envelope) -> Envelope | None:
         """Return the event that a reaction here takes; None: none does."""
-        code = self._codes.get(envelope.type)
+        code = self.code_of(envelope.type)
         if code is None or code.topic == self.topic:
             return None if code is None else envelope
         return moved_back(envelope, self.consumer)
@@ -202,12 +211,12 @@ class Consumer:
     # ── One event, or one batch ─────────────────────────────────────────────────────────────
 
     def _together(self, waiting: list[Delivery]) -> int:
-        code = self._codes[waiting[0].envelope.type]
+        code = self._code(waiting[0].envelope)
         if not code.is_batch:
             return 1
         count = 0
         while count < min(len(waiting), BATCH_EVENTS_MAX):
-            if self._codes[waiting[count].envelope.type] is not code:
+            if self._code(waiting[count].envelope) is not code:
                 break
             count += 1
         return count
@@ -221,7 +230,7 @@ class Consumer:
 
     async def _served_together(self, deliveries: list[Delivery]) -> bool:
         """Try a batch once; if it fails, one of it is to blame, and each is tried alone."""
-        code = self._codes[deliveries[0].envelope.type]
+        code = self._code(deliveries[0].envelope)
         try:
             arrived = [self._arrived(code, delivery.envelope) for delivery in deliveries]
             async with self._slots[code.name]:
@@ -232,14 +241,16 @@ class Consumer:
         return True
 
     async def _serve_one(self, envelope: Envelope) -> None:
-        code, troubles = self._codes[envelope.type], 0
+        code, troubles = self._code(envelope), 0
         arrived = self._known(code, envelope)
         attempt = arrived.moved + 1
         while True:
             try:
                 arrived = self._arrived(code, envelope)
                 async with self._slots[code.name]:
-                    await self._reacting.react(code, [arrived])
+                    [verdict] = await self._reacting.react(code, [arrived])
+                if verdict is Verdict.EXPIRED:
+                    log.warning("request %s is not run: its deadline is over", envelope.correlation_id)
                 return
             except (Unavailable, OutcomeUnknown, Overtaken):
                 troubles += 1  # Of the store, not of the event.

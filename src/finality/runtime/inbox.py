@@ -1,9 +1,10 @@
 """The inbox: whether an event may run in a store, and what stays behind when it has.
 
 ```
-    delivered ─▶ known? ─▶ behind a parked one? ─▶ late in its run? ─▶ effect + answers + witness
-                   │              │                     │               one commit
-                  pass           park                  pass
+    delivered ─▶ known? ─▶ no longer ─▶ behind a ─▶ late in ─▶ effect + answers + witness
+                   │       awaited?     parked one?   its run?   one commit
+                   │          │             │           │
+                  pass   pass, witness     park        pass
 ```
 
 The witness of an event stands in the very commit of its effect: duplicates, what is delivered again
@@ -28,7 +29,8 @@ from finality.runtime.envelopes import parked_of
 from finality.runtime.reaction import Against, ReactionCode
 from finality.runtime.witness import NULL
 
-DONE, PARKED, DISCARDED = "done", "parked", "discarded"  # What a witness of an event says became of it.
+DONE, PARKED, DISCARDED, EXPIRED = "done", "parked", "discarded", "expired"
+"""What a witness of an event says became of it."""
 MOVED = "moved"  # To a retry topic, after so many attempts.
 RUN = {Operation.ACTION: "reaction.action", Operation.COMPENSATION: "reaction.compensation"}
 
@@ -37,7 +39,8 @@ class Verdict(Enum):
     """What became of an event.
 
     DONE: it has run now. KNOWN: it was dealt with before. BEHIND: it is parked behind another of its
-    key. PARKED: it was put aside. LATE: its run has turned back, or has gone on without it.
+    key. PARKED: it was put aside. LATE: its run has turned back, or has gone on without it. EXPIRED: it
+    is a request, and nobody awaits its answer any more.
     """
 
     DONE = "done"
@@ -45,6 +48,7 @@ class Verdict(Enum):
     BEHIND = "behind"
     PARKED = "parked"
     LATE = "late"
+    EXPIRED = "expired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +84,18 @@ def run_of(envelope: Envelope) -> TransactionId:
     return TransactionId(envelope.correlation_id or envelope.id)
 
 
-def admit(tx: LocalTransaction, consumer: str, arrived: Arrived, at: float) -> Verdict | None:
+def admit(tx: LocalTransaction, code: ReactionCode, arrived: Arrived, at: float) -> Verdict | None:
     """Return why an event does not run now, as the home store knows it; None if it does."""
-    envelope, place = arrived.envelope, arrived.place
+    envelope, place, consumer = arrived.envelope, arrived.place, code.consumer
     known = tx.witness(name_of(envelope), consumer, REACTION)
+    reply = code.reply(envelope)
+    is_over = reply is not None and reply.is_over(at)
     if place is None:
         if known != arrived.awaited:
             return Verdict.KNOWN
+        if is_over:
+            say(tx, consumer, envelope, EXPIRED)
+            return Verdict.EXPIRED
         if envelope.key and tx.parked(arrived.reader, envelope.topic, envelope.key):
             put_aside(tx, consumer, arrived, at)
             return Verdict.BEHIND
@@ -96,6 +105,10 @@ def admit(tx: LocalTransaction, consumer: str, arrived: Arrived, at: float) -> V
     if known == DONE:
         tx.unpark(place)
         return Verdict.KNOWN
+    if is_over:
+        say(tx, consumer, envelope, EXPIRED)
+        tx.unpark(place)
+        return Verdict.EXPIRED
     first = tx.parked(arrived.reader, envelope.topic, envelope.key) if envelope.key else []
     return Verdict.BEHIND if first and first[0].place != place else None
 

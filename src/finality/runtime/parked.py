@@ -22,7 +22,6 @@ from finality.runtime.envelopes import envelope_of_parked
 from finality.runtime.failure import FailTurn, Failure
 from finality.runtime.inbox import Arrived, Verdict
 from finality.runtime.reacting import Kit, Overtaken, Reacting, SettleTurn
-from finality.runtime.reaction import ReactionCode
 
 log = logging.getLogger("finality.reactions")
 
@@ -47,12 +46,11 @@ class NextTurn(Asked[Parked | None]):
 class Retrying:
     """The loop that tries the parked events of a consumer again."""
 
-    def __init__(self, kit: Kit, consumer: Consumer, codes: list[ReactionCode]) -> None:
+    def __init__(self, kit: Kit, consumer: Consumer) -> None:
         self._home, self._node = kit.context.home, kit.context.node
         self._environment = kit.context.environment
         self._reacting = Reacting(kit)
         self._consumer = consumer
-        self._codes = {name: code for code in codes for name in code.takes}
         self._kicked = asyncio.Event()
         self._slots = asyncio.Semaphore(AT_ONCE)
         self.kick = consumer.parked = self._kicked.set
@@ -112,7 +110,7 @@ class Retrying:
     async def _try(self, row: Parked) -> bool:
         """Return whether it is out of the way."""
         envelope, attempts = envelope_of_parked(row), row.attempts + 1
-        code = self._codes.get(envelope.type)
+        code = self._consumer.code_of(envelope.type)
         arrived = Arrived(row.reader, envelope, None, row.place)
         if code is None:
             return await self._pass_on(row, arrived)

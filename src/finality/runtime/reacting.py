@@ -10,12 +10,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from finality.core.envelope import Envelope
-from finality.core.errors import DefinitionError
+from finality.core.errors import DefinitionError, Refused
 from finality.core.ids import Json
 from finality.ports.environment import REACTION_AFTER, REACTION_BEFORE
 from finality.ports.events import Published
@@ -25,6 +25,7 @@ from finality.runtime.context import Context
 from finality.runtime.definition import Style
 from finality.runtime.inbox import Arrived, Standing, Verdict, admit, conclude, settle, standing
 from finality.runtime.reaction import ReactionCode
+from finality.runtime.request import refusal
 from finality.runtime.sourcing import personal
 from finality.runtime.tracing import caused_in, span_of_reaction
 from finality.runtime.within import within
@@ -66,7 +67,7 @@ class LookTurn(Asked[Looked]):
         code, is_effect_here = self._code, (self._code.store is None) == self._is_home
         now = self._kit.context.environment.now()
         for each in self._arrived:
-            verdict = admit(tx, code.consumer, each, now) if self._is_home else None
+            verdict = admit(tx, code, each, now) if self._is_home else None
             there = Standing()
             if verdict is None and is_effect_here:
                 there = standing(tx, code, each, is_home=self._is_home)
@@ -91,7 +92,7 @@ class ReactTurn(Asked[list[Verdict]]):
         verdicts: list[Verdict | None] = []
         runs: list[tuple[Arrived, Standing]] = []
         for each in self._arrived:
-            verdict = admit(tx, code.consumer, each, now) if is_home else None
+            verdict = admit(tx, code, each, now) if is_home else None
             if verdict is None:
                 there = standing(tx, code, each, is_home=is_home)
                 verdict = there.verdict
@@ -133,11 +134,31 @@ class AnswerTurn(Asked[None]):
         code, is_home = self._code, self._code.store is None
         now = self._kit.context.environment.now()
         for each, there in self._runs:
-            if is_home and admit(tx, code.consumer, each, now) is not None:
+            if is_home and admit(tx, code, each, now) is not None:
                 raise Overtaken
             if standing(tx, code, each, is_home=is_home) != there:
                 raise Overtaken
         leave(tx, self._kit, code, self._runs, self._cause, self._answer)
+
+
+class RefuseTurn(Asked[list[Verdict]]):
+    """Answers a request that its function has refused: nothing of the call remains but this."""
+
+    def __init__(self, kit: Kit, code: ReactionCode, arrived: Arrived, because: str) -> None:
+        super().__init__(f"refusal of reaction {code.name} of {code.consumer}", [])
+        self._kit, self._code, self._arrived, self._because = kit, code, arrived, because
+
+    def run(self, tx: LocalTransaction) -> None:
+        """Publish the refusal, unless the request was dealt with meanwhile."""
+        code, arrived, is_home = self._code, self._arrived, self._code.store is None
+        verdict = admit(tx, code, arrived, self._kit.context.environment.now()) if is_home else None
+        verdict = verdict or standing(tx, code, arrived, is_home=is_home).verdict
+        if verdict is None:
+            reply = code.reply(arrived.envelope)
+            assert reply is not None, "only a request has somebody to hear of a refusal"
+            tx.publish(refusal(arrived.envelope, reply, self._because))
+            conclude(tx, code, arrived, None, is_home=is_home)
+        self.answer = [verdict or Verdict.DONE]
 
 
 def arguments(kit: Kit, code: ReactionCode, runs: Runs) -> list[Any]:
@@ -214,18 +235,32 @@ class Reacting:
             Exception: Whatever the function raises; nothing of it remains.
         """
         if code.style is Style.TURN and code.store is None:
-            return await self._turn(code, arrived)
+            return await self._or_refused(code, arrived, self._turn(code, arrived))
         looked = await self._look(code, arrived, is_home=True)
         verdicts = [verdict or there.verdict for verdict, there in looked]
         open_ = [place for place, verdict in enumerate(verdicts) if verdict in (None, Verdict.LATE)]
         runs = [arrived[place] for place in open_]
         if runs:
-            ran = await self._run(code, runs, [looked[place] for place in open_])
+            running = self._run(code, runs, [looked[place] for place in open_])
+            ran = await self._or_refused(code, runs, running)
             for place, verdict in zip(open_, ran, strict=True):
                 verdicts[place] = verdict
         if code.store is not None:  # What ran there is parked or moved here still.
             await self._settle(code, [each for each in runs if each.place or each.moved], is_home=True)
         return [verdict for verdict in verdicts if verdict is not None]
+
+    async def _or_refused(
+        self, code: ReactionCode, arrived: Sequence[Arrived], running: Awaitable[list[Verdict]]
+    ) -> list[Verdict]:
+        """Return what became of events; what refuses a request is told to whoever has made it."""
+        try:
+            return await running
+        except Refused as error:
+            if code.reply(arrived[0].envelope) is None:
+                raise
+            turn = RefuseTurn(self._kit, code, arrived[0], error.because)
+        self._kit.context.store_of(code.store).submit(turn)
+        return await turn.done
 
     async def _run(self, code: ReactionCode, runs: Sequence[Arrived], looked: Looked) -> list[Verdict]:
         if code.style is Style.TURN:
@@ -237,7 +272,10 @@ class Reacting:
     async def _turn(self, code: ReactionCode, arrived: Sequence[Arrived]) -> list[Verdict]:
         turn = ReactTurn(self._kit, code, arrived)
         self._kit.context.store_of(code.store).submit(turn)
-        return await turn.done
+        verdicts = await turn.done
+        if code.heard is not None:
+            code.heard(arrived)
+        return verdicts
 
     async def _scope(
         self, code: ReactionCode, arrived: Sequence[Arrived], found: Sequence[Standing]

@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from finality.core.backoff import Retry
+from finality.core.envelope import Envelope
+from finality.core.request import Reply, reply_of
 from finality.runtime.definition import Style
+
+ANY = ""  # Among the types that a reaction takes: those of all events; no event has such a type.
 
 
 class Against(Enum):
@@ -45,6 +49,7 @@ class ReactionCode:
         store: The store that it works in; None is the home store.
         against: The reaction that this one undoes, or runs instead of.
         is_answered_once: Another one undoes it, or runs instead of it: it answers once a run.
+        heard: Ours: called on the event loop once the turn is durable that it ran in, in the home store.
     """
 
     name: str
@@ -68,11 +73,16 @@ class ReactionCode:
     retry_topic: str = ""
     dead_letters: str = ""
     timeout_seconds: float | None = None
+    heard: Callable[[Sequence[Any]], None] | None = None
 
     @property
     def reader(self) -> str:
         """Return whose progress it is: that of a consumer in a topic."""
         return reader_of(self.consumer, self.topic)
+
+    def reply(self, event: Envelope) -> Reply | None:
+        """Return where its answer to *event* is awaited; None if nobody awaits one of it."""
+        return reply_of(event) if self.answers else None
 
     @property
     def branch(self) -> str:

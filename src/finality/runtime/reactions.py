@@ -107,6 +107,14 @@ class Reactions:
     def start(self) -> None:
         """Begin with what was added; does nothing if there is nothing new."""
         added, self._added = self._added, {}
+        self._begin(added)
+
+    def begin(self, code: ReactionCode) -> None:
+        """Begin with a reaction of ours at once, whatever else was added."""
+        self._check(code)
+        self._begin({(code.consumer, code.topic): [code]})
+
+    def _begin(self, added: dict[str, list[ReactionCode]]) -> None:
         if not added or self._is_observer:
             return
         assert self._link is not None, "nothing is added without a broker"
@@ -117,9 +125,8 @@ class Reactions:
             consumer = Consumer(self._kit, self._link, topic, codes, self._window_seconds)
             self.consumers[consumer.reader] = consumer
             self._loops.append(asyncio.ensure_future(consumer.run(self._lease_seconds)))
-            own = [code for code in codes if code.topic == topic]  # Nothing is parked on a retry topic.
-            if own:
-                retrying = Retrying(self._kit, consumer, own)
+            if any(code.topic == topic for code in codes):  # Nothing is parked on a retry topic.
+                retrying = Retrying(self._kit, consumer)
                 self._retrying.append(retrying)
                 self._loops.append(asyncio.ensure_future(retrying.run()))
             for code in codes:

@@ -54,11 +54,16 @@ class IdentityTurn(Asked[str]):
 
     def run(self, tx: LocalTransaction) -> None:
         """Read the name, or give it."""
-        where = TransactionId("finality"), "store", "name"
-        known = tx.witness(*where)
-        if known is None:
-            tx.testify(*where, self._new)
-        self.answer = known or self._new
+        self.answer = name_of_store(tx, self._new)
+
+
+def name_of_store(tx: LocalTransaction, new: str) -> str:
+    """Return the store's name; it is *new* if it has none so far."""
+    where = TransactionId("finality"), "store", "name"
+    known = tx.witness(*where)
+    if known is None:
+        tx.testify(*where, new)
+    return known or new
 
 
 async def source_of(store: Store, environment: Environment) -> str:

@@ -31,6 +31,11 @@ class MemoryHomeTransaction(MemoryTransaction):
         self._own = NodeId("")
         self.sources = MemorySources(self, database, codec)
 
+    @property
+    def node(self) -> NodeId | None:
+        """Return the node that writes, once it has joined."""
+        return self._own if self._database.nodes.get(self._own) else None
+
     # ── The journal ─────────────────────────────────────────────────────────────────────────
 
     def create(self, birth: Birth, events: Sequence[Any], summary: Summary) -> int | None:

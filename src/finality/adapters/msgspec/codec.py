@@ -36,6 +36,7 @@ from finality.core.ids import Json
 from finality.core.inbox import InboxEvent
 from finality.core.personal import Personal
 from finality.core.projection import ProjectionEvent
+from finality.core.request import RequestEvent
 from finality.core.saga.events import SagaEvent
 from finality.core.secret import Secret
 from finality.core.two_phase import DurableEvent, HomeNamed
@@ -71,6 +72,8 @@ class JsonCodec:
             self.register(event, f"inbox.{event.__name__}")
         for event in typing.get_args(ProjectionEvent):
             self.register(event, f"projection.{event.__name__}")
+        for event in typing.get_args(RequestEvent):
+            self.register(event, f"request.{event.__name__}")
         for event in (*typing.get_args(DurableEvent), HomeNamed):
             self.register(event, f"two_phase.{event.__name__}")
 

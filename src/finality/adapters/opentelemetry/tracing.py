@@ -4,6 +4,7 @@
 | ------------------------ | -------- | ---------------------------------------- |
 | ``transaction``          | internal | the current span                         |
 | ``start BookTrip``       | internal | the current span                         |
+| ``request quotes``       | client   | the current span                         |
 | ``step BookTrip.room``   | internal | the start of the saga                    |
 | ``undo BookTrip.room``   | internal | the start of the saga                    |
 | ``append Account``       | client   | the current span                         |
@@ -68,6 +69,11 @@ class OpenTelemetry:
     def start(self, saga: str, id: str) -> Block:
         """Tell of the start of a saga."""
         return self._span(f"start {saga}", {"finality.saga": saga, "finality.transaction.id": id})
+
+    def request(self, topic: str, id: str) -> Block:
+        """Tell of a request."""
+        attributes = {"messaging.destination.name": topic, "finality.transaction.id": id}
+        return self._span(f"request {topic}", attributes, kind=SpanKind.CLIENT)
 
     def step(
         self,

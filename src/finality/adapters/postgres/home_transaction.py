@@ -57,6 +57,11 @@ class PostgresHomeTransaction(PostgresTransaction):
         self._has_learned = False  # Short names, in this turn.
         self.sources = PostgresSources(self, codec)
 
+    @property
+    def node(self) -> NodeId | None:
+        """Return the node that writes, once it has joined."""
+        return self._node
+
     # ── Turns ───────────────────────────────────────────────────────────────────────────────
 
     def start(self, signature: Signature) -> None:

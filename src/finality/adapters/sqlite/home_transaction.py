@@ -58,6 +58,11 @@ class SqliteHomeTransaction(SqliteTransaction):
         """Hear that the whole transaction was aborted."""
         self._names.forget(self._connection)
 
+    @property
+    def node(self) -> NodeId | None:
+        """Return the node that writes, once it has joined."""
+        return self._names.own_id if self._names.own else None
+
     # ── The journal ─────────────────────────────────────────────────────────────────────────
 
     def create(self, birth: Birth, events: Sequence[Any], summary: Summary) -> int | None:

@@ -29,11 +29,12 @@ class Names:
 
     Attributes:
         own: The node that writes; 0 when none has joined.
+        own_id: Its id, once it has.
     """
 
     def __init__(self) -> None:
         self.own = 0
-        self._own_id: NodeId | None = None
+        self.own_id: NodeId | None = None
         self._is_fresh = False
         self._nodes: dict[NodeId, int] = {}
         self._node_ids: dict[int, NodeId] = {}
@@ -41,7 +42,7 @@ class Names:
 
     def join(self, connection: apsw.Connection, id: NodeId) -> None:
         """Make the node the one that writes."""
-        self._own_id = id
+        self.own_id = id
         self.own = self.node(connection, id)
 
     def keep(self) -> None:
@@ -55,7 +56,7 @@ class Names:
         self._nodes.clear()
         self._node_ids.clear()
         self._definitions.clear()
-        row = connection.execute(QUERIES["node_key"], (self._own_id,)).fetchone()
+        row = connection.execute(QUERIES["node_key"], (self.own_id,)).fetchone()
         self.own = int(row[0]) if row else 0
 
     def node(self, connection: apsw.Connection, id: NodeId) -> int:

@@ -1,0 +1,77 @@
+"""A request: something is asked of whoever reacts to a topic, and an answer is awaited until a deadline."""
+
+from __future__ import annotations
+
+from finality.core.request.course import (
+    ANSWERED,
+    DEFINITION,
+    EXPIRED,
+    KIND,
+    REFUSED,
+    WAITING,
+    RequestState,
+    decide,
+    evolve,
+    outstanding,
+    summary_of,
+)
+from finality.core.request.events import (
+    AnswerCame,
+    Answered,
+    AnsweredLate,
+    AwaitAnswer,
+    AwaitDeadline,
+    DeadlineCame,
+    DeadlinePassed,
+    RefusalCame,
+    Refused,
+    RequestCommand,
+    Requested,
+    RequestEvent,
+    RequestSignal,
+)
+from finality.core.request.explain import explain_request
+from finality.core.request.reply import (
+    REFUSAL_TYPE,
+    REPLY_BY,
+    REPLY_TO,
+    Reply,
+    replies_of,
+    reply_headers,
+    reply_of,
+)
+
+__all__ = [
+    "ANSWERED",
+    "DEFINITION",
+    "EXPIRED",
+    "KIND",
+    "REFUSAL_TYPE",
+    "REFUSED",
+    "REPLY_BY",
+    "REPLY_TO",
+    "WAITING",
+    "AnswerCame",
+    "Answered",
+    "AnsweredLate",
+    "AwaitAnswer",
+    "AwaitDeadline",
+    "DeadlineCame",
+    "DeadlinePassed",
+    "RefusalCame",
+    "Refused",
+    "Reply",
+    "RequestCommand",
+    "RequestEvent",
+    "RequestSignal",
+    "RequestState",
+    "Requested",
+    "decide",
+    "evolve",
+    "explain_request",
+    "outstanding",
+    "replies_of",
+    "reply_headers",
+    "reply_of",
+    "summary_of",
+]
