@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 STATUSES = (
     "running", "waiting", "compensating", "stuck", "parked", "completed", "compensated",
-    "committing", "aborting", "committed", "aborted",
+    "committing", "aborting", "committed", "aborted", "answered", "refused", "expired",
 )  # fmt: skip
 LIST_LIMIT = 50
 PAGE = 1_000

@@ -79,7 +79,11 @@ class Refused(TransactionAborted):
 
 
 class DeadlinePassed(TransactionAborted):
-    """It was not decided in time, so nothing of it remains."""
+    """It was not decided in time, so nothing of it remains.
+
+    Of a request: it was not answered in time, and nothing of it remains here; whoever was asked may
+    have acted all the same.
+    """
 
     code = "deadline_passed"
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from finality.core.choreography import Seen
-from finality.core.envelope import Envelope
 from finality.core.errors import FinalityError, NotFound, Unavailable
 from finality.core.explain import Explanation
 from finality.core.ids import NodeId
@@ -19,11 +18,12 @@ from finality.core.in_doubt import explain_undecided
 from finality.core.request import KIND
 from finality.core.secret import redact, secret_values
 from finality.node.definitions import Definitions
+from finality.node.kits import kit_of, projection_kit_of
 from finality.node.transactions import Transactions
 from finality.node.views import Views
 from finality.patterns.choreography import Choreography
 from finality.patterns.outbox import Origin, published
-from finality.patterns.projection import Projection, ProjectionSyncTx, ProjectionTx, TableNames
+from finality.patterns.projection import Projection
 from finality.patterns.reaction import Reaction
 from finality.patterns.reservation import Reservation, code_of
 from finality.patterns.transaction import SyncTx, Tx
@@ -40,14 +40,11 @@ from finality.runtime.commitment import Commitments
 from finality.runtime.context import Context
 from finality.runtime.coordinator import Coordinator
 from finality.runtime.decisions import Decisions
-from finality.runtime.inbox import run_of
 from finality.runtime.leases import Leases
 from finality.runtime.link import Link
 from finality.runtime.lookout import Lookout
-from finality.runtime.projecting import ProjectionKit
 from finality.runtime.projection import ProjectionCode
 from finality.runtime.projections import Projections
-from finality.runtime.reacting import Kit
 from finality.runtime.reaction import ReactionCode
 from finality.runtime.reactions import Reactions
 from finality.runtime.reader import Reader
@@ -151,7 +148,7 @@ class Insides:
 
     def _taken_over(self) -> None:
         self.timers.kick()
-        self.requests.taken_over()
+        self.requests.resume()
 
     @property
     def link_in_use(self) -> Link | None:
@@ -219,6 +216,7 @@ class Insides:
             self._add_relays()
         if not self.settings.is_observer:
             await self.leases.renew()
+            self.requests.resume()
             self._loops.append(asyncio.ensure_future(self.leases.run()))
             if self.participants:
                 # Now, since a block that holds the home store's write turn could not ask for it.
@@ -341,39 +339,6 @@ async def open_insides(
             await _close(each)
         raise
     return insides
-
-
-def kit_of(context: Context) -> Kit:
-    """Return what reactions need: transactions whose events follow from the one that was delivered."""
-    codec = context.codec
-
-    def published_(code: ReactionCode, event: Envelope, answer: Any) -> Published:
-        reply = code.reply(event)
-        if reply is not None:  # A key of its own: an answer that is put aside holds up no other.
-            return published(codec, reply.topic, answer, key=run_of(event), origin=_origin(event))
-        return published(codec, code.publish, answer, key=event.key, origin=_origin(event))
-
-    return Kit(
-        context,
-        turn_tx=lambda local, event: SyncTx(local, codec, None, _origin(event)),
-        scope_tx=lambda scope, event: Tx(scope, codec, None, None, _origin(event)),
-        published=published_,
-    )
-
-
-def projection_kit_of(context: Context) -> ProjectionKit:
-    """Return what projections need: transactions that know what their tables are called."""
-    codec = context.codec
-    return ProjectionKit(
-        context,
-        named=TableNames,
-        turn_tx=lambda local, names: ProjectionSyncTx(local, codec, names),
-        scope_tx=lambda scope, names: ProjectionTx(scope, codec, names),
-    )
-
-
-def _origin(event: Envelope) -> Origin:
-    return Origin(run_of(event), event.id, event.traceparent)
 
 
 def _reservations(settings: Settings, context: Context) -> tuple[Reservations, ...]:

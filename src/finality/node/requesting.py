@@ -55,7 +55,8 @@ class Requesting(Life):
             await self.opened()
         requests, tracing = self._insides.requests, self.settings.tracing
         asked = Question(self._codec, topic, question, key, within, id or self._new_id())
-        await requests.listen()
+        if not self.settings.is_observer:  # Else another node of the home does.
+            await requests.listen()
         with tracing.request(topic, asked.id):
             turn = RequestTurn(asked)
             self._context.home.submit(turn)

@@ -75,7 +75,7 @@ class Question:
             first = begin(tx, self.id, asked, event, is_awaited=is_awaited)
             if not self._is_same(first, asked):
                 raise InputMismatch(
-                    f"id {self.id} is taken by a request with another input, a {first.type} to {first.topic}: "
+                    f"id {self.id} is taken by another request, a {first.type} to {first.topic}: "
                     "an id stands for one request for ever; choose another, or ask what was asked",
                     transaction_id=self.id,
                 )

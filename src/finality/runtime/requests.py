@@ -1,8 +1,8 @@
 """The requests of a node: it listens for their answers, keeps their deadlines and wakes whoever waits.
 
 All nodes of a home share one topic of replies and are one consumer of it: whichever gets an answer records
-it in the home's journal, where every node finds it. A node listens from the first request on that it makes
-or takes over, so who asks nothing has no such topic.
+it in the home's journal, where every node finds it. They listen from the first request on that the home
+has ever made, so who asks nothing has no such topic.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ class Requests:
         """Take care of requests that were claimed: their time has come, or nobody has listened for them."""
         self._spawn(self._keep([*keys]))
 
-    def taken_over(self) -> None:
-        """Hear that this node has taken transactions over; there may be requests among them."""
+    def resume(self) -> None:
+        """Listen if this home has ever made a request: the answer to one may be on its way."""
         if self._link is not None and self._listening is None:
             self._spawn(self._look())
 
@@ -111,11 +111,11 @@ class Requests:
     async def _look(self) -> None:
         while True:
             try:
-                if await self._context.home.heads(kind=KIND, is_open=True, limit=1):
+                if await self._context.home.definition(KIND, DEFINITION) is not None:
                     await self.listen()
                 return
             except FinalityError as error:
-                log.warning("requests of other nodes are looked up again: %s", error)
+                log.warning("whether there are requests is looked up again: %s", error)
                 await asyncio.sleep(TROUBLE_SECONDS)
 
     async def _keep(self, keys: list[int]) -> None:

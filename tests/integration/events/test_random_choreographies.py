@@ -20,7 +20,7 @@ import finality
 from finality.core.choreography import Seen
 from finality.core.envelope import Envelope
 from finality.core.ids import START, Cursor
-from finality.node.insides import kit_of
+from finality.node.kits import kit_of
 from finality.patterns.outbox import Origin, published
 from finality.ports.events import SHARES, Published
 from finality.ports.store import LocalTransaction

@@ -17,7 +17,7 @@ import pytest
 import finality
 from finality.adapters.memory.broker import MemoryBroker
 from finality.node.inbox import Replayed
-from finality.node.insides import kit_of
+from finality.node.kits import kit_of
 from finality.runtime.inbox import Arrived
 from finality.runtime.reacting import Reacting
 from tests.integration.events.kit import TOPIC, Placed, arrived, own_broker, place, stored

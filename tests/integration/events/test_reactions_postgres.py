@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import finality
-from finality.node.insides import kit_of
+from finality.node.kits import kit_of
 from finality.runtime.inbox import Arrived
 from finality.runtime.reacting import Reacting
 from finality.testing import PostgresServer

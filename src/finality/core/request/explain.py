@@ -86,7 +86,7 @@ def _choices(state: RequestState) -> list[str]:
             ]
         case DeadlinePassed():
             return [
-                "ask again, under another id; whoever was asked may have acted all the same, and just not "
+                "ask again, under another id; whoever was asked may have acted all the same, and not "
                 "answered in time: `finality event list` at its store says what it has parked"
             ]
         case _:
