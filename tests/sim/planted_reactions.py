@@ -48,8 +48,8 @@ def parked_without_its_key(patch: Patch) -> None:
     """What comes behind a parked event in its key runs before it."""
     real = inbox.admit
 
-    def admit(tx: Any, consumer: str, arrived: Any, at: float) -> Any:
-        verdict = real(tx, consumer, arrived, at)
+    def admit(tx: Any, code: Any, arrived: Any, at: float) -> Any:
+        verdict = real(tx, code, arrived, at)
         if verdict is not Verdict.BEHIND or arrived.place is not None:
             return verdict
         tx.unpark(

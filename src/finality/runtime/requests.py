@@ -74,10 +74,11 @@ class Requests:
 
     async def _listen(self) -> None:
         source = await source_of(self._context.home, self._context.environment)
+        topic = replies_of(source.partition(":")[2])
         self._reactions.begin(
             ReactionCode(
-                "hear", replies_of(source.partition(":")[2]), KIND, self._hear, Style.TURN, {ANY: None}, {}, True,
-                KIND, AGAIN, LATER, AT_ONCE, is_raw=True, heard=self._heard,
+                "hear", topic, KIND, self._hear, Style.TURN, {ANY: None}, {}, True, topic, AGAIN,
+                LATER, AT_ONCE, is_raw=True, heard=self._heard,
             )
         )  # fmt: skip
 

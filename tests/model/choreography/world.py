@@ -220,7 +220,7 @@ class Rules:
         """Yield what may come of it that an event is brought to a reaction, perhaps again."""
         store, arrived = Store(services.rows), self.arrived(event, code)
         tx: Any = store
-        is_known = inbox.admit(tx, code.consumer, arrived, AT) is Verdict.KNOWN
+        is_known = inbox.admit(tx, code, arrived, AT) is Verdict.KNOWN
         there = inbox.standing(tx, code, arrived, is_home=True)
         move = f"{code.branch} takes {event.id}"
         if is_known:
