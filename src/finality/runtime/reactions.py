@@ -114,7 +114,7 @@ class Reactions:
         self._check(code)
         self._begin({(code.consumer, code.topic): [code]})
 
-    def _begin(self, added: dict[str, list[ReactionCode]]) -> None:
+    def _begin(self, added: dict[tuple[str, str], list[ReactionCode]]) -> None:
         if not added or self._is_observer:
             return
         assert self._link is not None, "nothing is added without a broker"
