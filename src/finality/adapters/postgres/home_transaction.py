@@ -53,14 +53,9 @@ class PostgresHomeTransaction(PostgresTransaction):
         self._doubted: Pending | None = None  # Somewhere in it are new suspects.
         self._nodes: dict[NodeId, int] = {}
         self._definitions: dict[tuple[str, str], int] = {}
-        self._node: NodeId | None = None
+        self.node: NodeId | None = None
         self._has_learned = False  # Short names, in this turn.
         self.sources = PostgresSources(self, codec)
-
-    @property
-    def node(self) -> NodeId | None:
-        """Return the node that writes, once it has joined."""
-        return self._node
 
     # ── Turns ───────────────────────────────────────────────────────────────────────────────
 
@@ -138,7 +133,7 @@ class PostgresHomeTransaction(PostgresTransaction):
     def _parameters(self, pending: Pending) -> list[Any]:
         wanted = max(KEYS_AHEAD, 4 * len(pending.born)) if pending.born else 0
         missing = wanted - len(self._keys) if 2 * len(self._keys) < wanted else 0
-        return [*self._signature, self.at, self._node, missing, *pending.parameters()]
+        return [*self._signature, self.at, self.node, missing, *pending.parameters()]
 
     def take_keys(self, rows: Sequence[Any]) -> None:
         """Keep the keys that ``append`` has brought back, behind those that are left."""
@@ -335,7 +330,7 @@ class PostgresHomeTransaction(PostgresTransaction):
         """Enter the node or renew its lease."""
         drives = "\n".join(sorted(node.drives))
         self.write("renew", node.id, node.host, node.process, drives, node.joined_at, node.lease_until)
-        self._node = node.id
+        self.node = node.id
 
     def leave(self, node: NodeId) -> None:
         """End the node's lease and let go of its transactions."""
