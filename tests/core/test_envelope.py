@@ -7,13 +7,15 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from cloudevents.core.bindings.kafka import KafkaMessage, from_binary, to_binary
+from cloudevents.core.bindings.kafka import KafkaMessage, from_binary, to_binary, to_structured
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
+from finality.adapters.foreign import read_envelope
 from finality.core.envelope import (
+    JSON_TYPE,
     RESERVED,
     BadEnvelope,
     Envelope,
@@ -78,6 +80,45 @@ def test_the_sdk_reads_our_headers_in_kafka_and_we_read_its() -> None:
     assert theirs.get_type() == "OrderPlaced"
     assert theirs.get_data() == {"order": "o-1"}
     assert envelope_of({**attributes, "partitionkey": "o-1"}, PLACED.data, topic="orders") == PLACED
+
+
+DATA = st.sampled_from(
+    [
+        ({"order": "ключ"}, JSON_TYPE, '{"order":"ключ"}'.encode()),
+        ("a,b", "text/csv", b"a,b"),
+        ("a", "application/shop+json; charset=utf-8", b'"a"'),
+        (b"\x00\xff", "application/octet-stream", b"\x00\xff"),
+        ([1.5, None], None, b"[1.5,null]"),
+        (None, JSON_TYPE, b""),
+    ]
+)
+
+
+@given(ENVELOPES, DATA)
+def test_what_the_sdk_writes_in_the_structured_mode_is_read_as_what_it_writes_in_the_binary_mode(
+    envelope: Envelope, data: tuple[Any, str | None, bytes]
+) -> None:
+    said, content_type, expected = data
+    moment = datetime.fromisoformat(written_time(1.5))
+    attributes = {**attributes_of(envelope), "time": moment, "datacontenttype": content_type}
+    written = {name: value for name, value in attributes.items() if value is not None}
+    theirs = to_structured(CloudEvent(written, said), JSONFormat())
+    found = read_envelope(
+        {"datacontenttype": theirs.headers["content-type"].decode()},
+        theirs.value, topic="orders", position="0/7", broker="kafka://host",
+    )  # fmt: skip
+
+    assert found == replace(envelope, data=expected, time=1.5, content_type=content_type or JSON_TYPE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"[]", b'"specversion"', b'{"specversion": "1.0"}', b'{"specversion": "1.0", "data_base64": "~"}'],
+)
+def test_what_is_no_event_in_the_structured_mode_is_one_of_a_stranger(text: bytes) -> None:
+    found = read_envelope({}, text, topic="orders", position="0/7", broker="kafka://host")
+
+    assert (found.id, found.source, found.data) == ("orders/0/7", "kafka://host", text)
 
 
 @pytest.mark.parametrize("missing", ["id", "source", "specversion", "type"])

@@ -1,10 +1,10 @@
-"""Events of producers that know nothing of CloudEvents, made up from what there is."""
+"""Events of other producers: in CloudEvents' binary or structured mode, or made up from what there is."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from finality.core.envelope import BadEnvelope, Envelope, envelope_of
+from finality.core.envelope import STRUCTURED_TYPE, BadEnvelope, Envelope, envelope_of, structured_envelope
 
 BYTES_TYPE = "application/octet-stream"
 
@@ -12,7 +12,7 @@ BYTES_TYPE = "application/octet-stream"
 def read_envelope(
     attributes: Mapping[str, str], data: bytes, *, topic: str, position: str, broker: str
 ) -> Envelope:
-    """Return the envelope of an event, made up where *attributes* are none of CloudEvents.
+    """Return the envelope of an event, made up where it is none of CloudEvents.
 
     Args:
         attributes: What the broker carries beside *data*, by the names of CloudEvents.
@@ -20,6 +20,8 @@ def read_envelope(
         broker: Stands for its source.
     """
     try:
+        if _is_structured(attributes, data):
+            return structured_envelope(data, topic=topic)
         return envelope_of(attributes, data, topic=topic)
     except BadEnvelope:
         return Envelope(
@@ -30,3 +32,12 @@ def read_envelope(
             data=data,
             content_type=attributes.get("datacontenttype", BYTES_TYPE),
         )
+
+
+def _is_structured(attributes: Mapping[str, str], data: bytes) -> bool:
+    if "id" in attributes:
+        return False
+    content_type = attributes.get("datacontenttype")
+    if content_type is None:  # Not every broker carries one.
+        return b'"specversion"' in data
+    return content_type.lower().startswith(STRUCTURED_TYPE)

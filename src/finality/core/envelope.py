@@ -7,6 +7,7 @@
 
 This is the *binary* mode of CloudEvents: data stays what the user's own codec made of it, and the
 attributes travel beside it, each broker's binding with its own prefix (``ce-``, ``ce_``, ``cloudEvents:``).
+What others send in the *structured* mode, as one JSON object with attributes and data in it, is read, too.
 
 Source: CloudEvents 1.0.2, with its extensions *partitioning* and *distributed tracing*; correlation
 and causation ids as in Enterprise Integration Patterns, G. Hohpe and B. Woolf, 2003.
@@ -14,6 +15,8 @@ and causation ids as in Enterprise Integration Patterns, G. Hohpe and B. Woolf, 
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +24,7 @@ from typing import Any
 
 SPECVERSION = "1.0"
 JSON_TYPE = "application/json"
+STRUCTURED_TYPE = "application/cloudevents+json"
 
 
 class BadEnvelope(ValueError):
@@ -111,6 +115,35 @@ def envelope_of(attributes: Mapping[str, str], data: bytes, *, topic: str) -> En
         extensions={name: value for name, value in attributes.items() if name not in RESERVED},
         **known,
     )
+
+
+def structured_envelope(text: bytes, *, topic: str) -> Envelope:
+    """Return the envelope that *text* is, in the JSON format of CloudEvents' structured mode.
+
+    Raises:
+        BadEnvelope: It is no JSON object, or not what CloudEvents allows.
+    """
+    try:
+        event = json.loads(text)
+        data = base64.b64decode(event.pop("data_base64", ""), validate=True)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BadEnvelope(f"it is no event in the JSON format of CloudEvents: {error}") from None
+    if "data" in event:
+        data = _written_data(event.pop("data"), event.get("datacontenttype") or JSON_TYPE)
+    attributes = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in event.items()
+        if value is not None
+    }
+    return envelope_of(attributes, data, topic=topic)
+
+
+def _written_data(data: Any, content_type: str) -> bytes:
+    """Return *data* as the binary mode carries it: JSON as JSON, text as it is."""
+    subtype = content_type.partition(";")[0].strip().lower().rpartition("/")[2]
+    if isinstance(data, str) and subtype != "json" and not subtype.endswith("+json"):
+        return data.encode()
+    return json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def written_time(seconds: float) -> str:

@@ -83,6 +83,7 @@ class Settings:
     tracing: Tracing
     open_home: Callable[[str, Environment, Codec], Awaitable[Home]]
     open_store: Callable[[str, Environment, str], Awaitable[Store]]
+    schemas: str = ""
 
     def url_at(self, at: str | None) -> str:
         """Return the URL of a store that a caller has named, or of the home store."""
@@ -192,6 +193,7 @@ class Insides:
                 self.link,
                 retention_seconds=self.settings.outbox_kept_seconds,
                 lease_seconds=self.settings.lease_seconds,
+                schemas=self.settings.schemas,
             )
             for store in (self.context.home, *self.context.stores.values())
         ]

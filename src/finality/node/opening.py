@@ -9,6 +9,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from finality.adapters.msgspec.codec import JsonCodec
 from finality.adapters.msgspec.seal import secret_keys_of
@@ -61,6 +62,7 @@ def open_async(
     choreographies: Iterable[Choreography] = (),
     projections: Iterable[Projection[..., Any]] = (),
     broker: str | Broker | None = None,
+    schemas: str = "",
     outbox_kept: timedelta = timedelta(seconds=OUTBOX_KEPT_SECONDS),
     inbox_kept: timedelta = timedelta(seconds=INBOX_KEPT_SECONDS),
     secret_key: str | None = None,
@@ -89,6 +91,8 @@ def open_async(
             ``amqp://host``, ``redis://host``, ``sqlite:///events.db``. Without one they stay in the
             outbox until some node of the store has a reaction; then a node in a file has a broker in
             a file beside it, as ``shop.db-events``, and one in memory has one there.
+        schemas: Where the folder of ``finality schema`` is published, as ``https://shop.example/schemas``:
+            what is relayed names its schema there, in the attribute ``dataschema``.
         outbox_kept: How long events stay in the outbox, so that they can be sent again if the broker
             loses them.
         inbox_kept: How long a reaction's store knows an event again; longer than *outbox_kept*. An
@@ -130,6 +134,7 @@ def open_async(
         choreographies=choreographies,
         broker=broker_at(named_broker) if isinstance(named_broker, str) else named_broker,
         projections=tuple(projections),
+        schemas=_base_of(schemas),
         has_broker=broker is not None,
         outbox_kept_seconds=outbox_kept.total_seconds(),
         inbox_kept_seconds=inbox_kept.total_seconds(),
@@ -141,6 +146,20 @@ def open_async(
         open_store=open_store,
     )
     return AsyncNode(settings, JsonCodec(keys), environment or SystemEnvironment())
+
+
+def _base_of(schemas: str) -> str:
+    """Return the URI that schemas are below, without a slash at its end.
+
+    Raises:
+        DefinitionError: It is no absolute URI.
+    """
+    if schemas and not urlsplit(schemas).scheme:
+        raise DefinitionError(
+            f"schemas={schemas!r} says not where schemas are: write an absolute URI, as "
+            "https://shop.example/schemas"
+        )
+    return schemas.rstrip("/")
 
 
 def _check_inbox(kept: timedelta, sent: timedelta, choreographies: Iterable[Choreography]) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
-from finality.core.envelope import OPTIONAL, RESERVED, Envelope, attributes_of, envelope_of
+from finality.core.envelope import JSON_TYPE, OPTIONAL, RESERVED, Envelope, attributes_of, envelope_of
 from finality.ports.events import OutboxEvent, Parked
+
+SCHEMA = "dataschema"
 
 
 class BadRow(ValueError):
@@ -40,6 +43,14 @@ def envelope_of_row(row: OutboxEvent, source: str) -> Envelope:
     known = {ours: headers[name] for name, ours in OPTIONAL.items() if name in headers and ours != "key"}
     extensions = {name: value for name, value in headers.items() if name not in RESERVED}
     return replace(plain, extensions=extensions, **known)
+
+
+def with_schema(event: Envelope, schemas: str) -> Envelope:
+    """Return *event* once it names its schema, if it is JSON: the file of its topic and type below a URI."""
+    if SCHEMA in event.extensions or event.content_type != JSON_TYPE:
+        return event
+    named = {SCHEMA: f"{schemas}/{quote(event.topic)}/{quote(event.type)}.json"}
+    return replace(event, extensions={**event.extensions, **named})
 
 
 def parked_of(event: Envelope, reader: str, because: str, now: float) -> Parked:

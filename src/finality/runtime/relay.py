@@ -29,7 +29,7 @@ from finality.ports.events import OUTBOX_EVENTS_MAX, SHARES, OutboxPage, Parked,
 from finality.ports.store import LocalTransaction, Store
 from finality.runtime.asked import Asked
 from finality.runtime.context import Context
-from finality.runtime.envelopes import BadRow, envelope_of_parked, envelope_of_row, parked_of
+from finality.runtime.envelopes import BadRow, envelope_of_parked, envelope_of_row, parked_of, with_schema
 from finality.runtime.link import Link
 from finality.runtime.reader import Reader
 
@@ -123,12 +123,20 @@ class Relay:
     """
 
     def __init__(
-        self, context: Context, store: Store, link: Link, *, retention_seconds: float, lease_seconds: float
+        self,
+        context: Context,
+        store: Store,
+        link: Link,
+        *,
+        retention_seconds: float,
+        lease_seconds: float,
+        schemas: str = "",
     ) -> None:
         self.store = store
         self.link = link
         self.environment = context.environment
         self._tracing = context.tracing
+        self._schemas = schemas
         self.retention_seconds = retention_seconds
         self.published = 0
         self.reader = Reader(
@@ -147,6 +155,8 @@ class Relay:
 
         Behind a rejected one its key is rejected, too: with an empty reason.
         """
+        if self._schemas:
+            events = [with_schema(event, self._schemas) for event in events]
         bad = await self._undeclared({event.topic for event in events})
         good = [event for event in events if event.topic not in bad] if bad else events
         broker = await self.link.opened()

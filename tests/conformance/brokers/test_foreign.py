@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from cloudevents.core.bindings.kafka import to_structured
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
+
 from tests.conformance.brokers.kinds import only
 from tests.conformance.brokers.worlds import ALL, GROUP, World, event, publish, run, take, topic_on
 
@@ -24,6 +28,23 @@ def test_an_event_without_attributes_is_given_those_that_it_needs(world: World) 
             await subscription.park(taken[0], "nobody knows what it means")
             await subscription.ack(taken[1:])
             assert await broker.lag(topic, GROUP) == 0
+
+    run(story())
+
+
+@only("has_foreigners")
+def test_an_event_in_the_structured_mode_is_read_with_its_attributes(world: World) -> None:
+    async def story() -> None:
+        async with topic_on(world) as (broker, topic):
+            known = {"id": "e-7", "source": "/shop", "type": "Placed", "specversion": "1.0", "tenant": "acme"}
+            theirs = to_structured(CloudEvent(known, {"n": 1}), JSONFormat())
+            await world.publish_foreign(topic, theirs.value)
+            (taken,) = await take(await broker.subscribe(topic, GROUP, ALL), 1)
+            envelope = taken.envelope
+
+            assert (envelope.id, envelope.source, envelope.type) == ("e-7", "/shop", "Placed")
+            assert envelope.data == b'{"n":1}'
+            assert envelope.extensions == {"tenant": "acme"}
 
     run(story())
 

@@ -91,6 +91,22 @@ def test_the_span_that_publishes_is_known_wherever_the_function_runs(tmp_path: P
     assert by_order[b"block"].causation_id, "a block's events name its transaction"
 
 
+def test_an_event_names_its_schema_where_schemas_are_published(tmp_path: Path) -> None:
+    async def story() -> list[Envelope]:
+        async with relaying(url_of(tmp_path), schemas="https://shop.example/schemas/") as (node, broker):
+            await place(node, "o-1")
+            async with node.transaction() as tx:
+                await tx.publish(TOPIC, Placed("o-2"), headers={"dataschema": "urn:mine"})
+                await tx.publish(TOPIC, Placed("o-3"), headers={"datacontenttype": "application/msgpack"})
+            return await arrived(broker, 3)
+
+    found = {event.extensions.get("dataschema", event.content_type) for event in asyncio.run(story())}
+
+    assert found == {f"https://shop.example/schemas/{TOPIC}/Placed.json", "urn:mine", "application/msgpack"}
+    with pytest.raises(DefinitionError, match="write an absolute URI"):
+        finality.open_async("memory://", schemas="shop/schemas")
+
+
 def test_an_event_may_be_written_as_msgpack(tmp_path: Path) -> None:
     async def story() -> list[Envelope]:
         async with relaying(url_of(tmp_path)) as (node, broker):

@@ -20,6 +20,7 @@ from finality.adapters.foreign import read_envelope
 from finality.core.envelope import Envelope, attributes_of
 
 PREFIX = "ce-"
+CONTENT_TYPE = "content-type"
 MESSAGE_ID = "Nats-Msg-Id"
 PLAIN = re.compile(r"[!#$&-~]*")  # What CloudEvents leaves as it is: printable, but for space, quote and %.
 PLAIN_CHARACTERS = "!#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
@@ -65,11 +66,12 @@ def envelope_in(
     headers: Mapping[str, str] | None, data: bytes, *, topic: str, position: str, broker: str
 ) -> Envelope:
     """Return the envelope of an event that was delivered."""
-    attributes = {
-        name[len(PREFIX) :].lower(): unquote(value)
-        for name, value in (headers or {}).items()
-        if name[: len(PREFIX)].lower() == PREFIX
-    }
+    attributes = {}
+    for name, value in (headers or {}).items():
+        if name[: len(PREFIX)].lower() == PREFIX:
+            attributes[name[len(PREFIX) :].lower()] = unquote(value)
+        elif name.lower() == CONTENT_TYPE:  # Of the structured mode, and of others' events.
+            attributes["datacontenttype"] = value
     return read_envelope(attributes, data, topic=topic, position=position, broker=broker)
 
 
