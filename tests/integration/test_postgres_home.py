@@ -17,6 +17,7 @@ import asyncpg
 import pytest
 
 import finality
+from finality.adapters.postgres.cursor import shown_with
 from finality.adapters.postgres.home import PostgresHome, open_home
 from finality.adapters.postgres.line import Line
 from finality.adapters.postgres.queries import QUERIES
@@ -374,6 +375,20 @@ def test_a_follower_gets_everything_once_and_each_stream_in_order(
         assert all("/" in cursor for cursor in cursors)
 
     with_home(finality_postgres, main)
+
+
+@pytest.mark.parametrize(
+    "snapshot, own, shown",
+    [
+        ("7:7:", 7, "8:8:"),
+        ("5:9:5,7", 7, "5:9:5"),
+        ("5:9:5", 5, "9:9:"),
+        ("5:9:5,8", 11, "5:12:5,8,9,10"),
+        ("5:9:5,6,8", 5, "6:9:6,8"),
+    ],
+)
+def test_a_snapshot_is_made_to_show_a_transaction_of_ones_own(snapshot: str, own: int, shown: str) -> None:
+    assert shown_with(snapshot, own) == shown
 
 
 @pytest.mark.parametrize("query", ["facts_by_position", "page_by_position"])

@@ -206,6 +206,26 @@ def test_a_projection_that_is_paused_stands_still_until_it_is_resumed(url: str) 
     play(url, story, projections=[projection()])
 
 
+def test_a_transactions_own_token_is_for_what_it_appends(url: str) -> None:  # noqa: F811
+    async def story(node: finality.AsyncNode) -> None:
+        await deposit(node, 1)
+        before = await node.token()
+        await node.wait_for(before, "balances")
+        await node.pause("balances", because="to see what waits")
+        async with node.transaction() as tx:
+            await tx.append(await tx.load(Account, "a"), Deposited(2))
+            token = await tx.token()
+
+        await node.wait_for(before, "balances")
+        with pytest.raises(finality.DeadlinePassed):
+            await node.wait_for(token, "balances", timeout=timedelta(seconds=0.1))
+        await node.resume("balances", because="seen")
+        await node.wait_for(token, "balances")
+        assert await node.query("SELECT amount FROM balances") == [(3,)]
+
+    play(url, story, projections=[projection()])
+
+
 def test_a_rebuild_is_paused_with_what_serves_and_switches_only_when_it_is_resumed(tmp_path: Path) -> None:
     go_on = threading.Event()
 

@@ -88,6 +88,10 @@ class BlockSourcing:
         """Return the events that are asked for, oldest first, to decide on them and append."""
         return cast(Found[E], self._wait(self._tx.read(events)))
 
+    def token(self) -> str:
+        """Return what stands for all that this transaction has appended so far. See ``SyncTx.token``."""
+        return str(self._wait(self._tx.token()))
+
     def reveal(self, value: Personal[T]) -> T:
         """Return what personal data is that came in with an event. See ``SyncTx.reveal``."""
         return cast(T, self._wait(self._tx.reveal(value)))

@@ -163,6 +163,16 @@ class SyncSourcing:
         """Return the events that are asked for, oldest first, to decide on them and append."""
         return self._book.read(self._local, events)
 
+    def token(self) -> str:
+        """Return what stands for all that this transaction has appended so far, and for what was before.
+
+        Give it to ``node.wait_for`` once this transaction has committed; until then it says nothing.
+
+        Raises:
+            DefinitionError: This is not the home store.
+        """
+        return sources_of(self._local).token()
+
     def reveal(self, value: Personal[T]) -> T:
         """Return what personal data is that came in with an event, and is sealed until a key is at hand.
 
@@ -198,6 +208,10 @@ class AsyncSourcing:
     async def read(self, events: Events[E]) -> Found[E]:
         """Return the events that are asked for, oldest first, to decide on them and append."""
         return await self._call(lambda local: self._book.read(local, events))
+
+    async def token(self) -> str:
+        """Return what stands for all that this transaction has appended so far. See ``SyncTx.token``."""
+        return await self._call(lambda local: sources_of(local).token())
 
     async def reveal(self, value: Personal[T]) -> T:
         """Return what personal data is that came in with an event. See ``SyncTx.reveal``."""

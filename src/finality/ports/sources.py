@@ -73,6 +73,13 @@ class Sources(Protocol):
         """
         ...
 
+    def token(self) -> Cursor:
+        """Return a cursor that has passed all that is committed and what this transaction has recorded.
+
+        It says so as soon as it is made: only after the commit is it true.
+        """
+        ...
+
     def archive(self, stream: StreamName) -> None:
         """Leave the stream out of listings from now on."""
         ...

@@ -56,6 +56,10 @@ class MemorySources:
         found = [*_committed(database, query), *(e for e in database.new_events if _has(query, e))]
         return [recorded_of(event, self._codec) for event in found]
 
+    def token(self) -> Cursor:
+        """Return a cursor behind what this transaction has recorded."""
+        return Cursor(str(len(self._database.events) + len(self._database.new_events)))
+
     def new_id(self) -> str:
         """Return an id that no other stream has."""
         return self._tx.new_id()

@@ -66,3 +66,15 @@ def place_of(cursor: Cursor, cluster: str) -> Place:
             "begin again behind the position of the last event that was handled"
         )
     return Place(cluster, parts[1], parts[2], int(parts[3]))
+
+
+def shown_with(snapshot: str, own: int) -> str:
+    """Return *snapshot* as it would be if the transaction *own* had committed, and nobody else since.
+
+    A snapshot is ``xmin:xmax:running``: it shows all below xmin, and below xmax all but those that run.
+    """
+    _, end, running = snapshot.split(":")
+    xmax = max(int(end), own + 1)
+    # What began between the two may run still.
+    hidden = {*map(int, filter(None, running.split(","))), *range(int(end), xmax)} - {own}
+    return f"{min(hidden, default=xmax)}:{xmax}:{','.join(map(str, sorted(hidden)))}"

@@ -218,6 +218,10 @@ SELECT name FROM finality_stream WHERE name = ANY ($1::text[])
 -- What is committed now, as a snapshot.
 SELECT pg_current_snapshot()::text
 
+-- name: own_snapshot
+-- What is committed now, which transaction this is, and of which cluster.
+SELECT pg_current_snapshot()::text, pg_current_xact_id()::text, system_identifier::text FROM pg_control_system()
+
 -- name: cluster
 -- Which cluster this is: another one counts its transactions anew.
 SELECT system_identifier::text FROM pg_control_system()

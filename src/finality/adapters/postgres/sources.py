@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from finality.adapters.checks import check_count, check_facts
 from finality.adapters.postgres.cursor import Place as CursorPlace
+from finality.adapters.postgres.cursor import shown_with
 from finality.adapters.postgres.queries import QUERIES
 from finality.adapters.postgres.rows import recorded_of, source_of
 from finality.core.ids import START, Cursor, StreamName, Version
@@ -68,6 +69,11 @@ class PostgresSources:
         places = self._places(query)
         rows = self._tx.look("events_at", *_columns(places)) if places else []
         return [recorded_of(row, self._codec) for row in rows]
+
+    def token(self) -> Cursor:
+        """Return a cursor with a snapshot that will show what this transaction has recorded."""
+        snapshot, own, cluster = self._tx.look("own_snapshot")[0]
+        return Cursor(str(CursorPlace(cluster, seen=shown_with(snapshot, int(own)))))
 
     def new_id(self) -> str:
         """Return an id that no other stream has."""

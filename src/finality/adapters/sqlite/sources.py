@@ -57,6 +57,10 @@ class SqliteSources:
         rows = self._tx.ask("events_at", (json.dumps([*places(self._tx.ask, query)]),))
         return [recorded_of(row, self._codec, self._names, self._connection) for row in rows]
 
+    def token(self) -> Cursor:
+        """Return a cursor behind what this transaction has recorded: nobody else writes before it ends."""
+        return Cursor(str(self._tx.ask("end", ())[0][0] or 0))
+
     def new_id(self) -> str:
         """Return an id that no other stream has."""
         return self._tx.new_id()
