@@ -17,10 +17,8 @@ import asyncpg
 import pytest
 
 import finality
-from finality.adapters.postgres.cursor import shown_with
 from finality.adapters.postgres.home import PostgresHome, open_home
 from finality.adapters.postgres.line import Line
-from finality.adapters.postgres.queries import QUERIES
 from finality.adapters.system.environment import SystemEnvironment
 from finality.core.errors import VersionConflict
 from finality.core.ids import START, Cursor, StreamName, Version
@@ -34,7 +32,6 @@ from tests.tidy.rules import ROOT
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("postgres"), pytest.mark.timeout(120)]
 
 LEASE = timedelta(seconds=1)
-EVERYTHING = "pg_current_snapshot()::text, 0, 1000"
 DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 
@@ -373,36 +370,6 @@ def test_a_follower_gets_everything_once_and_each_stream_in_order(
             versions = [r.version for r in heard if r.stream == f"s{n}"]
             assert versions == list(range(1, len(versions) + 1))
         assert all("/" in cursor for cursor in cursors)
-
-    with_home(finality_postgres, main)
-
-
-@pytest.mark.parametrize(
-    "snapshot, own, shown",
-    [
-        ("7:7:", 7, "8:8:"),
-        ("5:9:5,7", 7, "5:9:5"),
-        ("5:9:5", 5, "9:9:"),
-        ("5:9:5,8", 11, "5:12:5,8,9,10"),
-        ("5:9:5,6,8", 5, "6:9:6,8"),
-    ],
-)
-def test_a_snapshot_is_made_to_show_a_transaction_of_ones_own(snapshot: str, own: int, shown: str) -> None:
-    assert shown_with(snapshot, own) == shown
-
-
-@pytest.mark.parametrize("query", ["facts_by_position", "page_by_position"])
-def test_a_page_walks_the_index_of_a_journal_that_was_never_analyzed(
-    finality_postgres: PostgresServer, query: str
-) -> None:
-    async def main(home: PostgresHome) -> None:
-        connection = await asyncpg.connect(home.url)
-        await connection.execute(f"PREPARE page AS {QUERIES[query]}")
-        plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN EXECUTE page({EVERYTHING})"))
-        await connection.close()
-
-        assert "Index Scan using finality_event_pkey" in plan
-        assert "Sort" not in plan
 
     with_home(finality_postgres, main)
 
