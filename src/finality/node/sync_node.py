@@ -11,13 +11,11 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Self, TypeVar
 
 from finality.core.errors import Unavailable
 from finality.core.explain import Explanation
-from finality.core.ids import TransactionId
 from finality.core.protocol import Recorded
 from finality.core.two_phase import Decision
 from finality.node.async_node import DRAIN_SECONDS, AsyncNode
@@ -27,6 +25,7 @@ from finality.node.inbox import SyncInbox
 from finality.node.opening import open_async
 from finality.node.outbox import SyncOutbox
 from finality.node.sync_aggregates import SyncAggregates
+from finality.node.sync_handle import SyncHandle
 from finality.node.sync_projecting import SyncProjected
 from finality.node.sync_requesting import SyncRequesting
 from finality.patterns.choreography import Choreography
@@ -54,34 +53,6 @@ log = logging.getLogger("finality.node")
 
 OURS, STEPS = "finality ", "finality step"  # How our threads are named; steps that block may call the node.
 LEAVE_SECONDS = 1.0  # For tasks that are left when the loop ends; a step that hangs is left behind.
-
-
-@dataclass(frozen=True, slots=True)
-class SyncHandle:
-    """A saga that was started; ask it what became of the saga, now or later."""
-
-    id: TransactionId
-    node: Node
-
-    def outcome(self, *, timeout: float | None = None) -> Outcome:
-        """Wait until the saga has ended and return how; for *timeout* seconds at most."""
-        return self.node.outcome(self.id, timeout=timeout)
-
-    def result(self, *, timeout: float | None = None) -> Any:
-        """Wait until the saga has ended and return what it yielded, or raise ``Compensated``."""
-        return self.outcome(timeout=timeout).raise_if_compensated()
-
-    def signal(self, name: str, value: Any = None, *, by: str = "operator") -> bool:
-        """Send the saga a named value; False when it has that signal already, or has ended."""
-        return self.node.signal(self.id, name, value, by=by)
-
-    def cancel(self, *, because: str, by: str = "operator") -> bool:
-        """Undo the saga; False when it is too late."""
-        return self.node.cancel(self.id, because=because, by=by)
-
-    def explain(self) -> Explanation:
-        """Say in sentences what happened, what it waits for, since when, and what you can do."""
-        return self.node.explain(self.id)
 
 
 class Node(SyncAggregates, SyncProjected, SyncRequesting):
