@@ -9,6 +9,7 @@ import aio_pika
 import pytest
 
 from finality.adapters.rabbitmq.broker import broker
+from finality.adapters.rabbitmq.wire import MARK
 from finality.adapters.system.environment import SystemEnvironment
 from finality.core.errors import DefinitionError, Unavailable
 from finality.testing.rabbitmq_server import RabbitMqServer
@@ -141,5 +142,26 @@ def test_a_node_that_is_not_there_is_unavailable() -> None:
         with pytest.raises(Unavailable, match="out of reach") as refused:
             await broker("amqp://me:secret@127.0.0.1:1/").open(SystemEnvironment())
         assert "secret" not in str(refused.value)
+
+    run(story())
+
+
+@on_rabbitmq
+def test_who_makes_a_topic_at_the_same_time_leaves_nothing_that_waits(
+    world: RabbitMqWorld, rabbitmq_server: RabbitMqServer
+) -> None:
+    """Each leaves a mark, and only the first of them is where a group begins."""
+
+    async def story() -> None:
+        async with topic_on(world) as (connected, topic):
+            await (await connected.subscribe(topic, GROUP, ALL)).close()
+            async with await aio_pika.connect(rabbitmq_server.url) as line:
+                channel = await line.channel()
+                mark = aio_pika.Message(b"", headers={MARK: "begin"})
+                await channel.default_exchange.publish(mark, f"{topic}/0")
+            assert await connected.lag(topic, GROUP) == 0
+
+            await publish(connected, event(topic, "k"))
+            assert await connected.lag(topic, GROUP) == 1
 
     run(story())

@@ -12,7 +12,6 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 
 from finality.adapters.log_subscription import LogSubscription
-from finality.adapters.progress import Progress
 from finality.adapters.rabbitmq.address import Address, address_at
 from finality.adapters.rabbitmq.health import Finding, findings
 from finality.adapters.rabbitmq.line import Line
@@ -29,6 +28,7 @@ from finality.ports.topic_names import check_group, check_topic
 CAPABILITIES = Capabilities(
     drops_repeats=False, replays=True, counts_deliveries=False, delays=False, event_bytes_max=EVENT_BYTES_MAX
 )
+MARKS_MAX = 16  # Whoever makes a topic at the same time leaves a mark as well: those are no events.
 
 
 def broker(url: str) -> RabbitMqBroker:
@@ -46,6 +46,8 @@ class RabbitMqBroker:
         self._streams = Streams(self._line)
         self._publisher = Publisher(self._line, self._streams)
         self._subscriptions: list[LogSubscription] = []
+        self._subscribing = asyncio.Lock()  # Two that make one stream at the same time do not get on.
+        self._abandoned: set[asyncio.Task[None]] = set()  # The event loop alone would let go of them.
 
     async def open(self, environment: Environment) -> None:
         """Connect."""
@@ -61,8 +63,28 @@ class RabbitMqBroker:
         return await self._publisher.publish(events)
 
     async def subscribe(self, topic: str, group: str, partitions: Collection[int]) -> LogSubscription:
-        """Begin to read some partitions for a group."""
+        """Begin to read some partitions for a group.
+
+        It runs to its end also when the caller is cancelled: a node that is asked for a stream, and whose
+        channel is closed in the middle, ends the connection with an internal error.
+        """
         check_group(group)
+        await self._subscribing.acquire()
+        begun = asyncio.create_task(self._subscribe(topic, group, partitions))
+        begun.add_done_callback(lambda _: self._subscribing.release())
+        try:
+            return await asyncio.shield(begun)
+        except asyncio.CancelledError:
+            begun.add_done_callback(self._abandon)
+            raise
+
+    def _abandon(self, begun: asyncio.Task[LogSubscription]) -> None:
+        """Close a subscription that nobody waits for any more, if it came to be."""
+        if not begun.cancelled() and begun.exception() is None:
+            self._abandoned.add(closing := asyncio.create_task(begun.result().close()))
+            closing.add_done_callback(self._abandoned.discard)
+
+    async def _subscribe(self, topic: str, group: str, partitions: Collection[int]) -> LogSubscription:
         await self._streams.partitions(topic)
         numbers = sorted(partitions)
         begun = await asyncio.gather(*(self._streams.began(topic, group, number) for number in numbers))
@@ -97,7 +119,12 @@ class RabbitMqBroker:
             end, progress = await asyncio.gather(
                 self._end(topic, partition), self._streams.progress(topic, group, partition)
             )
-            return _left(progress, end)
+            if 0 < end - progress.read_to <= MARKS_MAX:
+                found = replayed(self._line, topic, partition, begin=progress.read_to + 1, end=end)
+                unread = len([each async for each in found])
+            else:
+                unread = max(0, end - progress.read_to)
+            return unread + len(progress.in_hand) + len(progress.later)
 
         partitions = await self._streams.partitions(topic)
         return sum(await asyncio.gather(*(left(partition) for partition in range(partitions))))
@@ -112,8 +139,3 @@ class RabbitMqBroker:
             await subscription.close()
         await self._publisher.close()
         await self._line.close()
-
-
-def _left(progress: Progress, end: int) -> int:
-    """Return how many events of a partition are not done."""
-    return max(0, end - progress.read_to) + len(progress.in_hand) + len(progress.later)

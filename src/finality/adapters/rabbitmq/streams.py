@@ -44,6 +44,7 @@ class Streams:
     def __init__(self, line: Line) -> None:
         self._line = line
         self._partitions: dict[str, int] = {}
+        self._declaring = asyncio.Lock()
 
     async def partitions(self, topic: str) -> int:
         """Return how many partitions a topic has.
@@ -62,13 +63,14 @@ class Streams:
     async def declare(self, topic: str, partitions: int) -> int:
         """Make what is not there of a topic; return how many partitions it has."""
         attempts = 0
-        while topic not in self._partitions:
-            try:
-                self._partitions[topic] = await self._declared(topic, partitions)
-            except Unavailable:
-                attempts += 1  # Two that make one stream at the same time can throw a node off balance.
-                if attempts == DECLARE_ATTEMPTS_MAX:
-                    raise
+        async with self._declaring:  # The shares of a relay all come at once.
+            while topic not in self._partitions:
+                try:
+                    self._partitions[topic] = await self._declared(topic, partitions)
+                except Unavailable:
+                    attempts += 1  # Two that make one stream at the same time can throw a node off balance.
+                    if attempts == DECLARE_ATTEMPTS_MAX:
+                        raise
         return self._partitions[topic]
 
     async def _declared(self, topic: str, partitions: int) -> int:
