@@ -12,6 +12,7 @@ import finality
 from finality.adapters.memory.broker import MemoryBroker
 from finality.core.envelope import Envelope
 from finality.core.errors import NotFound
+from finality.ports.broker import Broker
 from tests.integration.kit import eventually
 
 TOPIC = "orders"
@@ -51,7 +52,7 @@ async def place(node: finality.AsyncNode, *orders: str, key: str = "", at: str |
     await node.run(publish, at=at)
 
 
-async def stored(broker: MemoryBroker, topic: str = TOPIC) -> list[Envelope]:
+async def stored(broker: Broker, topic: str = TOPIC) -> list[Envelope]:
     """Return what the broker has stored, in order within each key."""
     found: list[Envelope] = []
     with contextlib.suppress(NotFound):
