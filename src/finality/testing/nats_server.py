@@ -25,7 +25,9 @@ LEADS = "metadata leader"
 Storage = Literal["file", "memory"]
 
 
-def nats(*, cluster: int = 1, storage: Storage = "file", sync: str = "always") -> NatsCluster:
+def nats(
+    *, cluster: int = 1, storage: Storage = "file", sync: str = "always", settings: Sequence[str] = ()
+) -> NatsCluster:
     """Return NATS servers of one's own, as a context manager: they run inside the block.
 
     Args:
@@ -33,8 +35,9 @@ def nats(*, cluster: int = 1, storage: Storage = "file", sync: str = "always") -
         storage: Where the topics are kept that are declared with its ``url``; what is in memory
             is gone when a single server is restarted.
         sync: ``sync_interval``: ``always``, or a time such as ``2m``, which is the server's own default.
+        settings: Further lines of the servers' settings, as ``tls { … }``.
     """
-    return NatsCluster(cluster, storage, sync)
+    return NatsCluster(cluster, storage, sync, settings)
 
 
 class NatsServer(OwnServer):
@@ -47,13 +50,14 @@ class NatsServer(OwnServer):
     kind = "nats"
     ready = "Server is ready"
 
-    def __init__(self, program: Path, name: str, sync: str) -> None:
+    def __init__(self, program: Path, name: str, sync: str, settings: Sequence[str] = ()) -> None:
         super().__init__()
         self.name = name
         self.cluster_port = 0
         self.routes: list[str] = []
         self._program = program
         self._sync = sync
+        self._settings = settings
 
     def command(self, port: int) -> Sequence[Path | str]:
         """Return what runs it with settings that it reads from a file."""
@@ -63,6 +67,7 @@ class NatsServer(OwnServer):
             f"server_name: {self.name}",
             f"jetstream {{ store_dir: '{self.folder / 'data'}', sync_interval: {self._sync} }}",
             f"accounts {{ $SYS {{ users: [{{ user: {user}, password: {password} }}] }} }}",
+            *self._settings,
         ]
         if self.cluster_port:
             routes = ", ".join(self.routes)
@@ -81,9 +86,10 @@ class NatsCluster:
         servers: Each by its name.
     """
 
-    def __init__(self, count: int, storage: Storage, sync: str) -> None:
+    def __init__(self, count: int, storage: Storage, sync: str, settings: Sequence[str]) -> None:
         program = _program()
-        self.servers = {name: NatsServer(program, name, sync) for name in (f"n{n}" for n in range(count))}
+        names = [f"n{number}" for number in range(count)]
+        self.servers = {name: NatsServer(program, name, sync, settings) for name in names}
         self._storage = storage
 
     @property

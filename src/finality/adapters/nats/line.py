@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -21,6 +22,7 @@ ANSWER_SECONDS_MAX = 5.0  # What a leader that has died was asked is lost; ask t
 RECONNECT_SECONDS = 0.1  # Between attempts to connect again.
 
 ERRORS = (Error, OSError, TimeoutError)
+AUTHORIZATION_VIOLATION = "authorization violation"  # In the words of the server.
 
 
 class Line:
@@ -50,13 +52,14 @@ class Line:
         Raises:
             Unavailable: The cluster is out of reach, or lets nobody in.
         """
-        attempts = 0
+        problems: list[Exception] = []
 
         async def count(problem: Exception) -> None:
             """The library never gives up; whoever opens does, when no server has answered twice."""
-            nonlocal attempts
-            attempts += 1
-            if not self.has_opened and attempts >= OPEN_ATTEMPTS_MAX * len(self.address.servers):
+            problems.append(problem)
+            attempts_max = OPEN_ATTEMPTS_MAX * len(self.address.servers)
+            is_final = len(problems) >= attempts_max or isinstance(problem, ssl.SSLCertVerificationError)
+            if is_final and not self.has_opened:
                 raise self.unavailable(problem) from problem
 
         try:
@@ -77,16 +80,15 @@ class Line:
             await self.close()
             if isinstance(error, Unavailable):
                 raise
-            raise self.unavailable(error) from error
+            # What the library has met on its way says more than that it took too long.
+            raise self.unavailable(problems[-1] if problems else error) from error
         self.has_opened = True
         self._streams = self.client.jetstream(timeout=ANSWER_SECONDS_MAX)
 
     def unavailable(self, problem: BaseException) -> Unavailable:
         """Return the error that *problem* is to a caller."""
         because = str(problem) or type(problem).__name__
-        return Unavailable(
-            f"broker {self.address.name} is unavailable: {because}; see that it runs, then ask again"
-        )
+        return Unavailable(f"broker {self.address.name} is unavailable: {because}; {_advice(problem)}")
 
     @asynccontextmanager
     async def asking(self, seconds: float = ANSWER_SECONDS_MAX) -> AsyncIterator[None]:
@@ -131,6 +133,15 @@ class Line:
         with suppress(*ERRORS):  # A server that has gone needs no farewell.
             async with asyncio.timeout(OPEN_SECONDS_MAX):
                 await self.client.close()
+
+
+def _advice(problem: BaseException) -> str:
+    """Return what to do about a problem."""
+    if AUTHORIZATION_VIOLATION in str(problem).lower():
+        return "check the user and the password in its URL"
+    if isinstance(problem, ssl.SSLCertVerificationError):
+        return "name the file of its authority's certificate in SSL_CERT_FILE"
+    return "see that it runs, then ask again"
 
 
 async def connect_as(address: Address, user: str, password: str) -> Client:

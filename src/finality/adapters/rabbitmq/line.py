@@ -8,7 +8,12 @@ from collections.abc import AsyncIterator
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection
-from aio_pika.exceptions import CONNECTION_EXCEPTIONS, AMQPError
+from aio_pika.exceptions import (
+    CONNECTION_EXCEPTIONS,
+    AMQPError,
+    AuthenticationError,
+    ProbableAuthenticationError,
+)
 
 from finality.adapters.rabbitmq.address import Address
 from finality.core.errors import FinalityError, Unavailable
@@ -108,5 +113,7 @@ async def answered(name: str, what: str, *, seconds: float = ANSWER_SECONDS_MAX)
         raise
     except TimeoutError as error:
         raise Unavailable(f"{name} {what}: no answer in {seconds:g} seconds; try again") from error
+    except (AuthenticationError, ProbableAuthenticationError) as error:
+        raise Unavailable(f"{name} {what}: {error}; check the user and the password in its URL") from error
     except (AMQPError, OSError, RuntimeError) as error:  # The last is what a closed connection raises.
         raise Unavailable(f"{name} {what}: {type(error).__name__} {error}; try again") from error

@@ -9,7 +9,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError
 
 from finality.adapters.redis.address import Address
 from finality.core.errors import DefinitionError, Unavailable
@@ -64,9 +64,10 @@ class Line:
     def unavailable(self, problem: BaseException) -> Unavailable:
         """Return the error that *problem* is to a caller."""
         because = str(problem) or type(problem).__name__
-        return Unavailable(
-            f"broker {self.address.name} is unavailable: {because}; see that it runs, then ask again"
-        )
+        advice = "see that it runs, then ask again"
+        if isinstance(problem, AuthenticationError):
+            advice = "check the user and the password in its URL"
+        return Unavailable(f"broker {self.address.name} is unavailable: {because}; {advice}")
 
     @contextmanager
     def asking(self) -> Iterator[None]:
