@@ -9,7 +9,7 @@ import logging
 from typing import Any
 
 from finality.ports.broker import Delivery
-from finality.runtime import inbox, reacting
+from finality.runtime import reacting
 from finality.runtime.inbox import Verdict
 from finality.runtime.lanes import Lanes
 from finality.runtime.reacting import Reacting, SettleTurn
@@ -44,26 +44,9 @@ def acknowledged_before_the_commit(patch: Patch) -> None:
     patch.setattr(Lanes, "put", put)
 
 
-def parked_without_its_key(patch: Patch) -> None:
-    """What comes behind a parked event in its key runs before it."""
-    real = inbox.admit
-
-    def admit(tx: Any, code: Any, arrived: Any, at: float) -> Any:
-        verdict = real(tx, code, arrived, at)
-        if verdict is not Verdict.BEHIND or arrived.place is not None:
-            return verdict
-        tx.unpark(
-            tx.parked(arrived.reader, arrived.envelope.topic, arrived.envelope.key, limit=1_000)[-1].place
-        )
-        return None
-
-    patch.setattr(reacting, "admit", admit)
-
-
 PLANTED = (
     witness_behind_the_commit,
     acknowledged_before_the_commit,
-    parked_without_its_key,
 )
 
 

@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import finality
@@ -42,7 +43,7 @@ from tests.sim.relay import main as run_seeds
 from tests.sim.simulation import Broken
 
 FAULT_SECONDS = 2.0
-DRAIN_SECONDS_MAX = 40.0
+DRAIN_SECONDS_MAX = 20.0
 BEAT_SECONDS = 0.2
 LANES = 3
 KEYS = 4
@@ -72,7 +73,7 @@ class Heard:
 class Story:
     """The run of one seed."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, directory: Path | None = None) -> None:
         topics = MemoryTopics(f"sim-reactions-{seed}")
         self.rates = Rates.drawn(seed)
         self.problems: list[str] = []
@@ -80,6 +81,7 @@ class Story:
         self.world = World(
             seed=seed,
             stores=[BANK],
+            directory=directory,
             hesitation=self.rates.hesitation,
             broker=lambda: MemoryBroker(topics),
             reactions=self._reactions(),
@@ -215,13 +217,13 @@ async def _publish(node: AsyncNode, events: list[Sent]) -> None:
     await node.run(publish)
 
 
-def simulate(seed: int) -> Result:
-    """Run one simulation.
+def simulate(seed: int, directory: Path | None = None) -> Result:
+    """Run one simulation, in memory or on SQLite files in a directory.
 
     Raises:
         Broken: A promise was broken.
     """
-    story = Story(seed)
+    story = Story(seed, directory)
     with story.world as world:
         try:
             world.loop.run_until_complete(story.live())
