@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 import finality
+from finality.adapters.group_commit import Writer
 from finality.core.saga import events as e
+from finality.runtime.turns import ChainTurn, StepTurn
 from tests.integration.kit import (
     effects,
     names,
@@ -177,6 +179,47 @@ def test_a_refusal_is_never_retried_and_its_own_step_needs_no_undo(tmp_path: Pat
             assert await effects(node) == ["paid", "unpaid"]
 
     asyncio.run(main())
+
+
+@dataclass(frozen=True)
+class Plain(finality.Saga):
+    @finality.step
+    def paid(self, tx: finality.SyncTx) -> int:
+        put(tx, "paid")
+        return 1
+
+    @paid.compensate
+    def unpaid(self, tx: finality.SyncTx, paid: int) -> None:
+        put(tx, "unpaid")
+
+    @finality.step
+    def sent(self, tx: finality.SyncTx, paid: int) -> int:
+        raise finality.Refused("sold out")
+
+
+def test_plain_steps_and_their_undo_cross_to_the_stores_thread_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crossed: list[Any] = []
+    cross = Writer.put
+
+    def counted(writer: Writer, turn: Any) -> None:
+        crossed.append(turn)
+        cross(writer, turn)
+
+    monkeypatch.setattr(Writer, "put", counted)
+
+    async def main() -> None:
+        async with finality.open_async(url_of(tmp_path)) as node:
+            await table(node)
+            outcome = await within((await node.start(Plain(), id="p")).outcome())
+
+            assert outcome == finality.COMPENSATED
+            assert await effects(node) == ["paid", "unpaid"]
+
+    asyncio.run(main())
+
+    assert [type(turn) for turn in crossed if isinstance(turn, StepTurn)] == [ChainTurn]
 
 
 @dataclass(frozen=True)

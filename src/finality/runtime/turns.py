@@ -170,15 +170,18 @@ class ChainTurn(StepTurn):
         drive, commands = self.drive, self._commands
         if commands is None or len(commands) != 1 or drive.is_held or drive.is_lost:
             return False
-        [command] = commands
-        if not isinstance(command, e.Run | e.Compensate) or command.not_before:
+        command = commands[0]
+        if (type(command) is not e.Run and type(command) is not e.Compensate) or command.not_before:
             return False
         action = drive.definition.direct_action(command)
-        if action is None or command.step in drive.busy:
+        if action is None:
             return False
-        # Another thread looks at these names, to ask nothing twice: one more harms nobody.
-        drive.busy.add(command.step)
-        self.branches = (*self.branches, command.step)
+        if command.step not in self.branches:  # What this chain has done itself it may undo as well.
+            if command.step in drive.busy:
+                return False
+            # Another thread looks at these names, to ask nothing twice: one more harms nobody.
+            drive.busy.add(command.step)
+            self.branches = (*self.branches, command.step)
         self._durable = (self._after, commands)
         self._command, self._action, self._commands = command, action, None
         return True
