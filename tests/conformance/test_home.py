@@ -142,6 +142,22 @@ def test_names_learned_in_a_turn_that_failed_are_forgotten(world: World) -> None
     world.run(main)
 
 
+def test_a_transaction_that_goes_on_running_forgets_that_it_was_woken(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home, "n1")
+        key = await begin(home, "t1", driver="n1")
+        await do(home, append(key, 1))
+        await do(home, lambda tx: tx.wake(key))
+        await do(home, append(key, 2))
+
+        head = await home.head(key)
+        assert (head.version, head.status, head.wake_at) == (3, "running", None)
+        with pytest.raises(VersionConflict):
+            await do(home, append(key, 2))
+
+    world.run(main)
+
+
 def test_an_append_moves_the_head_along(world: World) -> None:
     async def main(home: AnyHome) -> None:
         await prepare(home, "n1")

@@ -25,6 +25,7 @@ from finality.ports.home import Birth, Head, NodeRow
 
 CREATE = QUERIES["create"]
 ADVANCE = QUERIES["advance"]
+GO_ON = QUERIES["go_on"]
 INSERT_EVENT = QUERIES["insert_event"]
 INSERT_FACT = QUERIES["insert_fact"]
 INSERT_TAG = QUERIES["insert_tag"]
@@ -87,16 +88,16 @@ class SqliteHomeTransaction(SqliteTransaction):
     def append(self, key: int, events: Sequence[Any], *, expected: Version, summary: Summary) -> None:
         """Append to a transaction's stream and renew its head."""
         rows = encoded(self._codec.encode_event, events)
-        has_ended = summary.has_ended
-        self._sql(
-            ADVANCE,
-            (
-                expected + len(rows), summary.status, None if has_ended else 1, summary.wake_at,
-                self.at, key, expected,
-            ),
-        )  # fmt: skip
-        if not self._connection.changes():
-            raise self._conflict(key, expected)
+        version, has_ended = expected + len(rows), summary.has_ended
+        is_moved = False
+        if summary.status == "running" and summary.wake_at is None:
+            self._sql(GO_ON, (version, self.at, key, expected))
+            is_moved = self._connection.changes() > 0
+        if not is_moved:
+            is_open = None if has_ended else 1
+            self._sql(ADVANCE, (version, summary.status, is_open, summary.wake_at, self.at, key, expected))
+            if not self._connection.changes():
+                raise self._conflict(key, expected)
         self._insert(key, expected, rows)
         if has_ended:
             self._sql(UNLOCK_ALL, (key,))
@@ -153,9 +154,9 @@ class SqliteHomeTransaction(SqliteTransaction):
     def _insert(self, key: int, version: int, rows: list[tuple[str, bytes]]) -> None:
         if not self._is_guarded:
             self._has_written = True
-        for type_name, data in rows:
-            version += 1
-            self._sql(INSERT_EVENT, (key, version, type_name, data, self.at, self._names.own))
+        sql, at, own = self._sql, self.at, self._names.own
+        for number, (type_name, data) in enumerate(rows, version + 1):
+            sql(INSERT_EVENT, (key, number, type_name, data, at, own))
 
     def _conflict(self, key: int | None, expected: int, stream: str = "") -> VersionConflict:
         row = self._row("version", (key,))

@@ -13,6 +13,11 @@ UPDATE finality_stream
 SET version = ?, status = ?, open = ?, wake_at = ?, updated_at = ?
 WHERE stream = ? AND version = ?;
 
+-- name: go_on
+-- Move a transaction on that runs and goes on running: no index of the heads has to change.
+UPDATE finality_stream SET version = ?, updated_at = ?
+WHERE stream = ? AND version = ? AND status = 'running' AND wake_at IS NULL;
+
 -- name: insert_event
 -- Keep one event.
 INSERT INTO finality_event (stream, version, type, data, at, node) VALUES (?, ?, ?, ?, ?, ?);
