@@ -57,13 +57,13 @@ class Unkeepable(Exception):
 def erred(context: Context, drive: Drive, command: Asked, error: BaseException) -> e.SagaSignal:
     """Return the signal of an exception: a refusal, or a technical failure."""
     because = reason(context, drive, error)
+    is_undo, is_refusal = isinstance(command, e.Compensate), isinstance(error, Refused)
+    if is_refusal and not is_undo:
+        return e.RefusedBy(command.step, command.attempt, because)
     environment = context.environment
     now, chance = environment.now(), environment.chance()
-    if isinstance(command, e.Compensate):
-        is_final = isinstance(error, Refused)
-        return e.CompensationErred(command.step, command.attempt, because, now, chance, is_final)
-    if isinstance(error, Refused):
-        return e.RefusedBy(command.step, command.attempt, because)
+    if is_undo:
+        return e.CompensationErred(command.step, command.attempt, because, now, chance, is_refusal)
     # Neither the journal nor a declaration changes between two attempts.
     is_final = isinstance(error, Unkeepable | DefinitionError)
     return e.Failed(command.step, command.attempt, because, now, chance, is_final)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from finality.core.protocol import fold
 from finality.core.saga import events as e
 from finality.core.saga.graph import ITEMS_MAX, Kind, Step
 from finality.core.saga.owed import is_free, is_nothing_to_undo, outstanding
@@ -41,7 +40,9 @@ def advance(state: SagaState, signal: e.SagaSignal) -> tuple[Events, SagaState]:
     events = _answer(state, signal)
     if not events:
         return events, state
-    after = fold(evolve, state, events)
+    after = state
+    for event in events:  # fold(), spelled out: every event of every saga passes here.
+        after = evolve(after, event)
     if after.phase is RUNNING and after.left == 0:
         end: e.SagaEvent = e.Completed()
     elif after.phase is UNDOING and is_nothing_to_undo(after):
@@ -64,10 +65,10 @@ def _answer(state: SagaState, signal: e.SagaSignal) -> Events:
             # A child that has begun does not fail: it ends, done or undone.
             is_failure = _is_awaited(state, step, attempt) and not _is_child_begun(state, step)
             return _failed(state, signal) if is_failure else NOTHING
-        case e.RefusedBy(step, attempt, because):
-            if not _is_awaited(state, step, attempt):
+        case e.RefusedBy():
+            if not _is_awaited(state, signal.step, signal.attempt):
                 return NOTHING
-            return _refused(state, step, attempt, because)
+            return _refused(state, signal.step, signal.attempt, signal.because)
         case e.Declined(step):
             return (e.StepSkipped(step),) if _can_be_skipped(state, step) else NOTHING
         case e.Postponed(step, until, because):
@@ -334,7 +335,8 @@ def _is_to_undo(state: SagaState, name: str, attempt: int) -> bool:
     if state.phase is not UNDOING or branch is None or branch.status not in TO_UNDO:
         return False
     step = state.step_of(name)
-    if not step.is_undoable or _is_list(state, name) or not is_free(state, step.name):
+    is_list = step.each is not None and name == step.name
+    if not step.is_undoable or is_list or not is_free(state, step.name):
         return False
     return attempt > branch.undo_attempts
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from finality.core.saga import events as e
 from finality.core.saga.graph import Step
-from finality.core.saga.state import RUNNING, SETTLED, TO_UNDO, UNDOING, Branch, SagaState, Status
+from finality.core.saga.state import ASKED, RUNNING, SETTLED, TO_UNDO, UNDOING, Branch, SagaState, Status
 
 OWED_MAX = 1_000  # Remembered for a graph; one with many parallel steps has more states than that.
 
@@ -49,18 +49,24 @@ def _between(state: SagaState) -> tuple[e.SagaCommand, ...]:
 
 def is_nothing_to_undo(state: SagaState) -> bool:
     """Say whether all that was done is undone and nothing more will be heard."""
-    return all(_is_cleared(state, step) for step in state.graph.steps)
+    by_name = state.graph.by_name
+    for name in state.branches:
+        step = by_name.get(name)  # Of a list's items the list's own step has the say.
+        if step is not None and not _is_cleared(state, step):
+            return False
+    return True
 
 
 def is_free(state: SagaState, name: str) -> bool:
     """Say whether nothing that comes after the step *name* still stands or may yet answer."""
-    later = list(state.graph.needed_by[name])
+    needed_by = state.graph.needed_by
+    later = [*needed_by[name]]
     seen = set(later)
     while later:
-        step = state.graph.by_name[later.pop()]
-        if not _is_cleared(state, step):
+        name = later.pop()
+        if name in state.branches and not _is_cleared(state, state.graph.by_name[name]):
             return False
-        for after in state.graph.needed_by[step.name]:
+        for after in needed_by[name]:
             if after not in seen:
                 seen.add(after)
                 later.append(after)
@@ -150,7 +156,7 @@ def _backward(state: SagaState) -> Iterator[e.SagaCommand]:
             if command is None:
                 continue
             is_cleared = False
-            if branch.status is Status.RUNNING:
+            if branch.status is ASKED:
                 in_flight += 1
                 yield command
             elif is_step_free and isinstance(command, e.AskPerson):
@@ -175,13 +181,13 @@ def _runs(state: SagaState, step: Step) -> Iterable[tuple[str, Branch]]:
 def _is_cleared(state: SagaState, step: Step) -> bool:
     """Say whether nothing of the step stands, and nothing of it may yet answer."""
     for _, branch in _runs(state, step):
-        if branch.status is Status.RUNNING or (branch.status in TO_UNDO and step.is_undoable):
+        if branch.status is ASKED or (branch.status in TO_UNDO and step.is_undoable):
             return False
     return True
 
 
 def _undo_command(step: Step, name: str, branch: Branch) -> e.SagaCommand | None:
-    if branch.status is Status.RUNNING:
+    if branch.status is ASKED:
         return e.FindAnswer(name) if branch.child is None else e.UndoChild(name, branch.child)
     if branch.status not in TO_UNDO or not step.is_undoable:
         return None

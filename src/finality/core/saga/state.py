@@ -58,7 +58,7 @@ TO_UNDO = (Status.DONE, Status.LOST, Status.UNDO_FAILED, Status.UNDO_STUCK)
 STUCK = (Status.STUCK, Status.UNDO_STUCK)
 NOT_ASKED = (Status.WAITING, Status.READY)
 HALTED = (Status.FAILED, Status.STUCK)
-DONE = Status.DONE
+DONE, REFUSED, UNDONE, ASKED = Status.DONE, Status.REFUSED, Status.UNDONE, Status.RUNNING
 
 
 class Branch(NamedTuple):
@@ -130,7 +130,8 @@ class SagaState(NamedTuple):
 
     def step_of(self, branch: str) -> Step:
         """Return the step that *branch* is a run of."""
-        return self.graph.by_name[e.split_branch(branch)[0]]
+        by_name = self.graph.by_name
+        return by_name.get(branch) or by_name[e.split_branch(branch)[0]]
 
 
 def new_state(graph: Graph) -> SagaState:
@@ -147,12 +148,12 @@ def evolve(state: SagaState, event: e.SagaEvent) -> SagaState:
             return _moved(state, COMPLETED, state.left, state.branches)
         case e.Started():
             return SagaState(state.graph, RUNNING, state.left, state.branches, state.signals, event)
-        case e.StepRefused(step, attempt, because):
-            return _changed(state, step, Status.REFUSED, attempts=attempt, because=because)
+        case e.StepRefused():
+            return _changed(state, event.step, REFUSED, attempts=event.attempt, because=event.because)
         case e.UndoStarted():
             return _undoing(state, event)
-        case e.CompensationDone(step, attempt):
-            return _changed(state, step, Status.UNDONE, undo_attempts=attempt, because="")
+        case e.CompensationDone():
+            return _changed(state, event.step, UNDONE, undo_attempts=event.attempt, because="")
         case e.Compensated():
             return _moved(state, COMPENSATED, state.left, state.branches)
         case e.StepStarted(step, attempt):
@@ -228,14 +229,16 @@ def _done(state: SagaState, done: e.StepDone) -> SagaState:
 
 def _settled(state: SagaState, name: str, branch: Branch) -> SagaState:
     branches = {**state.branches, name: branch}
-    left = state.left
     if name.endswith("]"):
-        step = e.split_branch(name)[0]
-        fan = branches[step] = branches[step]._replace(items_done=branches[step].items_done + 1)
-        if fan.items_done == fan.items:
-            branches[step] = fan._replace(status=Status.DONE, result=_list_of(branches, step, fan.items))
-            left -= 1
-    else:
+        return _item_settled(state, e.split_branch(name)[0], branches)
+    return _moved(state, state.phase, state.left - 1, branches)
+
+
+def _item_settled(state: SagaState, step: str, branches: dict[str, Branch]) -> SagaState:
+    left = state.left
+    fan = branches[step] = branches[step]._replace(items_done=branches[step].items_done + 1)
+    if fan.items_done == fan.items:
+        branches[step] = fan._replace(status=Status.DONE, result=_list_of(branches, step, fan.items))
         left -= 1
     return _moved(state, state.phase, left, branches)
 
