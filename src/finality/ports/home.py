@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from finality.core.ids import NodeId, StreamName, TransactionId, Version
 from finality.core.protocol import Recorded
 from finality.core.saga import Summary
+from finality.core.value import value
 from finality.ports.journal import Journal
 from finality.ports.sources import CommittedSources, Sources
 from finality.ports.store import LocalTransaction, Store
@@ -23,7 +24,7 @@ from finality.ports.store import LocalTransaction, Store
 HEADS_MAX = 1_000  # One page of heads; longer lists continue behind the last one.
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Head:
     """A transaction at a glance.
 
@@ -69,7 +70,7 @@ class NodeRow:
     lease_until: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Birth:
     """What a new transaction's head starts with."""
 
