@@ -184,12 +184,13 @@ class Batches:
 
     def _run(self, batch: list[Turn], outcomes: list[Outcome]) -> None:
         engine, clock = self._engine, self._clock
+        transaction, keep_turn = engine.transaction, engine.keep_turn
         begun = last = clock()
         for turn in batch:
             error: BaseException | None = None
             try:
-                turn.run(engine.transaction)
-                engine.keep_turn()
+                turn.run(transaction)
+                keep_turn()
             except self.turn_errors as problem:  # The turn's own; its settle hears of it.
                 error = problem
             outcomes.append((turn, error))

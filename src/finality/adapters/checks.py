@@ -17,12 +17,10 @@ def encoded(encode: Callable[[Any], tuple[str, bytes]], events: Sequence[Any]) -
         LimitExceeded: One is too large.
     """
     assert events, "an append has at least one event"
-    rows = []
-    for event in events:
-        row = encode(event)
-        if len(row[1]) > EVENT_BYTES_MAX:
-            raise _too_large(row[0], len(row[1]))
-        rows.append(row)
+    rows = [*map(encode, events)]
+    for type_name, data in rows:
+        if len(data) > EVENT_BYTES_MAX:
+            raise _too_large(type_name, len(data))
     return rows
 
 

@@ -166,10 +166,11 @@ class Views:
         )
 
     def _result(self, state: SagaState) -> Any:
-        if state.result is None:
+        result = state.result
+        if result is None:
             return None
         definition = self._definitions.known.get((state.graph.saga, state.graph.version))
-        return self._context.codec.decode(state.result, definition.result if definition else Any)
+        return self._context.codec.decode(result, definition.result if definition else Any)
 
     async def explanation(self, head: Head, held: Mapping[str, str] | None = None) -> Explanation:
         """Say in sentences what happened to a transaction, and what it waits for.

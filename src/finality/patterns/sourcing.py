@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from typing import Any, TypeVar, cast
 
 from finality.adapters.opentelemetry.trace_context import current_traceparent
@@ -130,7 +131,10 @@ class SyncSourcing:
     def __init__(self, codec: Codec, origin: Origin) -> None:
         self._codec = codec
         self._origin = origin
-        self._book = Book(codec, origin)
+
+    @cached_property
+    def _book(self) -> Book:  # Most transactions neither load nor append.
+        return Book(self._codec, self._origin)
 
     def load(self, kind: type[A], id: str, *, at: At = None) -> A:
         """Return the aggregate as this transaction sees it; one without events is in its empty state.
@@ -188,7 +192,10 @@ class AsyncSourcing:
     def __init__(self, codec: Codec, origin: Origin) -> None:
         self._codec = codec
         self._origin = origin
-        self._book = Book(codec, origin)
+
+    @cached_property
+    def _book(self) -> Book:  # Most transactions neither load nor append.
+        return Book(self._codec, self._origin)
 
     async def load(self, kind: type[A], id: str, *, at: At = None) -> A:
         """Return the aggregate as this transaction sees it. See ``SyncTx.load``."""

@@ -24,6 +24,8 @@ from finality.runtime.definition import Definition
 Commands = tuple[e.SagaCommand, ...]
 Tip = tuple[SagaState, Version]
 
+ON_CHILDREN = frozenset({e.AwaitChild, e.UndoChild})
+
 
 class Drive:
     """A saga that this node drives.
@@ -92,7 +94,7 @@ class Drive:
                 return None
             commands = outstanding(after)
             summary = summary_of(after, commands)
-            if _awaits_child(commands):
+            if summary.wake_at is not None and _awaits_child(commands):
                 # Its end may have called this saga already, and that call is answered in memory
                 # alone: whoever takes the saga over must find it in hand, not asleep.
                 summary = replace(summary, wake_at=None)
@@ -133,4 +135,4 @@ class Drive:
 
 
 def _awaits_child(commands: Commands) -> bool:
-    return any(type(command) is e.AwaitChild or type(command) is e.UndoChild for command in commands)
+    return not ON_CHILDREN.isdisjoint(map(type, commands))
