@@ -15,6 +15,7 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
     [
         "pytest",  # The main module of a child is the test run's.
+        "tests.conformance.brokers.consumer",
         "tests.integration.atomicity.bank",
         "tests.integration.events.log_parts",
         *(f"finality.adapters.{name}.broker" for name in ("kafka", "nats", "rabbitmq", "redis", "sqlite")),

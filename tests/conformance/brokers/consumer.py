@@ -6,7 +6,7 @@ import asyncio
 import importlib
 import os
 import signal
-import sys
+from pathlib import Path
 
 from finality.adapters.system.environment import SystemEnvironment
 from finality.ports.broker import Broker
@@ -20,16 +20,16 @@ def broker_of(code: str) -> Broker:
     return made
 
 
-async def live(code: str, topic: str, takes: int, acks: int) -> None:
+def live_and_die(code: str, topic: str, takes: int, acks: int, done: Path) -> None:
+    """Write down what was acknowledged, one body a line, and die."""
+    asyncio.run(_live(code, topic, takes, acks, done))
+
+
+async def _live(code: str, topic: str, takes: int, acks: int, done: Path) -> None:
     broker = broker_of(code)
     await broker.open(SystemEnvironment())
     subscription = await broker.subscribe(topic, GROUP, ALL)
     taken = await take(subscription, takes)
     await subscription.ack(taken[:acks])
-    for each in taken[:acks]:
-        os.write(1, each.envelope.data + b"\n")
+    await asyncio.to_thread(done.write_bytes, b"\n".join(each.envelope.data for each in taken[:acks]))
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    asyncio.run(live(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))

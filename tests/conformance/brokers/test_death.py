@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 
 from finality.core.envelope import Envelope
 from finality.core.errors import FinalityError, Unavailable
 from finality.ports.broker import Delivery, Subscription
+from tests.conformance.brokers.consumer import live_and_die
 from tests.conformance.brokers.kinds import only
 from tests.conformance.brokers.worlds import (
     ALL,
@@ -31,28 +31,30 @@ from tests.conformance.brokers.worlds import (
     topic_on,
     until,
 )
-from tests.tidy.rules import ROOT
+from tests.integration.forks import PROCESSES
 
 
-def killed_consumer(world: World, topic: str, takes: int, acks: int) -> list[bytes]:
+def killed_consumer(world: World, topic: str, takes: int, acks: int, done: Path) -> list[bytes]:
     """Let a consumer live and die; return what it has acknowledged."""
-    arguments = [world.code(), topic, str(takes), str(acks)]
-    consumer = subprocess.run(
-        [sys.executable, "-m", "tests.conformance.brokers.consumer", *arguments],
-        cwd=ROOT, stdout=subprocess.PIPE, timeout=2 * PATIENCE_SECONDS, check=False,
-    )  # fmt: skip
-    assert consumer.returncode == -signal.SIGKILL
-    return consumer.stdout.splitlines()
+    consumer = PROCESSES.Process(target=live_and_die, args=(world.code(), topic, takes, acks, done))
+    consumer.start()
+    consumer.join(2 * PATIENCE_SECONDS)
+    status = consumer.exitcode
+    consumer.kill()
+    assert status == -signal.SIGKILL
+    return done.read_bytes().splitlines()
 
 
 @only("is_shared")
 @pytest.mark.slow
-def test_a_consumer_that_is_killed_leaves_to_others_what_it_has_not_acknowledged(world: World) -> None:
+def test_a_consumer_that_is_killed_leaves_to_others_what_it_has_not_acknowledged(
+    world: World, tmp_path: Path
+) -> None:
     async def story() -> None:
         async with topic_on(world) as (broker, topic):
             published = events(topic, 6)
             await publish(broker, *published)
-            done = await asyncio.to_thread(killed_consumer, world, topic, 4, 2)
+            done = await asyncio.to_thread(killed_consumer, world, topic, 4, 2, tmp_path / "done")
             assert done == [each.data for each in published[:2]]
             again = await take(await broker.subscribe(topic, GROUP, ALL), 4)
 
