@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,34 @@ def test_one_trace_goes_from_the_request_to_the_providers_answer(
 
 
 @pytest.mark.slow
+def test_a_request_and_its_answer_are_one_trace(tmp_path: Path, spans: Spans) -> None:
+    broker = own_broker()
+
+    async def pay(tx: finality.Tx, asked: PayoutAsked) -> PaidOut:
+        return PaidOut(asked.amount)
+
+    async def story() -> None:
+        shop = finality.open_async(url_of(tmp_path, "shop"), broker=broker, tracing=spans.tracing)
+        provider = finality.open_async(url_of(tmp_path, "provider"), broker=broker, tracing=spans.tracing)
+        async with shop, provider:
+            provider.react(PAYOUTS, by="provider")(pay)
+            await provider.opened()
+            asked = shop.request(PAYOUTS, PayoutAsked(3), answer=PaidOut, within=timedelta(minutes=1))
+            assert await within(asked) == PaidOut(3)
+            await eventually(lambda: len([s for s in spans.ended if s.name.startswith("send")]) == 2)
+
+    asyncio.run(story())
+
+    tree = spans.tree("request payouts")
+    assert [line.partition(" replies.")[0] for line in tree] == [
+        "request payouts",
+        "  process payouts",
+        "    send",
+        "  send payouts",
+    ]
+    assert spans.one("request payouts").kind is SpanKind.CLIENT
+
+
 def test_a_refusal_is_told_without_its_secrets(tmp_path: Path, spans: Spans) -> None:
     async def story() -> None:
         async with bank(tmp_path, tracing=spans.tracing) as node:

@@ -117,9 +117,9 @@ class Cluster:
         """Return what there is to know of it."""
         if head.has_ended or self.can_drive(head):
             return ""
-        return (
-            head.note or f"no live node can drive {head.kind}@{head.definition}: start one that has this saga"
-        )
+        from finality.node.views import why_undriven
+
+        return head.note or why_undriven(head, ()) or ""
 
 
 def as_data(head: Head, cluster: Cluster) -> dict[str, Any]:

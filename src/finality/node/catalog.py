@@ -32,6 +32,7 @@ class Use:
         is_published: It publishes them; otherwise it reacts to them.
         events: The classes, by the type names that events carry.
         about: What its docstring says first.
+        answer: What it publishes in answer; to whoever asked, if the event is a request.
     """
 
     by: str
@@ -39,6 +40,7 @@ class Use:
     is_published: bool
     events: Mapping[str, Any]
     about: str = ""
+    answer: Use | None = None
 
 
 def catalog_of(modules: Iterable[ModuleType]) -> list[Use]:
@@ -92,10 +94,10 @@ def events_of(uses: Iterable[Use]) -> dict[tuple[str, str], Any]:
 def _uses_of(reaction: Reaction[..., Any]) -> list[Use]:
     code = reaction.code
     by, about = f"{code.consumer}.{code.name}", (reaction.__doc__ or "").strip().partition("\n")[0]
-    uses = [Use(by, code.topic, False, code.takes, about)]
-    if code.answers:
-        uses.append(Use(by, code.publish, True, code.answers, about))
-    return uses
+    if not code.answers:
+        return [Use(by, code.topic, False, code.takes, about)]
+    answer = Use(by, code.publish, True, code.answers, about)
+    return [Use(by, code.topic, False, code.takes, about, answer), answer]
 
 
 def _expiry_of(choreography: Choreography) -> Use:

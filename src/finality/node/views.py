@@ -244,6 +244,8 @@ def why_undriven(head: Head, alive: Iterable[NodeRow]) -> str | None:
         return None  # Every node sweeps for it; what its participants say is the doctor's.
     if any(definition in row.drives for row in alive):
         return None
+    if head.kind == KIND:
+        return "no live node of this home hears answers: start one, with broker="
     return f"no live node can drive {definition}: start one that has this saga"
 
 

@@ -62,10 +62,12 @@ def shop(**more: Any) -> ModuleType:
 
 
 def test_a_catalog_holds_what_a_program_does_with_events() -> None:
+    answer = Use("stock.reserve", "shelves", True, {"Reserved": Reserved}, "Take it from the shelf.")
+
     assert catalog_of([shop()]) == [
         Use("shop", "orders", True, {"Placed": Placed, "Cancelled": Cancelled}),
-        Use("stock.reserve", "orders", False, {"Placed": Placed}, "Take it from the shelf."),
-        Use("stock.reserve", "shelves", True, {"Reserved": Reserved}, "Take it from the shelf."),
+        Use("stock.reserve", "orders", False, {"Placed": Placed}, "Take it from the shelf.", answer),
+        answer,
         Use("mail.tell", "shelves", False, {"Reserved": Reserved}),
     ]
 
@@ -149,8 +151,16 @@ def test_the_document_of_asyncapi_says_the_same() -> None:
     assert document["asyncapi"] == "3.0.0"
     assert document["info"] == {"title": "shop", "version": "1.2.3"}
     assert {name: list(channel["messages"]) for name, channel in document["channels"].items()} == {
-        "orders": ["Cancelled", "Placed"], "shelves": ["Reserved"],
+        "orders": ["Cancelled", "Placed"], "shelves": ["Reserved"], "finality.replies": ["shelves.Reserved"],
     }  # fmt: skip
+    assert document["operations"]["stock.reserve.orders.receive"]["reply"] == {
+        "address": {
+            "location": "$message.header#/replyto",
+            "description": "If it is a request; otherwise what is answered goes to shelves.",
+        },
+        "channel": {"$ref": "#/channels/finality.replies"},
+        "messages": [{"$ref": "#/channels/finality.replies/messages/shelves.Reserved"}],
+    }
     assert [(name, each["action"]) for name, each in document["operations"].items()] == [
         ("shop.orders.send", "send"),
         ("stock.reserve.orders.receive", "receive"),
@@ -160,7 +170,7 @@ def test_the_document_of_asyncapi_says_the_same() -> None:
     assert document["components"]["schemas"]["Reserved"]["required"] == ["order"]
     assert dangling(document, document) == []
     read = ApplicationSchema.model_validate(json.loads(json.dumps(document)))
-    assert set(read.channels) == {"orders", "shelves"}
+    assert set(read.channels) == {"orders", "shelves", "finality.replies"}
 
 
 def dangling(part: Any, document: Any) -> list[str]:

@@ -14,7 +14,9 @@ import pytest
 
 import finality
 from finality.adapters.memory.broker import MemoryBroker
+from finality.cli.command_line import run_command_line
 from finality.core.envelope import Envelope
+from finality.testing import PostgresServer
 from tests.integration.events.kit import own_broker, stored
 from tests.integration.kit import MovedClock, effects, eventually, names, put, table, url_of, within
 
@@ -262,3 +264,37 @@ def test_what_cannot_be_asked_is_said(tmp_path: Path) -> None:
                 await shop.outcome("q-1")
 
     asyncio.run(story())
+
+
+@pytest.mark.slow
+def test_in_a_postgresql_home_it_is_the_same(
+    finality_postgres: PostgresServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both sides in one home; what its operators see of it."""
+    url, broker = finality_postgres.database(), own_broker()
+
+    async def story() -> None:
+        async with finality.open_async(url, broker=broker, reactions=[priced]) as node:
+            asked = [ask(node, who, who) for who in ("ada", "bob", "ada")]
+            ada, bob, again = await asyncio.gather(*asked, return_exceptions=True)
+            await node.run(lambda tx: tx.request("quotes", GetQuote("eve"), id="eve", within=LONG))
+
+            assert (ada, again) == (Quote("ada", 3), Quote("ada", 3))
+            assert isinstance(bob, finality.Refused)
+            assert await within(node.answer("eve", Quote)) == Quote("eve", 3)
+
+    asyncio.run(story())
+
+    run_command_line(["transaction", "list", "--status", "refused", "--store", url])
+    run_command_line(["transaction", "show", "ada", "--store", url])
+    told = capsys.readouterr().out
+    assert [line.split()[:3] for line in told.splitlines()[1:2]] == [["bob", "request", "refused"]]
+    assert "requested" in told
+    assert '{"who": "ada", "price": 3}' in told
+
+
+@finality.react("quotes", by="pricing")
+def priced(tx: finality.SyncTx, asked: GetQuote) -> Quote:
+    if asked.who == "bob":
+        raise finality.Refused("bob owes us")
+    return Quote(asked.who, 3)

@@ -14,7 +14,7 @@ class Requested:
     Attributes:
         topic: Where whoever answers gets it from.
         type: The type name of what was asked, *input* its value.
-        replies: The topic on which its answer is awaited.
+        reply_to: The topic on which its answer is awaited.
         deadline: When an answer counts no more, in seconds since the Unix epoch.
     """
 
@@ -22,7 +22,7 @@ class Requested:
     key: str
     type: str
     input: Json
-    replies: str
+    reply_to: str
     deadline: float
 
 
