@@ -205,7 +205,7 @@ def test_nodes_are_listed_with_what_they_drive_and_one_that_closed_has_left(term
 
     assert said.out.split()[:5] == ["ID", "STATE", "HOST", "PROCESS", "JOINED"]
     assert (alive["state"], alive["process"]) == ("alive", process.pid)
-    assert [drives.partition("@")[0] for drives in alive["drives"]] == ["BookTrip"]
+    assert [drives.partition("@")[0] for drives in alive["drives"]] == ["BookTrip", "request"]
     assert (left["id"], left["state"]) == (alive["id"], "left")
 
 
