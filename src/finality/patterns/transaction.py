@@ -7,7 +7,6 @@ services before it.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar, cast
@@ -27,6 +26,7 @@ from finality.patterns.sourcing import AsyncSourcing, SyncSourcing
 from finality.ports.codec import Codec
 from finality.ports.participant import Branch, Participant, ReservingBranch
 from finality.ports.store import LocalTransaction, Rows, Scope
+from finality.runtime.asked import Asked
 from finality.runtime.commitment import Commitment
 from finality.runtime.reservations.participant import participant_name
 from finality.runtime.sourcing import personal
@@ -361,30 +361,15 @@ class Transaction(Tx):
         await self._commitment.abort(because)
 
 
-class FunctionTurn:
-    """Runs a plain function in a turn of the store and keeps what it returns."""
+class FunctionTurn(Asked[Any]):
+    """Runs a plain function in a turn of the store; answers what it returns."""
 
     def __init__(self, function: Callable[[SyncTx], Any], codec: Codec) -> None:
-        self.name = f"function {getattr(function, '__qualname__', function)!s}"
-        self.done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        super().__init__(f"function {getattr(function, '__qualname__', function)!s}", answer=None)
         self._function = function
         self._codec = codec
         self._origin = Origin(traceparent=current_traceparent())  # The store's thread knows no span.
-        self._answer: Any = None
 
     def run(self, tx: LocalTransaction) -> None:
         """Run the function."""
-        self._answer = self._function(SyncTx(tx, self._codec, origin=self._origin))
-
-    def forget(self) -> None:
-        """Forget the answer."""
-        self._answer = None
-
-    def settle(self, error: BaseException | None) -> None:
-        """Answer the caller."""
-        if self.done.done():
-            return
-        if error is None:
-            self.done.set_result(self._answer)
-        else:
-            self.done.set_exception(error)
+        self.answer = self._function(SyncTx(tx, self._codec, origin=self._origin))

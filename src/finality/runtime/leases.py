@@ -27,20 +27,17 @@ RENEWALS_A_LEASE = 4  # Three may fail before anybody thinks that the node is go
 TAKE_OVER_MAX = 1_000  # In one turn; the others' turns come in between.
 
 
-class LeaseTurn:
-    """Renews the lease and takes over what nobody alive drives."""
-
-    name = "renewal of the lease"
+class LeaseTurn(Asked[int]):
+    """Renews the lease and takes over what nobody alive drives; answers how many sagas that are."""
 
     def __init__(
         self, row: NodeRow, now: float, *, accepts: frozenset[str] = frozenset(), is_leaving: bool = False
     ) -> None:
-        self.done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        super().__init__("renewal of the lease", answer=0)
         self._row = row
         self._now = now
         self._accepts = accepts
         self._is_leaving = is_leaving
-        self._taken = 0
 
     def run(self, tx: HomeTransaction) -> None:
         """Renew, or leave."""
@@ -48,26 +45,13 @@ class LeaseTurn:
             tx.leave(self._row.id)
             return
         tx.renew(self._row)
-        self._taken = tx.take_over(
+        self.answer = tx.take_over(
             self._row.id,
             self._row.drives - self._accepts,
             accepts=self._accepts,
             expired_before=self._now,
             limit=TAKE_OVER_MAX,
         )
-
-    def forget(self) -> None:
-        """Take over again."""
-        self._taken = 0
-
-    def settle(self, error: BaseException | None) -> None:
-        """Say how many sagas were taken over."""
-        if self.done.done():
-            return
-        if error is None:
-            self.done.set_result(self._taken)
-        else:
-            self.done.set_exception(error)
 
 
 class LetGoTurn(Asked[None]):

@@ -10,6 +10,7 @@ from finality.core.ids import Json, TransactionId, Version
 from finality.core.saga import Graph, Summary, advance, new_state, outstanding, replay, summary_of
 from finality.core.saga import events as e
 from finality.ports.home import Birth, HomeTransaction
+from finality.runtime.asked import Asked
 from finality.runtime.context import Context
 from finality.runtime.definition import Definition
 from finality.runtime.drive import Drive
@@ -69,33 +70,25 @@ class StartTurn:
             self._begun(self)
 
 
-class PostTurn:
-    """Lets a saga hear a signal, whoever drives it.
+class PostTurn(Asked[bool]):
+    """Lets a saga hear a signal, whoever drives it; answers whether it is news.
 
     The head is set to wake at once, so that the driver looks; what it was about to append
     conflicts with ours, and it decides anew.
     """
 
-    __slots__ = ("_graph", "_is_new", "_key", "_signal", "done")
-
     def __init__(self, graph: Graph, key: int, signal: e.SagaSignal) -> None:
-        self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        super().__init__(f"{type(signal).__name__} to saga {key}", answer=False)
         self._graph = graph
         self._key = key
         self._signal = signal
-        self._is_new = False
-
-    @property
-    def name(self) -> str:
-        """Return who holds the store, for the report about slow turns."""
-        return f"{type(self._signal).__name__} to saga {self._key}"
 
     def run(self, tx: HomeTransaction) -> None:
         """Decide on what is durable, and record."""
         told = tx.read(self._key)
         state = replay(self._graph, [recorded.event for recorded in told])
         events, after = advance(state, self._signal)
-        self._is_new = bool(events)
+        self.answer = bool(events)
         if not events:
             return
         summary = summary_of(after, outstanding(after))
@@ -107,18 +100,6 @@ class PostTurn:
         parent = tx.head(self._key).parent
         if summary.has_ended and parent is not None:
             tx.wake(parent)
-
-    def forget(self) -> None:
-        """Nothing in memory has changed."""
-
-    def settle(self, error: BaseException | None) -> None:
-        """Answer the caller."""
-        if self.done.done():
-            return
-        if error is None:
-            self.done.set_result(self._is_new)
-        else:
-            self.done.set_exception(error)
 
 
 class RestTurn:

@@ -14,6 +14,7 @@ from typing import Any
 
 from finality.core.errors import FinalityError
 from finality.ports.home import HomeTransaction
+from finality.runtime.asked import Asked
 from finality.runtime.context import Context
 from finality.runtime.lookout import Lookout
 
@@ -24,35 +25,19 @@ CLOCK_SECONDS = 0.25  # How soon it is noticed that the clock was set, or the ma
 CLAIM_MAX = 5_000  # Claimed in one turn; the turn stays well under its time limit.
 
 
-class ClaimTurn:
+class ClaimTurn(Asked[list[tuple[int, str]]]):
     """Takes what is due in hand."""
 
-    name = "claim of what is due"
-
     def __init__(self, context: Context) -> None:
-        self.done: asyncio.Future[list[tuple[int, str]]] = asyncio.get_running_loop().create_future()
+        super().__init__("claim of what is due", answer=[])
         self._context = context
-        self._due: list[tuple[int, str]] = []
 
     def run(self, tx: HomeTransaction) -> None:
         """Claim."""
         now = self._context.environment.now()
-        self._due = tx.claim_due(self._context.node, now, limit=CLAIM_MAX)
+        self.answer = tx.claim_due(self._context.node, now, limit=CLAIM_MAX)
         # Whoever has one of them in hand and is about to let it rest has to look first.
-        self._context.called.update(key for key, _ in self._due)
-
-    def forget(self) -> None:
-        """Claim again."""
-        self._due = []
-
-    def settle(self, error: BaseException | None) -> None:
-        """Pass on what was claimed."""
-        if self.done.done():
-            return
-        if error is None:
-            self.done.set_result(self._due)
-        else:
-            self.done.set_exception(error)
+        self._context.called.update(key for key, _ in self.answer)
 
 
 class Timers:

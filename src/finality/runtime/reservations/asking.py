@@ -45,7 +45,8 @@ class Asking:
         """Return what *read* finds, behind all that was submitted before."""
         turn = LookTurn(name, read)
         self._store.submit(turn)
-        return await turn.done
+        answer: T = await turn.done
+        return answer
 
     async def ask(self, request: Request) -> Found:
         """Do what is asked unless it was done before; return what is recorded then, durable.

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from finality.core.ids import Json
-from finality.core.reservation import Ask, Mistake, Proceed, RecordOnly, Reserved, answer_to, finished
+from finality.core.reservation import (
+    NEVER_TRIED,
+    Ask,
+    Mistake,
+    Proceed,
+    RecordOnly,
+    Reserved,
+    answer_to,
+    finished,
+)
 from finality.ports.participant import BranchId
 from finality.ports.store import LocalTransaction
+from finality.runtime.asked import Asked
 from finality.runtime.reservations.code import Method, ReservationCode
 from finality.runtime.reservations.rows import Found, found, record
-
-T = TypeVar("T")
 
 
 class NothingToConfirm(Exception):
@@ -70,31 +77,7 @@ class Request:
             raise RuntimeError(f"it raised {error!r}") from error
 
 
-class Answering(Generic[T]):
-    """A turn with an answer."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self.answer: T | None = None
-
-    def forget(self) -> None:
-        """Forget the answer."""
-        self.answer = None
-
-    def settle(self, error: BaseException | None) -> None:
-        """Answer whoever asked."""
-        if self.done.done():
-            return
-        if error is not None:
-            self.done.set_exception(error)
-            self.done.exception()  # Whoever ends a scope hears it from the scope.
-        else:
-            assert self.answer is not None, f"{self.name} is durable without an answer"
-            self.done.set_result(self.answer)
-
-
-class AskTurn(Answering[Found]):
+class AskTurn(Asked[Found]):
     """Looks at what is recorded, does what is due, and records it.
 
     Args:
@@ -109,7 +92,7 @@ class AskTurn(Answering[Found]):
         *,
         is_last: bool = False,
     ) -> None:
-        super().__init__(request.name)
+        super().__init__(request.name, answer=Found(NEVER_TRIED))
         self._request = request
         self._work = work
         self._is_last = is_last
@@ -138,11 +121,11 @@ class AskTurn(Answering[Found]):
                 raise KnownAtEnd(known)
 
 
-class LookTurn(Answering[T]):
+class LookTurn(Asked[Any]):
     """Reads what is recorded."""
 
-    def __init__(self, name: str, read: Callable[[LocalTransaction], T]) -> None:
-        super().__init__(name)
+    def __init__(self, name: str, read: Callable[[LocalTransaction], Any]) -> None:
+        super().__init__(name, answer=None)
         self._read = read
 
     def run(self, tx: LocalTransaction) -> None:
