@@ -32,6 +32,7 @@ import re
 import select
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,7 @@ from tests.acceptance.pages import ROOT, Block, Page
 
 SHOWN_ONLY = frozenset({"text", "sql", "toml", "ini", "csv", "yaml", "diff"})
 COMMAND_SECONDS_MAX = 90.0
+OF_A_NODE = re.compile(r"finality (node|.+\.db)")  # Its threads; those of a pool end by themselves.
 STATUS = re.compile(r"#\s*(?:exit )?status (\d+)\b")
 
 ALIKE = (
@@ -141,6 +143,7 @@ class Play:
         Raises:
             WrongPage: A block does not do what the page says.
         """
+        before = set(threading.enumerate())
         with self._placed():
             printed = ""
             for block in self.page.blocks:
@@ -159,6 +162,9 @@ class Play:
                         pass
                     case language:
                         raise WrongPage(f"{where}: nobody knows what a block of {language!r} is")
+        left = sorted(each.name for each in set(threading.enumerate()) - before)
+        if any(map(OF_A_NODE.fullmatch, left)):
+            raise WrongPage(f"{self.page.name} leaves a node open: {left}")
 
     @contextlib.contextmanager
     def _placed(self) -> Iterator[None]:

@@ -147,6 +147,16 @@ def test_a_wrong_page_is_found_out(text: str, said: str, tmp_path: Path) -> None
         _played(text, tmp_path)
 
 
+@pytest.mark.slow
+def test_a_node_that_is_left_open_is_found_out(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```python\nimport finality\nnode = finality.open('sqlite:///a.db')\n```\n", "utf-8")
+    play = Play(read_page(page), tmp_path)
+    with pytest.raises(WrongPage, match=re.escape("leaves a node open: ['finality a.db', 'finality node']")):
+        play.run()
+    vars(play.module)["node"].close()
+
+
 def test_a_fence_that_is_never_closed_is_found_out(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="never closed"):
         _played("```python\n1\n", tmp_path)
