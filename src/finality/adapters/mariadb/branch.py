@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from finality.adapters.mariadb.session import (
@@ -16,10 +14,11 @@ from finality.adapters.mariadb.session import (
     unavailable,
 )
 from finality.adapters.mariadb.statement import Statement, refuse, statement_of
-from finality.core.errors import Conflict, FinalityError, OutcomeUnknown, Refused
+from finality.adapters.server_branch import ServerBranch
+from finality.core.errors import FinalityError
 from finality.core.two_phase import Vote
 from finality.ports.participant import BranchId
-from finality.ports.store import Rows, StatementRefused
+from finality.ports.store import Rows
 
 WITNESS_KEY = "finality_branch"
 
@@ -40,7 +39,7 @@ class Keeper(Protocol):
         """Take back a session that nothing is open on; others are dropped."""
 
 
-class MariaDbBranch:
+class MariaDbBranch(ServerBranch):
     """Fulfils ``ports.participant.StatementBranch``.
 
     Attributes:
@@ -48,17 +47,10 @@ class MariaDbBranch:
     """
 
     def __init__(self, id: BranchId, session: Session, keeper: Keeper) -> None:
-        self.id = id
+        super().__init__(id)
         self.session = session.thread
         self._session = session
         self._keeper = keeper
-        self._name = id.participant
-        self._has_written = False
-        self._savepoints = 0
-        self._failure: str | None = None
-        self._is_ending = self._has_ended = False
-
-    # ── Work ────────────────────────────────────────────────────────────────────────────────
 
     async def execute(self, sql: str, *parameters: Any) -> Rows:
         """Run one statement with ``?`` for each of *parameters*; return its rows.
@@ -73,80 +65,10 @@ class MariaDbBranch:
         statement = statement_of(sql)
         if statement.refusal:
             raise refuse(sql, statement.refusal)
-        try:
+        with self._watched():
             if not await self._keeper.reads(self._session, statement):
                 self._has_written = True
             return Rows(await self._session.run(sql, parameters))
-        except StatementRefused:
-            raise
-        except BaseException as error:
-            # The server would let the rest of the branch commit without it.
-            self._failure = said(error)
-            told = meaning(self._name, self._session, error)
-            if told is None or not isinstance(error, Exception):
-                raise
-            raise told from error
-
-    @asynccontextmanager
-    async def savepoint(self) -> AsyncIterator[None]:
-        """Undo what its block did, and nothing else, if the block raises."""
-        self._check_open()
-        name = f"finality_{self._savepoints}"
-        await self._session.say(f"SAVEPOINT {name}")
-        self._savepoints += 1
-        before = self._failure
-        try:
-            yield
-        except BaseException:
-            if not self._has_ended and not self._session.is_lost:
-                await self._session.say(f"ROLLBACK TO SAVEPOINT {name}", f"RELEASE SAVEPOINT {name}")
-                self._failure = before
-            raise
-        else:
-            if not self._failure and not self._has_ended:
-                await self._session.say(f"RELEASE SAVEPOINT {name}")
-        finally:
-            self._savepoints -= 1
-
-    def _check_open(self) -> None:
-        if self._has_ended:
-            raise StatementRefused(
-                f"branch {self.id} has ended, so nothing more can run in it; use it only inside its block"
-            )
-
-    # ── Its end ─────────────────────────────────────────────────────────────────────────────
-
-    async def prepare(self) -> Vote:
-        """Vote."""
-        vote: Vote = await self._ending(self._prepare)
-        return vote
-
-    async def commit(self) -> None:
-        """Commit in one phase."""
-        await self._ending(self._commit)
-
-    async def abort(self) -> None:
-        """Leave nothing of a branch that is not prepared."""
-        if not self._is_ending:
-            await self._end()
-        elif not self._has_ended:
-            # Nobody waits for its vote any more. It is cut, and the participant knows what it came to.
-            self._session.drop()
-
-    async def _ending(self, work: Callable[[], Awaitable[Any]]) -> Any:
-        try:
-            self._check_open()
-            self._is_ending = True
-            if self._failure is not None:
-                raise Refused(
-                    f"{self._name} says no: a statement of branch {self.id} has failed: {self._failure}; "
-                    "run what may fail in a branch.savepoint()",
-                    branch=self.id.name,
-                    transaction_id=self.id.transaction,
-                )
-            return await work()
-        finally:
-            await self._end()
 
     async def _prepare(self) -> Vote:
         if not self._has_written:
@@ -161,7 +83,7 @@ class MariaDbBranch:
         try:
             await self._say(*names)
         except ERRORS as error:
-            if self._session.is_lost:
+            if self._is_lost:
                 raise unavailable(self._name, error) from error
             raise self._no(error) from error
 
@@ -171,34 +93,15 @@ class MariaDbBranch:
             await self._say(*names)
         except ERRORS as error:
             # The last command is the commit. It was not reached if another one has failed.
-            is_reached = self._session.is_lost or self._session.done == len(names) - 1
+            is_reached = self._is_lost or self._session.done == len(names) - 1
             if is_reached and number_of(error) not in ROLLED_BACK:
                 raise self._unknown(error) from error
             raise self._no(error) from error
 
     async def _say(self, *names: str) -> None:
-        await self._session.say(*(self._keeper.sql(name, self.id) for name in names))
+        await self._tell(*(self._keeper.sql(name, self.id) for name in names))
 
-    def _no(self, error: BaseException) -> FinalityError:
-        if self._session.done == 0 and WITNESS_KEY in str(error):
-            return Conflict(
-                f"branch {self.id} came too late: it was given up, or its id was used; begin a new one",
-                transaction_id=self.id.transaction,
-            )
-        told = meaning(self._name, self._session, error)
-        return told or Refused(f"{self._name} says no: {said(error)}", branch=self.id.name)
-
-    def _unknown(self, error: BaseException) -> OutcomeUnknown:
-        return OutcomeUnknown(
-            f"nobody knows yet whether branch {self.id} has committed: {said(error)}; ask for the "
-            "transaction by its id",
-            transaction_id=self.id.transaction,
-        )
-
-    async def _end(self) -> None:
-        if self._has_ended:
-            return
-        self._has_ended = True
+    async def _let_go(self) -> None:
         if not self._session.is_clean:
             await self._undo()
         self._keeper.give_back(self._session)
@@ -211,3 +114,24 @@ class MariaDbBranch:
                 # A branch that has failed has no work to end. What cannot be undone here ends with its
                 # session, which is not clean and so will be dropped.
                 continue
+
+    # ── The session ─────────────────────────────────────────────────────────────────────────
+
+    @property
+    def _is_lost(self) -> bool:
+        return self._session.is_lost
+
+    async def _tell(self, *statements: str) -> None:
+        await self._session.say(*statements)
+
+    def _cut(self) -> None:
+        self._session.drop()
+
+    def _said(self, error: BaseException) -> str:
+        return said(error)
+
+    def _meaning(self, error: BaseException) -> FinalityError | None:
+        return meaning(self._name, self._session, error)
+
+    def _is_late(self, error: BaseException) -> bool:
+        return self._session.done == 0 and WITNESS_KEY in str(error)
