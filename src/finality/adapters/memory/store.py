@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Any
 
-from finality.adapters.append import Append
 from finality.adapters.follow import follow
 from finality.adapters.fork import keep_out_of_children
 from finality.adapters.group_commit import Writer
@@ -16,7 +15,7 @@ from finality.adapters.memory.home_transaction import MemoryHomeTransaction
 from finality.adapters.memory.rows import recorded_of
 from finality.adapters.memory.sources import MemoryCommittedSources
 from finality.adapters.memory.transaction import MemoryTransaction
-from finality.adapters.scope import WriterScope
+from finality.adapters.written import WrittenHome, WrittenStore
 from finality.core.errors import NotFound, Unavailable
 from finality.core.ids import (
     START,
@@ -36,7 +35,7 @@ from finality.ports.journal import PAGE_EVENTS_MAX, Page
 from finality.ports.store import Rows
 
 
-class MemoryStore(MemoryEventReads):
+class MemoryStore(WrittenStore, MemoryEventReads):
     """Fulfils ``ports.store.Store``, except that nothing is durable: it is gone with its process.
 
     Stores with the same *database* share it, as several processes share a file.
@@ -54,25 +53,11 @@ class MemoryStore(MemoryEventReads):
         self._environment = environment
         self._seen = -1
         self._gone: str | None = None
-        self._writer = Writer(MemoryEngine(database, self._transaction()), self.name, environment)
-        self.submit = self._writer.put
+        self._write_with(Writer(MemoryEngine(database, self._transaction()), self.name, environment))
         keep_out_of_children(self)
 
     def _transaction(self) -> MemoryTransaction:
         return MemoryTransaction(self.database, self._environment)
-
-    @property
-    def slowest(self) -> tuple[str, float]:
-        """Return who held the write turn longest, and for how many seconds."""
-        return self._writer.batches.slowest
-
-    def on_publish(self, told: Callable[[], None]) -> None:
-        """Call *told* after each commit of this process that has put an event into the outbox."""
-        self._writer.batches.on_publish = told
-
-    def scope(self, name: str) -> WriterScope:
-        """Return a transaction for ``async`` code."""
-        return self._writer.scope(name)
 
     async def query(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
         """Read what is committed."""
@@ -112,7 +97,7 @@ class MemoryStore(MemoryEventReads):
         return [("durability", False, "in memory: everything is gone with this process")]
 
 
-class MemoryHome(MemoryStore):
+class MemoryHome(MemoryStore, WrittenHome):
     """Fulfils ``ports.home.Home``, except that nothing is durable."""
 
     def __init__(
@@ -131,13 +116,6 @@ class MemoryHome(MemoryStore):
         return MemoryHomeTransaction(self.database, self._environment, self._codec)
 
     # ── The journal ─────────────────────────────────────────────────────────────────────────
-
-    async def append(self, stream: StreamName, events: Sequence[Any], *, expected: Version) -> Version:
-        """Append *events* to *stream*, all or none."""
-        turn = Append(stream, events, expected)
-        self.submit(turn)
-        await turn.done
-        return Version(expected + len(events))
 
     async def read(
         self, stream: StreamName, *, after: Version = Version(0), limit: int = PAGE_EVENTS_MAX

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 
-from finality.adapters.append import Append
 from finality.adapters.follow import follow
 from finality.adapters.postgres.cursor import Place
 from finality.adapters.postgres.home_transaction import PostgresHomeTransaction
@@ -17,6 +16,7 @@ from finality.adapters.postgres.session import Server
 from finality.adapters.postgres.sources import PostgresCommittedSources
 from finality.adapters.postgres.store import LOCK_SECONDS_MAX, PostgresStore, name_of
 from finality.adapters.postgres.transaction import PostgresTransaction
+from finality.adapters.written import WrittenHome
 from finality.core.errors import NotFound
 from finality.core.ids import (
     START,
@@ -38,7 +38,7 @@ NODES_MAX = 1_000  # Of the newest nodes; older ones stay in the table for the a
 POSITION_MAX = (1 << 63) - 1
 
 
-class PostgresHome(PostgresStore):
+class PostgresHome(PostgresStore, WrittenHome):
     """Fulfils ``ports.home.Home``."""
 
     _is_home = True
@@ -52,13 +52,6 @@ class PostgresHome(PostgresStore):
         return PostgresHomeTransaction(line, self._environment, self._codec)
 
     # ── The journal ─────────────────────────────────────────────────────────────────────────
-
-    async def append(self, stream: StreamName, events: Sequence[Any], *, expected: Version) -> Version:
-        """Append *events* to *stream*, all or none; durable on return."""
-        turn = Append(stream, events, expected)
-        self.submit(turn)
-        await turn.done
-        return Version(expected + len(events))
 
     async def read(
         self, stream: StreamName, *, after: Version = Version(0), limit: int = PAGE_EVENTS_MAX

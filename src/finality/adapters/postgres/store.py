@@ -25,7 +25,7 @@ from finality.adapters.postgres.schema import check, migrate
 from finality.adapters.postgres.session import ERRORS, Connection, Server, drop, is_clean, unavailable
 from finality.adapters.postgres.statement import refuse, statement_of
 from finality.adapters.postgres.transaction import PostgresTransaction
-from finality.adapters.scope import WriterScope
+from finality.adapters.written import WrittenStore
 from finality.core.errors import Unavailable
 from finality.core.ids import Cursor
 from finality.ports.environment import Environment
@@ -40,7 +40,7 @@ QUIET_SECONDS = 0.25  # Where nodes ring; sessions that were joined and SQL by h
 LOCK_SECONDS_MAX = 10.0  # A turn that waits longer for a row holds up all the others of its node.
 
 
-class PostgresStore(PostgresEventReads):
+class PostgresStore(WrittenStore, PostgresEventReads):
     """Fulfils ``ports.store.Store``. Any number of processes may open the same database."""
 
     _is_home = False
@@ -60,8 +60,7 @@ class PostgresStore(PostgresEventReads):
         self._cluster = ""
         self._line = Line(server)
         engine = PostgresEngine(self._line, self._transaction(self._line), environment)
-        self._writer = Writer(engine, self.name, environment)
-        self.submit = self._writer.put
+        self._write_with(Writer(engine, self.name, environment))
         keep_out_of_children(self)
 
     @classmethod
@@ -87,19 +86,6 @@ class PostgresStore(PostgresEventReads):
 
     def _transaction(self, line: Line) -> PostgresTransaction:
         return PostgresTransaction(line, self._environment)
-
-    @property
-    def slowest(self) -> tuple[str, float]:
-        """Return who held the write turn longest, and for how many seconds."""
-        return self._writer.batches.slowest
-
-    def on_publish(self, told: Callable[[], None]) -> None:
-        """Call *told* after each commit of this process that has put an event into the outbox."""
-        self._writer.batches.on_publish = told
-
-    def scope(self, name: str) -> WriterScope:
-        """Return a transaction for ``async`` code."""
-        return self._writer.scope(name)
 
     async def query(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
         """Read what is committed; placeholders are PostgreSQL's, $1 and $2."""

@@ -9,11 +9,9 @@ from typing import Any
 
 import apsw
 
-from finality.adapters.append import Append
 from finality.adapters.follow import follow
 from finality.adapters.fork import keep_out_of_children
 from finality.adapters.group_commit import Writer
-from finality.adapters.scope import WriterScope
 from finality.adapters.sqlite.connection import OUT_OF_REACH, connect, explain, health_of
 from finality.adapters.sqlite.engine import SqliteEngine
 from finality.adapters.sqlite.events import SqliteEventReads
@@ -25,6 +23,7 @@ from finality.adapters.sqlite.rows import Names, head_of, node_of, recorded_of
 from finality.adapters.sqlite.schema import HOME, STORE, migrate, migrations
 from finality.adapters.sqlite.sources import SqliteCommittedSources
 from finality.adapters.sqlite.transaction import SqliteTransaction
+from finality.adapters.written import WrittenHome, WrittenStore
 from finality.core.errors import NotFound, Unavailable
 from finality.core.ids import (
     START,
@@ -57,7 +56,7 @@ class Gone:
         raise Unavailable(self._why)
 
 
-class SqliteStore(SqliteEventReads):
+class SqliteStore(WrittenStore, SqliteEventReads):
     """Fulfils ``ports.store.Store``. Several processes may open the same file."""
 
     _parts: tuple[str, ...] = (STORE,)
@@ -77,27 +76,12 @@ class SqliteStore(SqliteEventReads):
             self._connection.close()
             raise
         self._guard = Guard(self._reader, is_reader=True)
-        self._writer = Writer(
-            SqliteEngine(self._connection, self._transaction(), path), self.name, environment
-        )
-        self.submit = self._writer.put
+        engine = SqliteEngine(self._connection, self._transaction(), path)
+        self._write_with(Writer(engine, self.name, environment))
         keep_out_of_children(self)
 
     def _transaction(self) -> SqliteTransaction:
         return SqliteTransaction(self._connection, self._environment)
-
-    @property
-    def slowest(self) -> tuple[str, float]:
-        """Return who held the write turn longest, and for how many seconds."""
-        return self._writer.batches.slowest
-
-    def on_publish(self, told: Callable[[], None]) -> None:
-        """Call *told* after each commit of this process that has put an event into the outbox."""
-        self._writer.batches.on_publish = told
-
-    def scope(self, name: str) -> WriterScope:
-        """Return a transaction for ``async`` code."""
-        return self._writer.scope(name)
 
     async def query(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
         """Read what is committed."""
@@ -165,7 +149,7 @@ class SqliteStore(SqliteEventReads):
             raise explain(error) from error
 
 
-class SqliteHome(SqliteStore):
+class SqliteHome(SqliteStore, WrittenHome):
     """Fulfils ``ports.home.Home``."""
 
     _parts = (STORE, HOME)
@@ -182,13 +166,6 @@ class SqliteHome(SqliteStore):
         return SqliteHomeTransaction(self._connection, self._environment, self._codec, Names())
 
     # ── The journal ─────────────────────────────────────────────────────────────────────────
-
-    async def append(self, stream: StreamName, events: Sequence[Any], *, expected: Version) -> Version:
-        """Append *events* to *stream*, all or none; durable on return."""
-        turn = Append(stream, events, expected)
-        self.submit(turn)
-        await turn.done
-        return Version(expected + len(events))
 
     async def read(
         self, stream: StreamName, *, after: Version = Version(0), limit: int = PAGE_EVENTS_MAX
