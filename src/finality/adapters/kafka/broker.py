@@ -23,6 +23,7 @@ from finality.adapters.kafka.records import envelope_from
 from finality.adapters.kafka.topics import Settings, Topics
 from finality.adapters.log_subscription import LogSubscription
 from finality.adapters.progress import Progress
+from finality.adapters.subscriptions import Subscriptions
 from finality.core.envelope import Envelope
 from finality.core.errors import FinalityError
 from finality.ports.broker import PARTITIONS, PUBLISH_EVENTS_MAX, Capabilities, Delivery
@@ -45,7 +46,7 @@ class KafkaBroker:
         self.name = cluster.name
         self._cluster = cluster
         self._event_bytes_max = EVENT_BYTES_MAX
-        self._subscriptions: list[LogSubscription] = []
+        self._subscriptions: Subscriptions[LogSubscription] = Subscriptions()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -96,9 +97,7 @@ class KafkaBroker:
         log = KafkaLog(self._cluster, topic, group, progress)
         await log.open()
         subscription = LogSubscription(self, log, topic, group, progress)
-        self._subscriptions = [each for each in self._subscriptions if not each.is_closed]
-        self._subscriptions.append(subscription)
-        return subscription
+        return self._subscriptions.add(subscription)
 
     async def replay(self, topic: str, partition: int, *, after: str = "") -> AsyncIterator[Delivery]:
         """Yield what a partition holds behind a position, up to what is there now."""
@@ -130,8 +129,7 @@ class KafkaBroker:
 
     async def close(self) -> None:
         """Let go of the connections."""
-        for subscription in self._subscriptions:
-            await subscription.close()
+        await self._subscriptions.close()
         await self._publisher.close()
         await self._admin.close()
 

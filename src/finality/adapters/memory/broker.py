@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 
 from finality.adapters.memory.subscription import MemorySubscription
 from finality.adapters.memory.topics import EVENT_BYTES_MAX, MemoryTopics
+from finality.adapters.subscriptions import Subscriptions
 from finality.adapters.waves import Outcomes, too_large
 from finality.core.envelope import Envelope
 from finality.core.errors import FinalityError
@@ -44,7 +45,7 @@ class MemoryBroker:
         self.topics = MemoryTopics.named(topics) if isinstance(topics, str) else topics
         self.name = f"memory://{self.topics.name}"
         self.capabilities = CAPABILITIES
-        self._subscriptions: list[MemorySubscription] = []
+        self._subscriptions: Subscriptions[MemorySubscription] = Subscriptions()
 
     async def open(self, environment: Environment) -> None:
         """Do nothing: what is in memory is there."""
@@ -76,9 +77,7 @@ class MemoryBroker:
     async def subscribe(self, topic: str, group: str, partitions: Collection[int]) -> MemorySubscription:
         """Begin to read some partitions for a group; whoever read them before gets no more of them."""
         subscription = MemorySubscription(self.topics, topic, check_group(group), partitions)
-        self._subscriptions = [each for each in self._subscriptions if not each.is_closed]
-        self._subscriptions.append(subscription)
-        return subscription
+        return self._subscriptions.add(subscription)
 
     async def replay(self, topic: str, partition: int, *, after: str = "") -> AsyncIterator[Delivery]:
         """Yield what a partition holds behind a position."""
@@ -101,5 +100,4 @@ class MemoryBroker:
 
     async def close(self) -> None:
         """Close its subscriptions; the events stay for others of this name."""
-        for subscription in self._subscriptions:
-            await subscription.close()
+        await self._subscriptions.close()

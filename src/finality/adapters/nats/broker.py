@@ -21,6 +21,7 @@ from finality.adapters.nats.publish import Publisher
 from finality.adapters.nats.subscription import NatsSubscription
 from finality.adapters.nats.topics import Topics
 from finality.adapters.nats.wire import durable_of, envelope_in, place_of, stream_of, subject_of
+from finality.adapters.subscriptions import Subscriptions
 from finality.core.envelope import Envelope
 from finality.core.errors import FinalityError
 from finality.ports.broker import PARTITIONS, PUBLISH_EVENTS_MAX, Capabilities, Delivery
@@ -51,7 +52,7 @@ class NatsBroker:
         self._line = Line(address)
         self._topics = Topics(self._line)
         self._publisher = Publisher(self._line, self._topics)
-        self._subscriptions: list[NatsSubscription] = []
+        self._subscriptions: Subscriptions[NatsSubscription] = Subscriptions()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -82,8 +83,7 @@ class NatsBroker:
         check_group(group)
         await self._topics.partitions(topic)
         subscription = NatsSubscription(self._line, self._topics, self._publisher, topic, group, partitions)
-        self._subscriptions = [each for each in self._subscriptions if not each.is_closed]
-        self._subscriptions.append(subscription)
+        self._subscriptions.add(subscription)
         try:
             await subscription.open()
         except BaseException:
@@ -148,6 +148,5 @@ class NatsBroker:
 
     async def close(self) -> None:
         """Close its subscriptions, and the connection."""
-        for subscription in self._subscriptions:
-            await subscription.close()
+        await self._subscriptions.close()
         await self._line.close()

@@ -19,6 +19,7 @@ from finality.adapters.rabbitmq.log import StreamLog, replayed
 from finality.adapters.rabbitmq.publish import EVENT_BYTES_MAX, Publisher
 from finality.adapters.rabbitmq.streams import Streams
 from finality.adapters.rabbitmq.wire import envelope_from, offset_of
+from finality.adapters.subscriptions import Subscriptions
 from finality.core.envelope import Envelope
 from finality.core.errors import FinalityError, Unavailable
 from finality.ports.broker import PARTITIONS, PUBLISH_EVENTS_MAX, Capabilities, Delivery
@@ -45,7 +46,7 @@ class RabbitMqBroker:
         self._line = Line(address)
         self._streams = Streams(self._line)
         self._publisher = Publisher(self._line, self._streams)
-        self._subscriptions: list[LogSubscription] = []
+        self._subscriptions: Subscriptions[LogSubscription] = Subscriptions()
         self._subscribing = asyncio.Lock()  # Two that make one stream at the same time do not get on.
         self._abandoned: set[asyncio.Task[None]] = set()  # The event loop alone would let go of them.
 
@@ -92,9 +93,7 @@ class RabbitMqBroker:
         log = StreamLog(self._line, topic, group, progress)
         await log.open()
         subscription = LogSubscription(self, log, topic, group, progress)
-        self._subscriptions = [each for each in self._subscriptions if not each.is_closed]
-        self._subscriptions.append(subscription)
-        return subscription
+        return self._subscriptions.add(subscription)
 
     async def replay(self, topic: str, partition: int, *, after: str = "") -> AsyncIterator[Delivery]:
         """Yield what a partition holds behind a position, up to what is there now."""
@@ -135,7 +134,6 @@ class RabbitMqBroker:
 
     async def close(self) -> None:
         """Let go of the connection."""
-        for subscription in self._subscriptions:
-            await subscription.close()
+        await self._subscriptions.close()
         await self._publisher.close()
         await self._line.close()

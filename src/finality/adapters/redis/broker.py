@@ -17,6 +17,7 @@ from finality.adapters.redis.publish import EVENT_BYTES_MAX, Publisher
 from finality.adapters.redis.subscription import RedisSubscription
 from finality.adapters.redis.topics import Topics
 from finality.adapters.redis.wire import envelope_in, stream_key
+from finality.adapters.subscriptions import Subscriptions
 from finality.core.envelope import Envelope
 from finality.core.errors import FinalityError
 from finality.ports.broker import PARTITIONS, PUBLISH_EVENTS_MAX, Capabilities, Delivery
@@ -51,7 +52,7 @@ class RedisBroker:
         self._line = Line(address)
         self._topics = Topics(self._line)
         self._publisher = Publisher(self._line, self._topics)
-        self._subscriptions: list[RedisSubscription] = []
+        self._subscriptions: Subscriptions[RedisSubscription] = Subscriptions()
 
     async def open(self, environment: Environment) -> None:
         """Connect; a part of a cluster is refused."""
@@ -71,8 +72,7 @@ class RedisBroker:
         check_group(group)
         await self._topics.find(topic)
         subscription = RedisSubscription(self._line, self._topics, self._publisher, topic, group, partitions)
-        self._subscriptions = [each for each in self._subscriptions if not each.is_closed]
-        self._subscriptions.append(subscription)
+        self._subscriptions.add(subscription)
         try:
             await subscription.open()
         except BaseException:
@@ -128,6 +128,5 @@ class RedisBroker:
 
     async def close(self) -> None:
         """Close its subscriptions, and the connections."""
-        for subscription in self._subscriptions:
-            await subscription.close()
+        await self._subscriptions.close()
         await self._line.close()

@@ -12,7 +12,6 @@ what a group has acknowledged, and how often it was given what it has not.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from finality.adapters.sqlite.schema import BROKER, migrate, migrations
 from finality.adapters.sqlite.store import Gone
 from finality.adapters.sqlite.subscription import SqliteSubscription
 from finality.adapters.sqlite.watch import Watch, ring
+from finality.adapters.subscriptions import Subscriptions
 from finality.adapters.waves import Outcomes, too_large
 from finality.core.envelope import Envelope
 from finality.core.errors import FinalityError, NotFound, Unavailable
@@ -74,7 +74,7 @@ class SqliteBroker:
         self._retention_seconds = retention_seconds
         self._prune_at = 0.0
         self._topics: dict[str, Topic] = {}
-        self._subscriptions: list[SqliteSubscription] = []
+        self._subscriptions: Subscriptions[SqliteSubscription] = Subscriptions()
         # Any: until it is open, and once it is closed, what stands here refuses whatever is asked of it.
         closed: Any = Gone(f"broker {self.name} is unavailable: it is not open")
         self._writer = self._reader = self._environment = closed
@@ -101,9 +101,7 @@ class SqliteBroker:
         """Close its subscriptions, settle what was asked, and let go of the file."""
         if isinstance(self._writer, Gone):
             return
-        for subscription in self._subscriptions:
-            with contextlib.suppress(FinalityError):  # What it has in hand goes to whoever comes next.
-                await subscription.close()
+        await self._subscriptions.close()
         self._watch.close()
         await self._writer.close()
         self._reader.close()
@@ -182,9 +180,7 @@ class SqliteBroker:
         subscription = SqliteSubscription(
             self._writer, self._watch, self._environment, (found.key, topic), group, held
         )
-        self._subscriptions = [each for each in self._subscriptions if not each.is_closed]
-        self._subscriptions.append(subscription)
-        return subscription
+        return self._subscriptions.add(subscription)
 
     def _declared(self, topic: str) -> Topic:
         found = self._topic(topic)
