@@ -7,35 +7,25 @@ from typing import Any
 import pytest
 
 from finality.core.errors import LimitExceeded, NotFound, VersionConflict
-from finality.core.ids import NodeId, TransactionId, Version, transaction_stream
+from finality.core.ids import TransactionId, Version, transaction_stream
 from finality.core.saga import Summary
 from finality.ports.home import Birth, HomeTransaction
 from finality.ports.journal import EVENT_BYTES_MAX
 from tests.conformance.worlds import (
     ENDED,
+    N1,
     RUNNING,
     AnyHome,
     Noted,
     World,
+    append,
     begin,
     do,
     do_all,
     node,
     prepare,
+    renew,
 )
-
-N1, N2, N3 = NodeId("n1"), NodeId("n2"), NodeId("n3")
-TRIP = frozenset({"Trip@1"})
-
-
-def append(key: int, version: int, summary: Summary = RUNNING, *values: int) -> Any:
-    events = [Noted(value) for value in values or (version + 1,)]
-    return lambda tx: tx.append(key, events, expected=Version(version), summary=summary)
-
-
-def renew(name: str, *, until: float = 2_000.0) -> Any:
-    return lambda tx: tx.renew(node(name, until=until))
-
 
 # ── Streams and heads ───────────────────────────────────────────────────────────────────────
 

@@ -13,28 +13,21 @@ from finality.core.saga.events import TakenOver
 from finality.ports.home import HomeTransaction
 from tests.conformance.worlds import (
     ENDED,
-    RUNNING,
+    N1,
+    N2,
+    N3,
+    TRIP,
     AnyHome,
     Noted,
     World,
+    append,
     begin,
     do,
     do_all,
     node,
     prepare,
+    renew,
 )
-
-N1, N2, N3 = NodeId("n1"), NodeId("n2"), NodeId("n3")
-TRIP = frozenset({"Trip@1"})
-
-
-def append(key: int, version: int, summary: Summary = RUNNING, *values: int) -> Any:
-    events = [Noted(value) for value in values or (version + 1,)]
-    return lambda tx: tx.append(key, events, expected=Version(version), summary=summary)
-
-
-def renew(name: str, *, until: float = 2_000.0) -> Any:
-    return lambda tx: tx.renew(node(name, until=until))
 
 
 def take_over(name: str, *, before: float = 1_500.0, drives: frozenset[str] = TRIP, limit: int = 100) -> Any:

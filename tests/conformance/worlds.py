@@ -194,11 +194,26 @@ def append_to(stream: str, *values: int, expected: int = 0) -> Callable[[HomeTra
 
 RUNNING = Summary("running")
 ENDED = Summary("completed", has_ended=True)
+N1, N2, N3 = NodeId("n1"), NodeId("n2"), NodeId("n3")
+TRIP = frozenset({"Trip@1"})
 
 
-def node(name: str, *, until: float = 2_000.0, drives: frozenset[str] = frozenset({"Trip@1"})) -> NodeRow:
+def node(name: str, *, until: float = 2_000.0, drives: frozenset[str] = TRIP) -> NodeRow:
     """Return a node as it joins."""
     return NodeRow(NodeId(name), "host", 1, drives, 1_000.0, until)
+
+
+def renew(name: str, *, until: float = 2_000.0) -> Callable[[HomeTransaction], Any]:
+    """Return work that renews a node's lease."""
+    return lambda tx: tx.renew(node(name, until=until))
+
+
+def append(
+    key: int, version: int, summary: Summary = RUNNING, *values: int
+) -> Callable[[HomeTransaction], Any]:
+    """Return work that appends to a transaction's stream."""
+    events = [Noted(value) for value in values or (version + 1,)]
+    return lambda tx: tx.append(key, events, expected=Version(version), summary=summary)
 
 
 async def prepare(home: AnyHome, *nodes: str) -> None:

@@ -218,3 +218,17 @@ def run(story: Coroutine[Any, Any, T]) -> T:
             return await story
 
     return asyncio.run(bounded())
+
+
+async def takes_no_more_than(connection: Broker, unacknowledged_max: int) -> bool:
+    """Say whether whoever acknowledges nothing is given so many events, and then the others."""
+    topic = topic_name()
+    await connection.declare(topic, partitions=1)
+    published = events(topic, unacknowledged_max + 2)
+    await publish(connection, *published)
+    subscription = await connection.subscribe(topic, "stock", [0])
+    taken = await take(subscription, unacknowledged_max)
+    if not await takes_nothing(subscription):
+        return False
+    await subscription.ack(taken)
+    return bodies(taken + await take(subscription, 2)) == [each.data for each in published]
