@@ -143,9 +143,9 @@ def test_an_envelope_carries_where_the_answer_is_awaited_and_until_when() -> Non
     request = Envelope("1", "a", "GetQuote", "quotes", b"{}", extensions=reply_headers(reply))
 
     assert reply_of(envelope_of(attributes_of(request), b"{}", topic="quotes")) == reply
-    assert reply_of(replace(request, extensions={})) is None
+    assert reply_of(request._replace(extensions={})) is None
     for by in ({}, {REPLY_BY: "tomorrow"}):  # A foreign writer's: whoever asked knows when it is over.
-        foreign = replace(request, extensions={"replyto": "answers", **by})
+        foreign = request._replace(extensions={"replyto": "answers", **by})
         assert reply_of(foreign) == Reply("answers", math.inf)
     assert not reply.is_over(reply.deadline - 1)
     assert reply.is_over(reply.deadline)

@@ -19,8 +19,8 @@ Every promise here is proved by one suite for all adapters, in ``tests/conforman
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 from finality.core.envelope import Envelope
 from finality.core.errors import FinalityError
@@ -60,8 +60,7 @@ class Capabilities:
     event_bytes_max: int
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """An event that a group has been given, until it is acknowledged.
 
     Attributes:
@@ -203,4 +202,4 @@ def parked(envelope: Envelope, group: str, because: str) -> Envelope:
     """Return *envelope* as it is put aside: with all that it was, and on one line why."""
     reason = " ".join(because.split())[:PARKED_BECAUSE_CHARACTERS_MAX]
     extensions = {**envelope.extensions, PARKED_BECAUSE: reason}
-    return replace(envelope, topic=parked_topic(envelope.topic, group), extensions=extensions)
+    return envelope._replace(topic=parked_topic(envelope.topic, group), extensions=extensions)

@@ -187,7 +187,7 @@ class Consumer:
                 for delivery in deliveries:
                     event = self._taken(delivery.envelope)
                     if event is not None:
-                        lanes.put(self._lane(delivery), replace(delivery, envelope=event))
+                        lanes.put(self._lane(delivery), delivery._replace(envelope=event))
                     else:
                         acks.put([delivery])  # It is for others.
                 self.trouble = ""

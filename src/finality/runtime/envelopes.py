@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -42,7 +41,7 @@ def envelope_of_row(row: OutboxEvent, source: str) -> Envelope:
         raise BadRow("the headers of its row are no JSON object of strings", plain)
     known = {ours: headers[name] for name, ours in OPTIONAL.items() if name in headers and ours != "key"}
     extensions = {name: value for name, value in headers.items() if name not in RESERVED}
-    return replace(plain, extensions=extensions, **known)
+    return plain._replace(extensions=extensions, **known)
 
 
 def with_schema(event: Envelope, schemas: str) -> Envelope:
@@ -50,7 +49,7 @@ def with_schema(event: Envelope, schemas: str) -> Envelope:
     if SCHEMA in event.extensions or event.content_type != JSON_TYPE:
         return event
     named = {SCHEMA: f"{schemas}/{quote(event.topic)}/{quote(event.type)}.json"}
-    return replace(event, extensions={**event.extensions, **named})
+    return event._replace(extensions={**event.extensions, **named})
 
 
 def parked_of(event: Envelope, reader: str, because: str, now: float) -> Parked:

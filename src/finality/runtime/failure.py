@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from finality.core.envelope import BadEnvelope, Envelope, attributes_of, read_time, written_time
 from finality.core.ids import TransactionId
@@ -101,8 +101,8 @@ def moved_back(envelope: Envelope, consumer: str) -> Envelope | None:
     if told.get("retryconsumer") != consumer:
         return None
     try:
-        return replace(
-            envelope, id=told["retryid"], source=told["retrysource"], topic=told["retrytopic"],
+        return envelope._replace(
+            id=told["retryid"], source=told["retrysource"], topic=told["retrytopic"],
             time=read_time(told["retrytime"]),
         )  # fmt: skip
     except (KeyError, BadEnvelope):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 from finality.core.envelope import Envelope
@@ -46,4 +45,4 @@ def span_of_projection(context: Context, name: str, parents: Sequence[str]) -> B
 
 def caused_in(span: Span, event: Envelope) -> Envelope:
     """Return *event* as the cause of what *span* publishes."""
-    return event if span.traceparent is None else replace(event, traceparent=span.traceparent)
+    return event if span.traceparent is None else event._replace(traceparent=span.traceparent)

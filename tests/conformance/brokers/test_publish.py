@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -136,7 +135,7 @@ def test_what_is_published_again_is_stored_once(world: World) -> None:
             first, second, third = events(topic, 3)
             await publish(broker, first, second)
             await publish(broker, first, second, third)
-            await publish(broker, replace(third))
+            await publish(broker, third._replace())
 
             subscription = await broker.subscribe(topic, GROUP, ALL)
             once = bodies([*await take(subscription, 3)])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, make_dataclass, replace
+from dataclasses import dataclass, make_dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -210,7 +210,7 @@ async def play(seed: int) -> tuple[set[str], list[str], int]:
     )
     for each in homes:
         [watch] = [code for code in each.codes if DEADLINE in code.takes]
-        await each.hear(watch, replace(late, id=f"late-{id(each)}"))
+        await each.hear(watch, late._replace(id=f"late-{id(each)}"))
     await deliver()
     hung.clear()
     bag += held

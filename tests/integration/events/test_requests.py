@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -131,8 +131,8 @@ def test_an_id_asks_once_and_what_is_delivered_twice_changes_nothing(tmp_path: P
             with pytest.raises(finality.InputMismatch, match="answered with a Quote, which is read"):
                 await shop.answer("q-1", GetQuote)
             [asked], [answer] = await place.events("quotes"), await place.replies()
-            twin = replace(answer, id="twin", data=b'{"who":"ada","price":9}')
-            await place.broker.publish([asked, answer, twin, replace(answer, id="x", correlation_id="x")])
+            twin = answer._replace(id="twin", data=b'{"who":"ada","price":9}')
+            await place.broker.publish([asked, answer, twin, answer._replace(id="x", correlation_id="x")])
 
             async def is_quiet() -> bool:
                 both = [(await node.health()).lags for node in (shop, pricing)]

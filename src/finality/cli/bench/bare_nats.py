@@ -8,15 +8,20 @@ from collections.abc import Sequence
 import nats
 from nats.js.api import StorageType
 
-BATCH = 500
+from finality.cli.bench.bare import Bare, batches
 
 
-async def publish(url: str, topic: str, events: Sequence[tuple[str, bytes]]) -> None:
+async def publish(url: str, topic: str, events: Sequence[Bare]) -> None:
     """Store *events*."""
     client = await nats.connect(url)
     stream = client.jetstream()
     await stream.add_stream(name=topic, subjects=[f"{topic}.*"], storage=StorageType.FILE)
-    for begin in range(0, len(events), BATCH):
-        batch = events[begin : begin + BATCH]
-        await asyncio.gather(*(stream.publish(f"{topic}.{key}", data) for key, data in batch))
+    for batch in batches(events):
+        sent = [
+            stream.publish(
+                f"{topic}.{key}", data, headers={f"ce-{name}": value for name, value in attributes.items()}
+            )
+            for key, attributes, data in batch
+        ]
+        await asyncio.gather(*sent)
     await client.close()

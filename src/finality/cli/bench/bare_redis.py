@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from redis.asyncio import Redis
 
-BATCH = 500
+from finality.cli.bench.bare import Bare, batches
 
 
-async def publish(url: str, topic: str, events: Sequence[tuple[str, bytes]]) -> None:
+async def publish(url: str, topic: str, events: Sequence[Bare]) -> None:
     """Store *events*."""
     client = Redis.from_url(url.replace("valkey://", "redis://"))
-    for begin in range(0, len(events), BATCH):
+    for batch in batches(events):
         pipeline = client.pipeline(transaction=False)
-        for key, data in events[begin : begin + BATCH]:
-            pipeline.xadd(topic, {"key": key, "data": data})
+        for _, attributes, data in batch:
+            fields: dict[Any, Any] = {"data": data, **attributes}
+            pipeline.xadd(topic, fields)
         await pipeline.execute()
     await client.aclose()

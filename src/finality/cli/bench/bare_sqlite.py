@@ -6,22 +6,26 @@ from collections.abc import Sequence
 
 import apsw
 
-BATCH = 500
+from finality.cli.bench.bare import Bare, batches
+
+COLUMNS = ("id", "source", "type", "partitionkey", "time", "datacontenttype")
 
 
-async def publish(url: str, topic: str, events: Sequence[tuple[str, bytes]]) -> None:
+async def publish(url: str, topic: str, events: Sequence[Bare]) -> None:
     """Store *events*."""
     connection = apsw.Connection(url.removeprefix("sqlite:///") + "-bare")
     connection.pragma("journal_mode", "wal")
     connection.pragma("synchronous", "full")
     connection.execute(
-        "CREATE TABLE IF NOT EXISTS event (position INTEGER PRIMARY KEY, topic TEXT, key TEXT, data BLOB)"
+        "CREATE TABLE IF NOT EXISTS event (position INTEGER PRIMARY KEY, topic TEXT, id TEXT, source TEXT, "
+        "type TEXT, key TEXT, time TEXT, content_type TEXT, data BLOB)"
     )
-    for begin in range(0, len(events), BATCH):
+    for batch in batches(events):
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany(
-            "INSERT INTO event (topic, key, data) VALUES (?, ?, ?)",
-            ((topic, key, data) for key, data in events[begin : begin + BATCH]),
+            "INSERT INTO event (topic, id, source, type, key, time, content_type, data) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            ((topic, *map(attributes.__getitem__, COLUMNS), data) for _, attributes, data in batch),
         )
         connection.execute("COMMIT")
     connection.close()

@@ -1,8 +1,9 @@
 """The relay end to end, outbox to consumer, beside the client's own bare publish of the same payloads.
 
 The bare one is a module ``bare_NAME`` beside this one, with a coroutine function
-``publish(url, topic, events)``: it stores (key, data) pairs as fast as the client of that broker can,
-in batches, and returns when the broker has acknowledged all of them.
+``publish(url, topic, events)``: it stores events as fast as the client of that broker can, in batches, and
+returns when the broker has acknowledged all of them. They carry what ours carry: a key, the attributes of
+CloudEvents, and the data.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import finality
+from finality.cli.bench.bare import bare_events
 from finality.cli.bench.machine import description
 from finality.core.errors import NotFound
 from finality.node.brokers import ADAPTERS
@@ -32,7 +34,8 @@ PING_SECONDS = 0.05
 IDLE_SECONDS = 5.0
 METHOD = (
     "events of 200 bytes and a thousand keys, published before a node with the broker opens; its relay and a "
-    "consumer are two processes; then the same payloads by the broker's own client, in batches, alone"
+    "consumer are two processes; then the same events, keys and CloudEvents attributes with them, by the "
+    "broker's own client, in batches of 500 and as durably, alone: nobody consumes them, none is known again"
 )
 
 
@@ -126,10 +129,9 @@ async def _bare(broker: str, topic: str, events: int) -> dict[str, float] | None
         if not (error.name or "").startswith("finality"):
             raise NotFound(f"the bare baseline needs the package {error.name}: install it") from error
         return None  # What is in memory has no client of its own.
-    data = json.dumps({"at": 0.0, "padding": PAYLOAD}, separators=(",", ":")).encode()
-    payloads = [(f"k{number % KEYS}", data) for number in range(events)]
+    published = bare_events({"at": 0.0, "padding": PAYLOAD}, Placed.__name__, events, KEYS)
     begun, cpu = time.perf_counter(), time.process_time()
-    await publish(broker, topic, payloads)
+    await publish(broker, topic, published)
     used = time.process_time() - cpu
     return {"rate": events / (time.perf_counter() - begun), "cpu": used / events * 1e6}
 
