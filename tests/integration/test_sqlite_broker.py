@@ -62,12 +62,13 @@ async def has(broker: Broker, count: int) -> bool:
 def test_what_every_group_has_done_is_kept_for_a_while_and_then_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker_turns, "PRUNE_EVENTS_MAX", 2)  # Several batches.
+    monkeypatch.setattr(broker_turns, "PRUNE_PAGES_MAX", 2)  # Several batches.
     environment = CountingEnvironment(is_threaded=True)
 
     async def story() -> None:
         async with opened(tmp_path, environment, retention_seconds=HOUR) as broker:
-            await publish(broker, *events(TOPIC, 8))
+            for each in events(TOPIC, 8):
+                await publish(broker, each)
             fast = await broker.subscribe(TOPIC, "fast", [0])
             slow = await broker.subscribe(TOPIC, "slow", [0])
             await fast.ack(await take(fast, 8))
@@ -109,11 +110,28 @@ def test_a_position_is_never_given_twice(tmp_path: Path) -> None:
     run(story())
 
 
+def test_an_old_event_among_new_ones_is_known_again(tmp_path: Path) -> None:
+    """What is published together is kept in pages of one time, in which repeats are looked for."""
+    sent = [event(TOPIC, "k", time=at) for at in (1_700_000_000.0, 0.0, 1_700_000_001.0, 1_700_000_500.0)]
+
+    async def story() -> None:
+        async with opened(tmp_path) as broker:
+            await publish(broker, *sent)
+            await publish(broker, *reversed(sent))
+        async with opened(tmp_path) as broker:
+            await publish(broker, *sent, sent[1])
+            stored = [each.envelope.id async for each in broker.replay(TOPIC, 0)]
+
+            assert stored == [each.id for each in sent]
+
+    run(story())
+
+
 # ── Who holds a partition ───────────────────────────────────────────────────────────────────
 
 
 def test_whoever_was_taken_over_gets_nothing_more(tmp_path: Path) -> None:
-    """It may acknowledge what it has done; it cannot give back what another has by now."""
+    """What it acknowledges or gives back counts no more: another has it by now."""
 
     async def story() -> None:
         async with opened(tmp_path) as broker, opened(tmp_path) as other:
@@ -131,7 +149,7 @@ def test_whoever_was_taken_over_gets_nothing_more(tmp_path: Path) -> None:
             await paused.close()
             assert bodies(await take(heir, 2)) == [each.data for each in published[2:]]
             assert await takes_nothing(heir, 0.05)
-            assert await broker.lag(TOPIC, GROUP) == 3
+            assert await broker.lag(TOPIC, GROUP) == 4
 
     run(story())
 
@@ -185,7 +203,7 @@ def test_what_another_process_publishes_is_heard_of(
 
 def test_whoever_waits_is_woken_by_much_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However much arrives between two looks, nobody is overlooked."""
-    monkeypatch.setattr(watch, "LOOK_EVENTS_MAX", 3)
+    monkeypatch.setattr(watch, "LOOK_PAGES_MAX", 1)
     monkeypatch.setattr(sqlite_broker, "ring", lambda file: None)
 
     async def story() -> None:

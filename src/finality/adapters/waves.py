@@ -40,8 +40,10 @@ class Outcomes:
 
     def may_go(self, index: int) -> bool:
         """Say whether it may be sent; if it is behind one that was not stored, it fails, too."""
+        if not self._failed:
+            return True
         event = self._events[index]
-        if self._failed and self._failed.get((event.topic, event.key), index) < index:
+        if self._failed.get((event.topic, event.key), index) < index:
             self.each[index] = Unavailable(
                 f"event {event.id} was not sent: it is behind one of its key that was not stored; publish it "
                 "again behind that"

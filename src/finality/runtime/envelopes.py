@@ -26,15 +26,16 @@ def envelope_of_row(row: OutboxEvent, source: str) -> Envelope:
     Raises:
         BadRow: It has no type, or its headers are no JSON object of strings.
     """
-    # SQLite stores what it is given, whatever its column says.
-    data = row.data if isinstance(row.data, bytes) else str(row.data).encode()
-    plain = Envelope(row.id, source, row.type or "unknown", row.topic, data, row.key, row.at)
-    if not row.type:
+    _, id, topic, key, type, data, written, at = row
+    if not isinstance(data, bytes):  # SQLite stores what it is given, whatever its column says.
+        data = str(data).encode()
+    plain = Envelope(id, source, type or "unknown", topic, data, key, at)
+    if not type:
         raise BadRow("its row names no type, which CloudEvents requires", plain)
-    if row.headers == "{}":
+    if written == "{}":
         return plain
     try:
-        headers: Any = json.loads(row.headers)
+        headers: Any = json.loads(written)
     except ValueError:
         headers = None
     if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):

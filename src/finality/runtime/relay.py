@@ -249,13 +249,12 @@ class RelayWork:
             return
         self._page, self._left, self._aside = page, [], []
         for row in page.events:
-            key = row.topic, row.key
             try:
                 event = envelope_of_row(row, source)
             except BadRow as bad:
                 self._put_aside(bad.envelope, str(bad))
                 continue
-            if key in self._parked_keys:
+            if self._parked_keys and (row.topic, row.key) in self._parked_keys:
                 self._put_aside(event, "")
             else:
                 self._left.append(event)

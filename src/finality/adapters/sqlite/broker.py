@@ -1,9 +1,9 @@
 """A broker in a SQLite file: nothing to run, and several processes of one machine share it.
 
 ```
-   publish ──┐                        ┌──▶ topics · events      take = given, and counted
+   publish ──┐                        ┌──▶ topics · pages of events      take = given, and counted
    take    ──┼──▶ turns of a Writer ──┤
-   ack     ──┘    (group commit)      └──▶ progress · deliveries
+   ack     ──┘    (group commit)      └──▶ progress of groups
 ```
 
 What is acknowledged to a publisher is on disk: a write-ahead log with ``synchronous=FULL``. So is
@@ -18,10 +18,11 @@ from typing import Any
 
 from finality.adapters.fork import keep_out_of_children
 from finality.adapters.group_commit import Writer
-from finality.adapters.sqlite.broker_transaction import SQL, BrokerTransaction, Topic, delivery_of, row_of
+from finality.adapters.sqlite.broker_transaction import SQL, BrokerTransaction, Topic
 from finality.adapters.sqlite.broker_turns import Prune, ask
 from finality.adapters.sqlite.connection import OUT_OF_REACH, connect, explain, health_of
 from finality.adapters.sqlite.engine import SqliteEngine
+from finality.adapters.sqlite.page import in_pages, packed, unpacked
 from finality.adapters.sqlite.schema import BROKER, migrate, migrations
 from finality.adapters.sqlite.store import Gone
 from finality.adapters.sqlite.subscription import SqliteSubscription
@@ -30,10 +31,11 @@ from finality.adapters.subscriptions import Subscriptions
 from finality.adapters.waves import Outcomes, too_large
 from finality.core.envelope import Envelope
 from finality.core.errors import FinalityError, NotFound, Unavailable
+from finality.core.placement import partition_of
 from finality.ports.broker import (
+    PARKED_PARTITIONS,
     PARTITIONS,
     PUBLISH_EVENTS_MAX,
-    TAKE_EVENTS_MAX,
     Capabilities,
     Delivery,
 )
@@ -148,22 +150,26 @@ class SqliteBroker:
 
     async def _store(self, events: Sequence[Envelope], outcomes: Outcomes) -> None:
         """Store what can be, and note in *outcomes* why the rest cannot."""
-        now = self._environment.now()
-        rows = []
+        placed: dict[tuple[int, int], list[Envelope]] = {}
+        topics = {name: self._topic(name) for name in {event.topic for event in events}}
         for place, event in enumerate(events):
             if not outcomes.may_go(place):
                 continue
-            topic = self._topic(event.topic)
+            topic = topics[event.topic]
             if topic is not None and len(event.data) <= BROKER_EVENT_BYTES_MAX:
-                rows.append(row_of(event, topic, now))
+                partition = partition_of(event.key or event.id, topic.partitions)
+                placed.setdefault((topic.key, partition), []).append(event)
             elif topic is not None:
                 outcomes.reject(place, too_large(event, BROKER_EVENT_BYTES_MAX))
             elif outcomes.has_topic(place):
                 outcomes.reject(place, f"no topic {event.topic!r} was declared; declare it")
-        if rows:
-            await ask(self._writer, "publishing", lambda tx: tx.store(rows))
+        if placed:
+            pages = [
+                packed(*where, page) for where, together in placed.items() for page in in_pages(together)
+            ]
+            await ask(self._writer, "publishing", lambda tx: tx.store(pages))
             ring(self._watch.identity)
-            self._prune_sometimes(now)
+            self._prune_sometimes(self._environment.now())
 
     def _prune_sometimes(self, now: float) -> None:
         if now >= self._prune_at:
@@ -178,8 +184,9 @@ class SqliteBroker:
         found, numbers = self._declared(topic), sorted(partitions)
         held = await ask(self._writer, f"begin of {group}", lambda tx: tx.hold(found, group, numbers))
         subscription = SqliteSubscription(
-            self._writer, self._watch, self._environment, (found.key, topic), group, held
-        )
+            self._writer, self._watch, self._environment, self._rows, self._put_aside,
+            (found.key, topic), group, held,
+        )  # fmt: skip
         return self._subscriptions.add(subscription)
 
     def _declared(self, topic: str) -> Topic:
@@ -188,20 +195,25 @@ class SqliteBroker:
             raise NotFound(f"broker {self.name} has no topic {topic!r}: declare it first")
         return found
 
+    async def _put_aside(self, event: Envelope) -> None:
+        await self.declare(event.topic, partitions=PARKED_PARTITIONS)
+        (problem,) = await self.publish([event])
+        if problem is not None:
+            raise problem
+
     async def replay(self, topic: str, partition: int, *, after: str = "") -> AsyncIterator[Delivery]:
         """Yield what a partition holds behind a position."""
         key = self._declared(topic).key
         [(newest,)] = self._rows("newest")
         position = int(after or 0)
-        while position < newest:
-            rows = self._rows("read", (key, partition, position, TAKE_EVENTS_MAX))
-            for row in rows:
-                delivery = delivery_of(row, topic, partition)
-                position = int(delivery.position)
-                if position <= newest:
-                    yield Delivery(delivery.envelope, partition, delivery.position, attempt=0)
-            if not rows:
+        while rows := self._rows("read", (key, partition, position, 1)):
+            [(first, last, attributes, data)] = rows
+            if first > newest:
                 return
+            for place, event in enumerate(unpacked(attributes, data, topic), first):
+                if place > position:
+                    yield Delivery(event, partition, str(place), attempt=0)
+            position = last
 
     async def lag(self, topic: str, group: str) -> int:
         """Return how many events the group has not acknowledged yet."""

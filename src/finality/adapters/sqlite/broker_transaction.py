@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from finality.adapters.named_statements import named_statements
+from finality.adapters.progress import Progress
+from finality.adapters.sqlite.hand import Kept, progress_of
+from finality.adapters.sqlite.page import Page, packed, unpacked
 from finality.adapters.sqlite.transaction import SqliteTransaction
 from finality.core.envelope import Envelope
-from finality.core.placement import partition_of
-from finality.ports.broker import Delivery
 
 SQL = named_statements(__package__, "broker.sql")
+
+PAGES_KNOWN = 500  # Whose ids are remembered: what is published again was published of late.
 
 
 class Topic(NamedTuple):
@@ -23,35 +25,25 @@ class Topic(NamedTuple):
 
 
 class Held(NamedTuple):
-    """A partition that a subscription holds for its group."""
-
-    partition: int
-    progress: int
-    holder: int
-
-
-class Receipt(NamedTuple):
-    """What tells a delivery from all others of its file."""
-
-    progress: int
-    position: int
-
-
-class Taken(NamedTuple):
-    """What a subscription was given.
+    """A partition that a subscription holds for its group.
 
     Attributes:
-        lost: What somebody else holds by now.
-        next_due: When something is to be given again.
+        key: The short name of the group's progress there.
+        progress: How far it was when the subscription began.
     """
 
-    deliveries: list[Delivery]
-    lost: list[Held]
-    next_due: float | None
+    partition: int
+    key: int
+    holder: int
+    progress: Progress
 
 
 class BrokerTransaction(SqliteTransaction):
     """The turns of a broker, on the connection that writes."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._ids: dict[int, frozenset[str]] = {}  # Of pages, by their last position.
 
     def declare(self, name: str, partitions: int) -> Topic:
         """Return the topic, made if it was not there."""
@@ -60,10 +52,57 @@ class BrokerTransaction(SqliteTransaction):
         [row] = self._sql(SQL["topic"], (name,)).fetchall()
         return Topic(*row)
 
-    def store(self, rows: Iterable[Sequence[Any]]) -> None:
-        """Keep events, as ``row_of`` writes them."""
+    # ── Publishing ──────────────────────────────────────────────────────────────────────────
+
+    def store(self, pages: Sequence[Page]) -> None:
+        """Keep pages, without the events that were stored before."""
         self._guard()
-        self._connection.executemany(SQL["store"], rows)
+        [(end,)] = self._sql(SQL["end"]).fetchall()
+        for page in pages:
+            known = self._known(page)
+            new = self._without(page, known) if known else page
+            if new is None:
+                continue
+            first, end = end + 1, end + new.events
+            place = (end, first, new.topic, new.partition)
+            self._sql(SQL["store"], (*place, new.oldest, new.newest, new.attributes, new.data, self.at))
+            self._remember(end, new.ids)
+
+    def _known(self, page: Page) -> list[Envelope]:
+        """Return the events of pages that may have one of this page."""
+        times = (page.topic, page.partition, page.oldest, page.newest)
+        found: list[Envelope] = []
+        for (last,) in self._sql(SQL["of_time"], times).fetchall():
+            ids = self._ids.get(last)
+            if ids is None or not ids.isdisjoint(page.ids):
+                [(attributes, data)] = self._sql(SQL["page"], (last,)).fetchall()
+                events = unpacked(attributes, data, "")
+                found += events
+                self._remember(last, frozenset([event.id for event in events]))
+        return found
+
+    def _without(self, page: Page, known: Sequence[Envelope]) -> Page | None:
+        """Return *page* without the events that are known; None: all are."""
+        names = {(event.id, event.source) for event in known}
+        events = unpacked(page.attributes, page.data, "")
+        new = [event for event in events if (event.id, event.source) not in names]
+        return packed(page.topic, page.partition, new) if new else None
+
+    def _remember(self, last: int, ids: frozenset[str]) -> None:
+        self._ids[last] = ids
+        if len(self._ids) > PAGES_KNOWN:
+            del self._ids[next(iter(self._ids))]
+
+    def undo_turn(self) -> bool:
+        """Undo what the turn wrote; False when that takes aborting the whole transaction."""
+        self._ids.clear()
+        return super().undo_turn()
+
+    def lose_all(self) -> None:
+        """Hear that the whole transaction was aborted."""
+        self._ids.clear()
+
+    # ── Groups ──────────────────────────────────────────────────────────────────────────────
 
     def hold(self, topic: Topic, group: str, partitions: Sequence[int]) -> list[Held]:
         """Give partitions to a new subscription of the group; nobody else is given anything of them."""
@@ -71,89 +110,20 @@ class BrokerTransaction(SqliteTransaction):
         self._connection.executemany(SQL["join"], [(topic.key, group, n) for n in range(topic.partitions)])
         held = []
         for partition in partitions:
-            [(progress, holder)] = self._sql(SQL["hold"], (topic.key, group, partition)).fetchall()
-            self._sql(SQL["let_go"], (progress,))
-            held.append(Held(partition, progress, holder))
+            [(key, holder, read_to, hand)] = self._sql(SQL["hold"], (topic.key, group, partition)).fetchall()
+            held.append(Held(partition, key, holder, progress_of(read_to, hand)))
         return held
 
-    def let_go(self, held: Sequence[Held]) -> None:
-        """Give again at once what a subscription that is closed has not acknowledged."""
+    def keep(self, progress: Sequence[Kept]) -> set[int]:
+        """Keep how far a group is; return the keys of what somebody else holds by now."""
         self._guard()
-        for each in held:
-            if self._progress(each)[1] == each.holder:
-                self._sql(SQL["let_go"], (each.progress,))
-
-    def take(self, topic: tuple[int, str], held: Sequence[Held], limit: int) -> Taken:
-        """Give a subscription what is due again and what is new, in order within each partition."""
-        deliveries: list[Delivery] = []
-        lost, dues = [], []
-        for each in held:
-            read_to, holder = self._progress(each)
-            if holder != each.holder:
-                lost.append(each)
-                continue
-            found = self._given(topic, each, read_to, limit - len(deliveries))
-            deliveries += found
-            [(due,)] = self._sql(SQL["next_due"], (each.progress,)).fetchall()
-            if due is not None:
-                dues.append(due)
-        return Taken(deliveries, lost, min(dues, default=None))
-
-    def _progress(self, held: Held) -> tuple[int, int]:
-        [row] = self._sql(SQL["progress"], (held.progress,)).fetchall()
-        return row  # type: ignore[no-any-return]  # two integers, as the schema says
-
-    def _given(self, topic: tuple[int, str], held: Held, read_to: int, room: int) -> list[Delivery]:
-        """Note and return what the group gets of a partition now."""
-        key, name = topic
-        rows = self._sql(SQL["again"], (held.progress, self.at, room)).fetchall()
-        fresh = self._sql(SQL["read"], (key, held.partition, read_to, room - len(rows))).fetchall()
-        rows += fresh
-        if rows:
-            self._guard()
-            given = [(held.progress, row[-2], row[-1]) for row in rows]
-            self._connection.executemany(SQL["give"], given)
-        if fresh:
-            self._sql(SQL["read_to"], (fresh[-1][-2], held.progress))
-        return [delivery_of(row, name, held.partition, held.progress) for row in rows]
-
-    def done(self, receipts: Sequence[Receipt]) -> None:
-        """Note that the group is done with these."""
-        self._guard()
-        self._connection.executemany(SQL["done"], receipts)
-
-    def put_back(self, receipt: Receipt, holder: int, due: float) -> None:
-        """Give it again when it is due, unless somebody else holds the partition."""
-        self._guard()
-        self._sql(SQL["put_back"], (due, *receipt, receipt.progress, holder))
+        return {each.progress for each in progress if not self._sql(SQL["keep"], each).fetchall()}
 
     def prune(self, before: float, limit: int) -> int:
-        """Forget what everybody is done with and was stored before; return how many events that were."""
+        """Forget what everybody is done with and was stored before; return how many pages that were."""
         self._guard()
         pruned = 0
         for topic, partition, floor in self._sql(SQL["floors"], (before,)).fetchall():
             self._sql(SQL["prune"], (topic, partition, floor, limit - pruned, before))
             pruned += self._connection.changes()
         return pruned
-
-
-def row_of(event: Envelope, topic: Topic, at: float) -> tuple[Any, ...]:
-    """Return the row that stands for an event."""
-    extensions = json.dumps(dict(event.extensions)) if event.extensions else None
-    return (
-        topic.key, partition_of(event.key or event.id, topic.partitions), event.id, event.source, event.type,
-        event.key, event.time, event.content_type, event.traceparent, event.correlation_id,
-        event.causation_id, extensions, event.data, at,
-    )  # fmt: skip
-
-
-def delivery_of(row: Sequence[Any], topic: str, partition: int, progress: int = 0) -> Delivery:
-    """Return the delivery that a row of ``read`` or ``again`` stands for."""
-    extensions = json.loads(row[-3]) if row[-3] else {}
-    id, source, type, data, key, time, content_type, traceparent, correlation, causation = row[:-3]
-    envelope = Envelope(
-        id, source, type, topic, data, key, time, content_type,
-        traceparent, correlation, causation, extensions,
-    )  # fmt: skip
-    *_, position, attempt = row
-    return Delivery(envelope, partition, str(position), attempt, Receipt(progress, position))

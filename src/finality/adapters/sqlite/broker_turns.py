@@ -13,7 +13,7 @@ from finality.core.errors import OutcomeUnknown, Unavailable
 
 T = TypeVar("T")
 
-PRUNE_EVENTS_MAX = 1_000  # A turn: some 10 ms, in which nobody else writes.
+PRUNE_PAGES_MAX = 100  # A turn: some 10 ms, in which nobody else writes.
 
 Work = Callable[[BrokerTransaction], T]
 
@@ -68,11 +68,11 @@ class Prune:
 
     def run(self, tx: BrokerTransaction) -> None:
         """Forget a batch."""
-        self._pruned = tx.prune(self._before, PRUNE_EVENTS_MAX)
+        self._pruned = tx.prune(self._before, PRUNE_PAGES_MAX)
 
     def goes_on(self) -> bool:
         """Say whether there may be more."""
-        return self._pruned >= PRUNE_EVENTS_MAX
+        return self._pruned >= PRUNE_PAGES_MAX
 
     def forget(self) -> None:
         """Begin anew."""

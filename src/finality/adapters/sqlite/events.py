@@ -51,7 +51,7 @@ class SqliteEventReads(ABC):
     async def outbox(self, share: int, *, after: Cursor, limit: int = OUTBOX_EVENTS_MAX) -> OutboxPage:
         """Return the events of a share behind a position: they are given in commit order."""
         rows = self._rows(QUERIES["outbox"], (share, int(after or 0), limit))
-        events = [OutboxEvent(*row) for row in rows]
+        events = [*map(OutboxEvent._make, rows)]
         return OutboxPage(events, Cursor(str(events[-1].position)) if events else after)
 
     async def outbox_since(self, at: float) -> Cursor:

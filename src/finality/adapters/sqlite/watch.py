@@ -28,7 +28,7 @@ from finality.adapters.sqlite.inotify import drain, listen
 POLL_SECONDS_MIN = 0.001  # Right after something was written.
 POLL_SECONDS_MAX = 0.010  # A poll costs some 50 µs of the processor, its timer with it.
 POLL_SECONDS_IDLE = 5.0  # Where a write is heard of: in case that one was not.
-LOOK_EVENTS_MAX = 1_000  # Whoever waits is on the event loop: behind more of them everybody is woken.
+LOOK_PAGES_MAX = 1_000  # Whoever waits is on the event loop: behind more of them everybody is woken.
 POLL_GROWTH = 1.3  # A commit is seen a third later than it took, at most.
 
 Identity = tuple[int, int]
@@ -156,8 +156,8 @@ class Watch:
         if not self._wakers:
             return  # Closed, or nobody is interested: whoever subscribes looks for itself.
         try:
-            arrived = self._reader.execute(SQL["arrived"], (self._newest, LOOK_EVENTS_MAX)).fetchall()
-            is_all = sum(count for *_, count in arrived) < LOOK_EVENTS_MAX
+            arrived = self._reader.execute(SQL["arrived"], (self._newest, LOOK_PAGES_MAX)).fetchall()
+            is_all = sum(count for *_, count in arrived) < LOOK_PAGES_MAX
             self._newest = max((last for _, _, last, _ in arrived), default=self._newest)
             if not is_all:
                 self._newest = self._last()

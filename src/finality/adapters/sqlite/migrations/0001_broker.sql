@@ -6,29 +6,23 @@ CREATE TABLE finality_topic (
     partitions INTEGER NOT NULL
 );
 
-CREATE TABLE finality_topic_event (
-    position       INTEGER PRIMARY KEY AUTOINCREMENT, -- in the order of commits; never given twice
-    topic          INTEGER NOT NULL,
-    partition      INTEGER NOT NULL,
-    id             TEXT NOT NULL,     -- from here on: the attributes of CloudEvents
-    source         TEXT NOT NULL,
-    type           TEXT NOT NULL,
-    key            TEXT NOT NULL,
-    time           REAL NOT NULL,
-    content_type   TEXT NOT NULL,
-    traceparent    TEXT,
-    correlation_id TEXT,
-    causation_id   TEXT,
-    extensions     TEXT,              -- a JSON object; null when there are none
-    data           BLOB NOT NULL,
-    stored_at      REAL NOT NULL
+CREATE TABLE finality_topic_page (   -- events of a partition that were published together
+    last       INTEGER PRIMARY KEY AUTOINCREMENT, -- position of its last event: in the order of commits,
+                                     -- counted over all topics, never given twice
+    first      INTEGER NOT NULL,     -- position of its first event
+    topic      INTEGER NOT NULL,
+    partition  INTEGER NOT NULL,
+    oldest     REAL NOT NULL,        -- the earliest time of its events
+    newest     REAL NOT NULL,        -- the latest one
+    attributes TEXT NOT NULL,        -- a JSON array: the sizes of their data, and a column for each attribute
+    data       BLOB NOT NULL,        -- of one event behind the other
+    stored_at  REAL NOT NULL
 );
 
-CREATE INDEX finality_topic_event_place ON finality_topic_event (topic, partition);
+CREATE INDEX finality_topic_page_place ON finality_topic_page (topic, partition);
 
--- An event published again is known by its id. Its time comes first, so that this index grows at its
--- end: ids are random, and each would dirty a page of its own.
-CREATE UNIQUE INDEX finality_topic_event_once ON finality_topic_event (time, id, source, topic);
+-- An event published again is known by its id, in a page that has its time.
+CREATE INDEX finality_topic_page_time ON finality_topic_page (topic, partition, newest, oldest);
 
 CREATE TABLE finality_topic_group (
     progress  INTEGER PRIMARY KEY,   -- the short name of a group's progress in one partition
@@ -36,14 +30,9 @@ CREATE TABLE finality_topic_group (
     name      TEXT NOT NULL,         -- of the group
     partition INTEGER NOT NULL,
     read_to   INTEGER NOT NULL,      -- the last position that it was given
+    done_to   INTEGER NOT NULL,      -- up to here it has acknowledged everything
+    left      INTEGER NOT NULL,      -- how many it was given, and has not acknowledged
+    hand      TEXT NOT NULL,         -- which these are, how often each was given, and when it is given again
     holder    INTEGER NOT NULL,      -- counts who has subscribed: nobody but the last one is given anything
     UNIQUE (topic, name, partition)
 );
-
-CREATE TABLE finality_delivery (
-    progress INTEGER NOT NULL,
-    position INTEGER NOT NULL,       -- of an event that was given and is not acknowledged
-    attempt  INTEGER NOT NULL,       -- how often it was given
-    due      REAL,                   -- when it is given again; null while somebody has it
-    PRIMARY KEY (progress, position)
-) WITHOUT ROWID;
