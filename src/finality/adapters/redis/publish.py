@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from finality.adapters.redis.line import Line
-from finality.adapters.redis.topics import Topics
+from finality.adapters.redis.topics import Topic, Topics
 from finality.adapters.redis.wire import ids_key, packed, stream_key
 from finality.adapters.waves import Outcomes, portions, too_large
 from finality.core.envelope import Envelope
@@ -28,19 +28,19 @@ REPLICAS_SECONDS_MAX = 2.0  # For those that have to have it, too.
 SCRIPT = files(__package__).joinpath("publish.lua").read_text()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # Not frozen: each event is one on its way, and those cost six times as much.
 class Outgoing:
-    """An event as it goes over the line."""
+    """An event as it goes over the line.
+
+    Attributes:
+        bytes: How many bytes it has there.
+    """
 
     index: int
     topic: str
     partition: int
     packed: builtins.bytes
-
-    @property
-    def bytes(self) -> int:
-        """Return how many bytes it has there."""
-        return len(self.packed)
+    bytes: int
 
 
 class Publisher:
@@ -53,32 +53,35 @@ class Publisher:
     async def publish(self, events: Sequence[Envelope]) -> list[FinalityError | None]:
         """Store events; return what became of each."""
         outcomes = Outcomes(events)
+        topics = {name: await self._found(name) for name in {event.topic for event in events}}
         going = []
         for index, event in enumerate(events):
-            if outcomes.may_go(index) and outcomes.has_topic(index):
-                outgoing = await self._outgoing(index, event, outcomes)
-                if outgoing is not None:
-                    going.append(outgoing)
+            topic = topics[event.topic]
+            if not outcomes.may_go(index):
+                continue
+            if isinstance(topic, Unavailable):
+                outcomes.fail(index, topic)
+            elif topic is None:
+                if outcomes.has_topic(index):
+                    outcomes.reject(index, f"no topic {event.topic!r} was declared; declare it")
+            elif len(event.data) > EVENT_BYTES_MAX:
+                outcomes.reject(index, too_large(event, EVENT_BYTES_MAX))
+            else:
+                partition = partition_of(event.key or event.id, topic.partitions)
+                ours = packed(event)
+                going.append(Outgoing(index, event.topic, partition, ours, len(ours)))
         for portion in portions(going, MESSAGE_BYTES_MAX):
             await self._store([each for each in portion if outcomes.may_go(each.index)], outcomes)
         return outcomes.each
 
-    async def _outgoing(self, index: int, event: Envelope, outcomes: Outcomes) -> Outgoing | None:
-        topic = self._topics.known.get(event.topic)
-        if topic is None:
-            try:
-                topic = await self._topics.find(event.topic)
-            except NotFound as problem:
-                outcomes.reject(index, str(problem))
-                return None
-            except Unavailable as problem:
-                outcomes.fail(index, problem)
-                return None
-        if len(event.data) > EVENT_BYTES_MAX:
-            outcomes.reject(index, too_large(event, EVENT_BYTES_MAX))
+    async def _found(self, topic: str) -> Topic | Unavailable | None:
+        """Return the topic, if there is one."""
+        try:
+            return await self._topics.find(topic)
+        except NotFound:
             return None
-        partition = partition_of(event.key or event.id, topic.partitions)
-        return Outgoing(index, event.topic, partition, packed(event))
+        except Unavailable as problem:
+            return problem
 
     async def _store(self, going: Sequence[Outgoing], outcomes: Outcomes) -> None:
         of_partition: dict[tuple[str, int], list[Outgoing]] = {}

@@ -20,8 +20,7 @@ import time
 from collections import deque
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
 
@@ -43,8 +42,7 @@ KEEP_FOR_EVER = 0
 Key = tuple[int, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """An event that is not acknowledged yet."""
 
     partition: int
@@ -55,7 +53,7 @@ class Held:
     @property
     def key(self) -> Key:
         """Return its place in the topic."""
-        return self.partition, self.id
+        return self[:2]
 
 
 class RedisSubscription:
@@ -211,8 +209,10 @@ class RedisSubscription:
             return
         with self._line.asking():
             async with self._line.client.pipeline(transaction=False) as acks:
-                for partition in {delivery.partition for delivery in deliveries}:
-                    ids = [each.receipt.id for each in deliveries if each.partition == partition]
+                of_partition: dict[int, list[bytes]] = {}
+                for each in deliveries:
+                    of_partition.setdefault(each.partition, []).append(each.receipt.id)
+                for partition, ids in of_partition.items():
                     acks.xack(stream_key(self._topic, partition), self._group, *ids)
                 await acks.execute()
         for delivery in deliveries:

@@ -5,7 +5,7 @@
 | topic `shop.orders` | hash `finality:shop.orders`: its partitions, how long its events are kept |
 | partition 3 of it | stream `finality:shop.orders:3` |
 | group `billing` | group `billing` of each stream, with one consumer, `finality` |
-| attributes and data | fields `ce-id`, `ce-source`, …, and `data` |
+| attributes and data | fields `cloudevent`, a JSON object, and `data` |
 | ids that were published of late | sorted set `finality:shop.orders:3:ids`, by their time |
 """
 
@@ -16,12 +16,15 @@ import struct
 from collections.abc import Mapping
 
 from finality.adapters.foreign import read_envelope
-from finality.core.envelope import Envelope, attributes_of
+from finality.core.envelope import Envelope, attributes_of, envelope_of
 
-PREFIX = "ce-"
+ATTRIBUTES = b"cloudevent"
 DATA = b"data"
 CONSUMER = "finality"
 LENGTH = struct.Struct(">I").pack
+
+_encoded = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_decoded = json.JSONDecoder().raw_decode
 
 Fields = Mapping[bytes, bytes]
 
@@ -43,25 +46,18 @@ def ids_key(topic: str, partition: int) -> str:
 
 def packed(envelope: Envelope) -> bytes:
     """Return an event's id and fields as ``publish.lua`` reads them; one argument is sooner sent."""
-    strings = [f"{envelope.source}#{envelope.id}".encode()]
-    for name, value in attributes_of(envelope).items():
-        strings += ((PREFIX + name).encode(), value.encode())
-    strings += (DATA, envelope.data)
-    parts = [LENGTH(len(strings))]
-    for each in strings:
-        parts += (LENGTH(len(each)), each)
-    return b"".join(parts)
+    name = f"{envelope.source}#{envelope.id}".encode()
+    attributes = _encoded(attributes_of(envelope)).encode()
+    data = envelope.data
+    return b"".join((LENGTH(len(name)), name, LENGTH(len(attributes)), attributes, LENGTH(len(data)), data))
 
 
 def envelope_in(fields: Fields, *, topic: str, position: str, broker: str) -> Envelope:
     """Return the envelope of an event that was read."""
-    prefix = PREFIX.encode()
-    attributes = {
-        name[len(prefix) :].decode(): value.decode(errors="replace")
-        for name, value in fields.items()
-        if name.startswith(prefix)
-    }
-    return read_envelope(attributes, _data(fields), topic=topic, position=position, broker=broker)
+    try:
+        return envelope_of(_decoded(fields[ATTRIBUTES].decode())[0], fields[DATA], topic=topic)
+    except (KeyError, ValueError, TypeError, AttributeError):  # Somebody else's.
+        return read_envelope({}, _data(fields), topic=topic, position=position, broker=broker)
 
 
 def _data(fields: Fields) -> bytes:
