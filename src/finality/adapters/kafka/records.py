@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
+from itertools import chain
 from typing import Protocol
 
 from finality.adapters.foreign import read_envelope
@@ -52,7 +53,7 @@ def headers_of(envelope: Envelope) -> Headers:
 
 def bytes_of(envelope: Envelope, headers: Headers) -> int:
     """Return at least how many bytes the record has."""
-    beside = sum([len(name) + len(value) + HEADER_BYTES for name, value in headers])
+    beside = sum(map(len, chain.from_iterable(headers))) + HEADER_BYTES * len(headers)
     return len(envelope.data) + 4 * len(envelope.key) + beside + RECORD_BYTES
 
 

@@ -15,12 +15,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from aio_pika.abc import AbstractChannel, AbstractExchange
+from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import AMQPError, DeliveryError
+from aiormq.channel import Channel
 
 from finality.adapters.rabbitmq.line import Line, answered, closed
 from finality.adapters.rabbitmq.streams import Streams
-from finality.adapters.rabbitmq.wire import message_of
+from finality.adapters.rabbitmq.wire import properties_of
 from finality.adapters.waves import Outcomes, too_large, waves
 from finality.core.envelope import Envelope
 from finality.core.errors import DefinitionError, FinalityError, NotFound, Unavailable
@@ -37,7 +38,6 @@ class Publisher:
         self._line = line
         self._streams = streams
         self._channel: AbstractChannel | None = None
-        self._exchanges: dict[str, AbstractExchange] = {}
         self._opening = asyncio.Lock()
 
     async def publish(self, events: Sequence[Envelope]) -> list[FinalityError | None]:
@@ -87,7 +87,6 @@ class Publisher:
     async def _ready(self) -> AbstractChannel:
         async with self._opening:
             if self._channel is None or self._channel.is_closed:
-                self._exchanges.clear()
                 self._channel = await self._line.channel()
             return self._channel
 
@@ -103,7 +102,9 @@ class Publisher:
         try:
             channel = await self._ready()
             async with answered(name, "did not confirm events"):
-                sent = [self._send(channel, events[number], placed[number]) for number in wave]
+                underlying = await channel.get_underlay_channel()
+                assert isinstance(underlying, Channel), f"{underlying!r} is no channel of the client"
+                sent = [_sent(underlying, events[number], placed[number]) for number in wave]
                 answers = await asyncio.gather(*sent, return_exceptions=True)
         except Unavailable as problem:
             for number in wave:
@@ -123,14 +124,20 @@ class Publisher:
                 gone = failure
         return gone
 
-    async def _send(self, channel: AbstractChannel, event: Envelope, partition: int) -> None:
-        exchange = self._exchanges.get(event.topic)
-        if exchange is None:
-            exchange = self._exchanges[event.topic] = await channel.get_exchange(event.topic, ensure=False)
-        await exchange.publish(message_of(event), str(partition), mandatory=True)
-
     async def close(self) -> None:
         """Let go of the channel."""
         channel, self._channel = self._channel, None
         if channel is not None:
             await closed(channel)
+
+
+async def _sent(channel: Channel, event: Envelope, partition: int) -> None:
+    """Send an event and wait until it is confirmed, but not until it has left: a wave goes out together."""
+    await channel.basic_publish(
+        event.data,
+        exchange=event.topic,
+        routing_key=str(partition),
+        properties=properties_of(event),
+        mandatory=True,
+        wait=False,
+    )

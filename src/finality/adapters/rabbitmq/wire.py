@@ -8,8 +8,8 @@ Source: AMQP Protocol Binding for CloudEvents 1.0.2.
 
 from __future__ import annotations
 
-from aio_pika import DeliveryMode, Message
-from aio_pika.abc import HeadersType
+from aio_pika import DeliveryMode
+from aiormq import spec
 from aiormq.abc import DeliveredMessage
 
 from finality.adapters.foreign import read_envelope
@@ -21,17 +21,15 @@ OFFSET = START = "x-stream-offset"  # Of a record, and where a consumer starts.
 MARK = "finality-mark"  # Of what is no event: the beginning of a stream.
 
 
-def message_of(envelope: Envelope) -> Message:
-    """Return what is sent; it is on disk before it counts."""
+def properties_of(envelope: Envelope) -> spec.Basic.Properties:
+    """Return what travels beside the data; it is on disk before it counts."""
     attributes = attributes_of(envelope)
     content_type = attributes.pop("datacontenttype", None)
-    headers: HeadersType = {PREFIX + name: value for name, value in attributes.items()}
-    return Message(
-        envelope.data,
-        headers=headers,
+    return spec.Basic.Properties(
         content_type=content_type,
+        headers={PREFIX + name: value for name, value in attributes.items()},
         message_id=envelope.id,
-        delivery_mode=DeliveryMode.PERSISTENT,
+        delivery_mode=DeliveryMode.PERSISTENT.value,
     )
 
 
