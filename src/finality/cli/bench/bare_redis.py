@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import Any
 
 from redis.asyncio import Redis
 
@@ -16,7 +16,6 @@ async def publish(url: str, topic: str, events: Sequence[Bare]) -> None:
     for batch in batches(events):
         pipeline = client.pipeline(transaction=False)
         for _, attributes, data in batch:
-            fields: dict[Any, Any] = {"data": data, **attributes}
-            pipeline.xadd(topic, fields)
+            pipeline.xadd(topic, {"cloudevent": json.dumps(attributes), "data": data})
         await pipeline.execute()
     await client.aclose()

@@ -83,7 +83,7 @@ def history(finished: int, seconds: float, is_json: bool) -> None:
 @bench.command()
 @click.option("--broker", metavar="URL", help="nats://…, kafka://…; by default a SQLite file.")
 @click.option("--store", help="Where the outbox is; by default a file in a temporary directory.")
-@click.option("--events", default=20_000, show_default=True, help="In each round.")
+@click.option("--events", default=50_000, show_default=True, help="In each round.")
 @click.option("--rounds", default=3, show_default=True, help="Relay and bare client in turn, so often.")
 @click.option("--json", "is_json", is_flag=True, help="Print one object.")
 def relay(broker: str | None, store: str | None, events: int, rounds: int, is_json: bool) -> None:
