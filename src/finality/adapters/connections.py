@@ -123,6 +123,8 @@ class Connections(Generic[C]):
 
     def _leave(self) -> None:
         self._taken -= 1
+        if not self._waiting:
+            return
         self._waiting = deque((limit, turn) for limit, turn in self._waiting if not turn.done())
         # Whoever finishes branches goes first: others wait for what it sets free.
         for limit, turn in sorted(self._waiting, key=lambda waiting: -waiting[0]):

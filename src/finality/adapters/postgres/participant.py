@@ -115,9 +115,11 @@ class PostgresParticipant:
 
     def _sql(self, name: str, branch: BranchId) -> str:
         """Return one of our statements for *branch*, without parameters: several make one message."""
-        return self._queries[name].format(
+        query = self._queries[name]
+        if "{gid}" in query:
+            return query.format(gid=literal(str(branch)))
+        return query.format(
             table=self._table,
-            gid=literal(str(branch)),
             transaction=literal(branch.transaction),
             home=literal(branch.home),
             branch=literal(branch.name),
