@@ -87,7 +87,7 @@ class PostgresEngine:
         self._has_lost = False
 
     def _resolve_whole(self, error: BaseException, batch: int, at: float) -> None:
-        is_first, self._has_lost = not (self._line.is_open or self._has_lost), True
+        is_first, self._has_lost = not self._has_lost, True
         try:
             self._resolve(error, batch, at)
         except Unavailable:

@@ -14,7 +14,7 @@ import asyncpg
 from finality.adapters.postgres.session import ERRORS, Connection, Server, is_clean, meaning, unavailable
 from finality.core.errors import Conflict, Unavailable
 
-DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 class Line:
@@ -52,9 +52,9 @@ class Line:
                 self.connect()
                 self.tell("BEGIN")
             except ERRORS:
-                # A connection may have died unnoticed, and another one is likely to work.
-                if attempt == 2 or self.is_open:
+                if attempt == 2:
                     raise
+                self.cut()  # It may have died unnoticed, and another one is likely to work.
             else:
                 return
 

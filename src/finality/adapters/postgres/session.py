@@ -22,7 +22,9 @@ KEEPALIVE = {
 }
 
 Connection = Any  # asyncpg carries no types.
-ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+# The driver says the last one of a session that the server has ended while its line looks open.
+ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, asyncpg.InternalClientError)
+LOST = (OSError, asyncpg.InternalClientError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def meaning(name: str, connection: Connection, error: BaseException) -> Finality
         return Conflict(f"somebody else was first at {name}: {said(error)}; run the transaction again")
     if state.startswith("23"):
         return Refused(f"{name} says no: {said(error)}", branch=name)
-    is_lost = connection.is_closed() or state.startswith(NOT_OURS_TO_JUDGE) or isinstance(error, OSError)
+    is_lost = connection.is_closed() or state.startswith(NOT_OURS_TO_JUDGE) or isinstance(error, LOST)
     return unavailable(name, error) if is_lost else None
 
 
