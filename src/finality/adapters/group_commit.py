@@ -23,7 +23,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from finality.adapters.batch import BATCH_TURNS_MAX, TURN_SECONDS_MAX, Batches, settle_all
-from finality.adapters.engine import Busy, CommitFailed, Engine
+from finality.adapters.engine import Busy, CommitFailed, Engine, Stale
 from finality.adapters.fork import keep_out_of_children
 from finality.adapters.scope import Call, End, LastTurn, WriterScope, answer, ended, refuse
 from finality.core.errors import OutcomeUnknown, TransactionAborted, Unavailable
@@ -369,10 +369,10 @@ class Writer:
                 self.batches.commit()
             except OutcomeUnknown as problem:
                 return problem
+            except (Stale, Unavailable) as problem:
+                error = problem
             except CommitFailed as problem:
                 error = problem.__cause__ or problem
-            except Unavailable as problem:
-                error = problem
         if error is not None and item.turn is not None:
             item.turn.forget()
         return error

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from finality.adapters.engine import CommitFailed
+from finality.adapters.engine import CommitFailed, Stale
 from finality.adapters.postgres.line import Line
 from finality.adapters.postgres.pending import Pending
 from finality.adapters.postgres.queries import QUERIES
 from finality.adapters.postgres.session import ERRORS, said, state_of
-from finality.adapters.postgres.transaction import RUN_AGAIN, PostgresTransaction, stale
-from finality.core.errors import OutcomeUnknown, Unavailable
+from finality.adapters.postgres.transaction import RUN_AGAIN, PostgresTransaction
+from finality.core.errors import Conflict, OutcomeUnknown, Unavailable
 from finality.ports.environment import Environment
 
 SURELY_ABORTED = ("40", "23", "25P02")  # On COMMIT. Whatever else it answers, it may have happened.
@@ -80,7 +80,7 @@ class PostgresEngine:
             self.transaction.take_keys(self._line.answer())
         except ERRORS as error:
             if self.transaction.is_refused(error, pending):
-                raise stale("streams have moved on") from error
+                raise Stale("streams have moved on") from error
             if self._line.is_open and state_of(error).startswith(STATEMENT_FAILED):
                 raise self._failed(error) from error
             self._resolve_whole(error, batch, at)
@@ -94,12 +94,12 @@ class PostgresEngine:
             if not is_first:
                 raise
             # It may have died unnoticed, and another one works.
-            raise stale("the connection was lost") from error
+            raise Stale("the connection was lost") from error
 
     def _failed(self, error: BaseException) -> Exception:
         """Return what it means that nothing was committed, for sure."""
         if state_of(error).startswith(RUN_AGAIN):
-            return stale(said(error))
+            return Stale(said(error))
         if not self._line.is_open or not state_of(error).startswith(STATEMENT_FAILED):
             return self._line.explain(error)
         failed = CommitFailed(said(error))
@@ -153,4 +153,6 @@ class PostgresEngine:
 
     def explain(self, problem: BaseException) -> BaseException:
         """Return *problem*, or what it means to the caller if the server or another is at fault."""
+        if isinstance(problem, Stale):  # A scope cannot run again by itself, as turns do.
+            return Conflict(f"somebody else was first: {problem}; run it again")
         return self._line.meaning(problem)

@@ -16,13 +16,14 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from finality.adapters.checks import conflict, encoded
+from finality.adapters.engine import Stale
 from finality.adapters.postgres.line import Line
 from finality.adapters.postgres.pending import Birthed, Event, Moved, Pending
 from finality.adapters.postgres.queries import QUERIES
 from finality.adapters.postgres.rows import head_of, recorded_of
 from finality.adapters.postgres.session import said, state_of
 from finality.adapters.postgres.sources import PostgresSources
-from finality.adapters.postgres.transaction import RUN_AGAIN, PostgresTransaction, Signature, stale
+from finality.adapters.postgres.transaction import RUN_AGAIN, PostgresTransaction, Signature
 from finality.core.errors import NotFound
 from finality.core.ids import NodeId, StreamName, Version, transaction_stream
 from finality.core.protocol import Recorded
@@ -121,7 +122,7 @@ class PostgresHomeTransaction(PostgresTransaction):
         except Exception as error:
             if self.is_refused(error, pending) or state_of(error).startswith(RUN_AGAIN):
                 self.is_stale = True
-                raise stale(said(error)) from None
+                raise Stale(said(error)) from error
             raise
 
     def whole(self) -> tuple[Pending, list[Any]] | None:

@@ -11,19 +11,12 @@ from finality.adapters.postgres.line import Line
 from finality.adapters.postgres.queries import QUERIES
 from finality.adapters.postgres.session import ERRORS
 from finality.adapters.postgres.statement import refuse, statement_of
-from finality.core.errors import Conflict, TransactionAborted, Unavailable
+from finality.core.errors import TransactionAborted, Unavailable
 from finality.core.ids import TransactionId, uuid7
 from finality.ports.environment import Environment
 from finality.ports.store import Hold, Rows
 
 RUN_AGAIN = ("40001", "40P01", "55P03")  # Another transaction was in the way, of whichever turn.
-
-
-def stale(why: str) -> Stale:
-    """Return that the turns of a transaction must run again."""
-    problem = Stale(why)
-    problem.__cause__ = Conflict(f"somebody else was first: {why}; run it again")
-    return problem
 
 
 Signature = tuple[str, int]
@@ -109,7 +102,7 @@ class PostgresTransaction(PostgresEventTransaction):
             return
         if not self._line.has_answered():
             self.is_stale = True
-            raise stale("what was sent before has failed")
+            raise Stale("what was sent before has failed")
         try:
             self._line.begin()
         except (*ERRORS, Unavailable) as error:
