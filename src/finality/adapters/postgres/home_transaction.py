@@ -1,8 +1,7 @@
 """What a turn can do in a PostgreSQL home store: the journal, the heads and the nodes.
 
 Appends are kept in memory and sent in one statement, at the end or before the first look at the database.
-They trust the versions that they were decided on; where the server says that one was wrong, the whole
-batch runs again, and looks at the stream before it appends to it.
+They trust the versions they were decided on; if the server finds one wrong, all run again and look first.
 
 ```
     turns that only append    append a b c ──────────────▶ one statement, by itself a transaction
