@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import finality
 from finality.adapters.sqlite.connection import connect
+from finality.adapters.sqlite.work import Held, give_back_turn, take_turn
 
 WITNESSES = ("finality_witness", "finality_branch")
 
@@ -94,6 +95,22 @@ class Files:
         """Close the files."""
         for connection in self._connections.values():
             connection.close()
+
+
+def is_held(url: str) -> bool:
+    """Say whether somebody writes to a SQLite file just now; nobody holds what is no file."""
+    if not url.startswith("sqlite:///"):
+        return False
+    connection = connect(Path(url.removeprefix("sqlite:///")))
+    connection.set_busy_timeout(0)
+    try:
+        take_turn(connection)
+        give_back_turn(connection)
+    except Held:
+        return True
+    finally:
+        connection.close()
+    return False
 
 
 def place_at(spec: str) -> Place:

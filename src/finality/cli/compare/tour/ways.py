@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 
 import finality
-from finality.cli.compare.place import Files
+from finality.cli.compare.place import Files, is_held
 from finality.cli.compare.tally import Tally
 from finality.cli.compare.tour.choreography import (
     SERVICES,
@@ -134,6 +134,7 @@ class Choreographed(TourWay):
     title = "choreography: nobody does"
     hangs_says = "its process is stopped (SIGSTOP)"
     carried_says = "events through the broker"
+    broker: str
     services: dict[str, asyncio.subprocess.Process]
 
     async def ask(self, tour: Tour) -> None:
@@ -147,10 +148,15 @@ class Choreographed(TourWay):
             await tx.publish(TOPIC, TourApproved(id), key=id, headers=_run(id))
 
     async def hang(self) -> Callable[[], object]:
-        """Stop the car rental's process."""
+        """Stop the car rental's process, while it does not hold the broker's file, which all need."""
         process = self.services[HANGING].pid
-        os.kill(process, signal.SIGSTOP)
-        return lambda: os.kill(process, signal.SIGCONT)
+        while True:
+            os.kill(process, signal.SIGSTOP)
+            await asyncio.sleep(LOOK_SECONDS)
+            if not is_held(self.broker):
+                return lambda: os.kill(process, signal.SIGCONT)
+            os.kill(process, signal.SIGCONT)
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def carried(self) -> int:
         """Return the events in all outboxes: each was relayed once, and none is pruned yet."""
@@ -203,7 +209,7 @@ async def choreographed(place: Files, broker: str) -> AsyncIterator[TourWay]:
         )
         await stack.enter_async_context(node)
         way = Choreographed(place, node, tally)
-        way.services = services
+        way.broker, way.services = broker, services
         yield way
 
 
