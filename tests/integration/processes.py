@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from tests.integration.forks import PROCESSES
 
 PREFACE = '''
 import asyncio, os, signal, sys, threading, time
@@ -47,17 +51,82 @@ class Dying(SystemEnvironment):
 '''
 
 
-class Process:
-    """A Python process that runs a node."""
+class Process(ABC):
+    """A process that runs a node."""
 
     def __init__(self, folder: Path, code: str, *arguments: str) -> None:
         self.folder = folder
-        source = PREFACE + textwrap.dedent(code)
         # In a file, so that its classes have a module whose names can be resolved.
-        path = folder / f"node-{len(list(folder.glob('node-*.py')))}.py"
-        path.write_text(source)
+        self._path = folder / f"node-{len(list(folder.glob('node-*.py')))}.py"
+        self._path.write_text(PREFACE + textwrap.dedent(code))
+        self._start([str(self._path), str(folder), *arguments])
+
+    @abstractmethod
+    def _start(self, arguments: list[str]) -> None: ...
+
+    @property
+    @abstractmethod
+    def is_over(self) -> bool:
+        """Say whether it has ended."""
+
+    @abstractmethod
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+
+    @abstractmethod
+    def end(self, seconds: float = 30.0) -> tuple[int, str, str]:
+        """Wait for its end; return its status and what it printed."""
+
+    def marked(self, name: str) -> bool:
+        """Say whether it has set the mark; fail if it ended without."""
+        if (self.folder / name).exists():
+            return True
+        assert not self.is_over, f"it ended before {name}: {self.end()}"
+        return False
+
+    def kill(self) -> None:
+        """Kill it, if it still runs, and reap it."""
+        if not self.is_over:
+            self.send(signal.SIGCONT)
+            self.send(signal.SIGKILL)
+        self.end()
+
+
+class Fork(Process):
+    """A child of a process that has imported everything, so that it starts at once."""
+
+    def _start(self, arguments: list[str]) -> None:
+        self._process = PROCESSES.Process(target=live, args=(arguments,))
+        self._process.start()
+
+    @property
+    def is_over(self) -> bool:
+        """Say whether it has ended."""
+        return not self._process.is_alive()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process.pid is not None, "it was started"
+        with contextlib.suppress(ProcessLookupError):  # It has ended.
+            os.kill(self._process.pid, number)
+
+    def end(self, seconds: float = 30.0) -> tuple[int, str, str]:
+        """Wait for its end; return its status and what it printed."""
+        self._process.join(seconds)
+        assert self._process.exitcode is not None, "it has not ended in time"
+        return self._process.exitcode, self._said(".out"), self._said(".err")
+
+    def _said(self, end: str) -> str:
+        path = self._path.with_suffix(end)
+        return path.read_text() if path.exists() else ""
+
+
+class Script(Process):
+    """An interpreter of its own, for what happens when one ends."""
+
+    def _start(self, arguments: list[str]) -> None:
         self._popen = subprocess.Popen(
-            [sys.executable, str(path), str(folder), *arguments],
+            [sys.executable, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -73,31 +142,28 @@ class Process:
         """Send it a signal."""
         self._popen.send_signal(number)
 
-    def marked(self, name: str) -> bool:
-        """Say whether it has set the mark; fail if it ended without."""
-        if (self.folder / name).exists():
-            return True
-        assert not self.is_over, f"it ended before {name}: {self._popen.communicate()}"
-        return False
-
     def end(self, seconds: float = 30.0) -> tuple[int, str, str]:
         """Wait for its end; return its status and what it printed."""
-        out, err = self._popen.communicate(timeout=seconds)
-        return self._popen.returncode, out, err
+        with contextlib.suppress(ValueError):  # What it printed was read before.
+            self._printed = self._popen.communicate(timeout=seconds)
+        return self._popen.returncode, *self._printed
 
-    def kill(self) -> None:
-        """Kill it, if it still runs, and reap it."""
-        if not self.is_over:
-            self._popen.send_signal(signal.SIGCONT)
-            self._popen.kill()
-        with contextlib.suppress(ValueError):
-            self._popen.communicate()
+
+def live(arguments: list[str]) -> None:
+    """Be the script, in a process that was forked; print into files beside it."""
+    path = Path(arguments[0])
+    for number, end in ((1, ".out"), (2, ".err")):
+        os.dup2(os.open(path.with_suffix(end), os.O_WRONLY | os.O_CREAT), number)
+    sys.argv = arguments
+    runpy.run_path(str(path), run_name="__main__")
 
 
 @contextlib.contextmanager
-def process(folder: Path, code: str, *arguments: str) -> Iterator[Process]:
+def process(
+    folder: Path, code: str, *arguments: str, kind: Callable[..., Process] = Fork
+) -> Iterator[Process]:
     """Run *code* in a process of its own, which is gone when the block ends."""
-    running = Process(folder, code, *arguments)
+    running = kind(folder, code, *arguments)
     try:
         yield running
     finally:

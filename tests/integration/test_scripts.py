@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.kit import eventually
-from tests.integration.processes import process
+from tests.integration.processes import Script, process
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +39,7 @@ def test_a_script_that_forgets_to_close_ends(tmp_path: Path) -> None:
     print(node.start(Hello()).result(timeout=20))
 """
     )
-    with process(tmp_path, code) as script:
+    with process(tmp_path, code, kind=Script) as script:
         assert script.end() == (0, "hello\n", "")
 
 
@@ -55,7 +55,7 @@ def test_a_script_whose_step_hangs_ends_all_the_same(tmp_path: Path) -> None:
     print("closed")
 """
     )
-    with process(tmp_path, code) as script:
+    with process(tmp_path, code, kind=Script) as script:
         assert script.end() == (0, "closed\n", "")
 
 
@@ -79,7 +79,7 @@ def test_a_step_that_holds_the_store_for_ever_keeps_no_process_alive(tmp_path: P
     node.close(drain_seconds=0.1)
     print("closed")
 """
-    with process(tmp_path, code) as script:
+    with process(tmp_path, code, kind=Script) as script:
         assert script.end() == (0, "closed\n", "")
 
 
@@ -97,7 +97,7 @@ def test_ctrl_c_ends_a_script_that_waits(tmp_path: Path) -> None:
             print("interrupted")
 """
         )
-        with process(tmp_path, code) as script:
+        with process(tmp_path, code, kind=Script) as script:
             await eventually(lambda: script.marked("hanging"))
             script.send(signal.SIGINT)
 
@@ -122,7 +122,7 @@ def test_ctrl_c_inside_a_transaction_block_leaves_nothing_of_it(tmp_path: Path) 
     print(node.query("SELECT * FROM effect"))
     node.close()
 """
-    with process(tmp_path, code) as script:
+    with process(tmp_path, code, kind=Script) as script:
         assert script.end() == (0, "[]\n[('whole',)]\n", "")
 
 
@@ -147,7 +147,7 @@ def test_a_forked_child_hears_that_it_needs_a_node_of_its_own(tmp_path: Path) ->
     node.close()
 """
     )
-    with process(tmp_path, code) as script:
+    with process(tmp_path, code, kind=Script) as script:
         expected = "the node was opened before this process was forked, \nhello\n0 hello\n"
 
         assert script.end() == (0, expected, "")
