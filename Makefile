@@ -33,8 +33,8 @@ demo: $(READY)  ## Watch sagas commit and be undone; ARGS="--seconds 20 --json"
 	@$(BIN)/finality demo $(ARGS)
 
 .PHONY: test
-test: $(READY)  ## Run all tests, the slow ones too; ARGS="-k saga"
-	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+test: $(READY)  ## Run all tests but those of check, the slow ones too; ARGS="-k saga"
+	@$(BIN)/pytest -n 2 --dist loadgroup --ignore=tests/tidy --durations=20 --durations-min=8 $(ARGS)
 
 .PHONY: check
 check: $(READY)  ## Style, types, the import rule, tidiness

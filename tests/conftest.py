@@ -1,4 +1,4 @@
-"""The servers that take seconds to start, which all tests of a process share: take topics of your own."""
+"""What all tests share: servers that take seconds to start, so take topics of your own; and a clean end."""
 
 from __future__ import annotations
 
@@ -7,9 +7,18 @@ from collections.abc import Iterator
 import pytest
 
 import finality.testing
+from finality.runtime import timers
 from finality.testing.kafka_server import KafkaServer
 from finality.testing.plugin import skip_without_kafka, skip_without_rabbitmq
 from finality.testing.rabbitmq_server import RabbitMqServer
+
+
+@pytest.fixture(autouse=True)
+def _the_clock_is_looked_at_as_before() -> Iterator[None]:
+    """Undo what ``MovedClock`` sets."""
+    seconds = timers.CLOCK_SECONDS
+    yield
+    timers.CLOCK_SECONDS = seconds
 
 
 @pytest.fixture(scope="session")

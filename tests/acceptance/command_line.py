@@ -10,10 +10,14 @@ import sqlite3
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
+
+from finality.cli import main
+from tests.integration.forks import PROCESSES
 
 SECONDS_MAX = 60.0
 STORE = "sqlite:///shop.db"
@@ -134,15 +138,17 @@ class Terminal:
         )
 
     def type(self, *arguments: str, **variables: str) -> Said:
-        """Run `finality` with *arguments* to its end."""
-        process = self.start(*arguments, **variables)
-        try:
-            out, err = process.communicate(timeout=SECONDS_MAX)
-        except BaseException:
+        """Run `finality` with *arguments* to its end, in a process that need import nothing any more."""
+        with tempfile.TemporaryDirectory() as printed:
+            told = (self.folder, {**self.variables, **variables}, arguments, Path(printed))
+            process = PROCESSES.Process(target=_type, args=told)
+            process.start()
+            process.join(SECONDS_MAX)
+            status = process.exitcode
             process.kill()
-            process.communicate()
-            raise
-        return Said(process.returncode, out, err)
+            process.join()
+            assert status is not None, f"{arguments} took longer than {SECONDS_MAX} seconds"
+            return Said(status, *(Path(printed, end).read_text() for end in ("out", "err")))
 
     def run(self, file: str = "trips.jsonl", *options: str, saga: str = "BookTrip", **variables: str) -> Said:
         """Run `finality run trips.py:SAGA FILE`."""
@@ -159,6 +165,17 @@ class Terminal:
     def files(self) -> set[str]:
         """The names of what is in the folder."""
         return {path.name for path in self.folder.iterdir()} - {"__pycache__"}
+
+
+def _type(folder: Path, variables: dict[str, str], arguments: tuple[str, ...], printed: Path) -> None:
+    """Be the script of the installation, in a process that was forked; print into files."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(variables)
+    for number, end in ((1, "out"), (2, "err")):
+        os.dup2(os.open(printed / end, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    sys.argv = [executable(), *arguments]
+    main()
 
 
 def executable() -> str:

@@ -15,6 +15,9 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
     [
         "pytest",  # The main module of a child is the test run's.
+        *(f"finality.cli.{name}" for name in ("command_line", "doctor", "journal", "node", "transaction")),
+        *(f"finality.cli.{name}" for name in ("aggregate", "event", "outbox", "projection", "run.command")),
+        "tests.acceptance.command_line",
         "tests.conformance.brokers.consumer",
         "tests.integration.atomicity.bank",
         "tests.integration.events.log_parts",
