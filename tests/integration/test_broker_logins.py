@@ -16,7 +16,7 @@ from tests.integration.certificates import certificate
 
 pytestmark = pytest.mark.slow
 
-CHECK = "; check the user and the password in its URL"
+CHECK = "check the user and the password in its URL"
 
 
 async def said(url: str) -> str:

@@ -139,6 +139,8 @@ def _advice(problem: BaseException) -> str:
     """Return what to do about a problem."""
     if AUTHORIZATION_VIOLATION in str(problem).lower():
         return "check the user and the password in its URL"
+    if isinstance(problem, BrokenPipeError | ConnectionResetError):  # Before its last word was read, perhaps.
+        return "see that it runs, and check the user and the password in its URL"
     if isinstance(problem, ssl.SSLCertVerificationError):
         return "name the file of its authority's certificate in SSL_CERT_FILE"
     return "see that it runs, then ask again"
