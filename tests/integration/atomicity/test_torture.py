@@ -43,9 +43,12 @@ def pause(process: BaseProcess) -> bool:
     assert process.pid is not None
     if not process.is_alive():
         return False
-    os.kill(process.pid, signal.SIGSTOP)
-    time.sleep(PAUSE_SECONDS)  # The pause is what is tested.
-    os.kill(process.pid, signal.SIGCONT)
+    try:
+        os.kill(process.pid, signal.SIGSTOP)
+        time.sleep(PAUSE_SECONDS)  # The pause is what is tested.
+        os.kill(process.pid, signal.SIGCONT)
+    except ProcessLookupError:  # It had just died.
+        return False
     return True
 
 
