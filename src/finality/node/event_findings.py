@@ -75,7 +75,7 @@ def _projection(state: ProjectionState) -> Finding:
     if state.because:
         todo = "put its function right and deploy it: it goes on there"
         return Finding(check, Level.PROBLEM, f"stuck at {state.because}", todo)
-    found = f"{state.events_behind:,} events behind, for {ago(state.seconds_behind)}"
+    found = f"{state.events_behind:,} events behind since {ago(state.seconds_behind)}"
     if state.node is None:
         todo = "open a node with projections=[…], or its tables stand still"
         return Finding(check, Level.WARNING, f"no node keeps it up; {found}", todo)
@@ -89,7 +89,7 @@ def _outbox(waiting: int, oldest: float | None, *, is_relayed: bool) -> Finding:
     if oldest is None:
         return Finding("outbox", Level.OK, "no event waits to be relayed")
     age = time.time() - oldest
-    found = f"{waiting:,} events wait to be relayed, the oldest for {ago(age)}"
+    found = f"{waiting:,} events wait to be relayed, the oldest since {ago(age)}"
     if not is_relayed:
         todo = "open a node with broker=; if something else reads the outbox, this is as it should be"
         return Finding("outbox", Level.WARNING, f"{found}, and no node relays them", todo)

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -20,6 +19,7 @@ from finality.core.ids import Json, TransactionId
 from finality.core.request import Reply, Requested, reply_headers
 from finality.patterns.options import positive
 from finality.patterns.outbox import NOWHERE, Origin, published
+from finality.patterns.tx_part import TxPart
 from finality.ports.codec import Codec, DecodeError
 from finality.ports.home import HomeTransaction
 from finality.ports.store import LocalTransaction
@@ -133,7 +133,7 @@ class SyncRequests:
         )
 
 
-class AsyncRequests:
+class AsyncRequests(TxPart):
     """Requests for ``async`` functions; a part of ``Tx``."""
 
     _codec: Codec
@@ -150,6 +150,3 @@ class AsyncRequests:
         asked = Question(self._codec, topic, question, key, within, id)
         origin = self._origin._replace(traceparent=self._origin.traceparent or current_traceparent())
         await self._call(lambda local: asked.ask(local, origin, is_awaited=False))
-
-    def _call(self, work: Callable[[Any], T]) -> Awaitable[T]:
-        raise NotImplementedError  # ``Tx`` has it, whose part this is.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
@@ -15,6 +14,7 @@ from finality.patterns.aggregate import Aggregate, kind_of
 from finality.patterns.event import event_type
 from finality.patterns.outbox import Origin
 from finality.patterns.query import Events, Found
+from finality.patterns.tx_part import TxPart
 from finality.ports.codec import Codec, DecodeError
 from finality.ports.sources import Source, Sources
 from finality.ports.store import LocalTransaction
@@ -186,7 +186,7 @@ class SyncSourcing:
         return self._book.reveal(self._local, value)
 
 
-class AsyncSourcing:
+class AsyncSourcing(TxPart):
     """Event sourcing for ``async`` functions."""
 
     def __init__(self, codec: Codec, origin: Origin) -> None:
@@ -223,6 +223,3 @@ class AsyncSourcing:
     async def reveal(self, value: Personal[T]) -> T:
         """Return what personal data is that came in with an event. See ``SyncTx.reveal``."""
         return await self._call(lambda local: self._book.reveal(local, value))
-
-    def _call(self, work: Callable[[Any], T]) -> Awaitable[T]:
-        raise NotImplementedError  # ``Tx`` has it, whose part this is.
