@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from finality.adapters.opentelemetry.trace_context import current_traceparent
 from finality.core.errors import DefinitionError, InputMismatch
@@ -26,8 +26,6 @@ from finality.ports.store import LocalTransaction
 from finality.runtime.asked import Asked
 from finality.runtime.request import begin, replies_at
 from finality.runtime.sourcing import personal
-
-T = TypeVar("T")
 
 REQUEST_SECONDS_MAX = 86_400.0  # What takes longer is a saga: it can be seen, helped and undone.
 
