@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 
 ACCOUNT = f"{ROOT}/tests/core/accounts.py:Account"
 CUSTOMER = f"{ROOT}/tests/core/people.py:Customer"
+PAGES = f"{ROOT}/tests/acceptance/pages.py"  # There is no aggregate in it.
 KEY = "3q2+7wABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhs="
 
 Type = Callable[..., str]
@@ -85,6 +86,8 @@ WRONG = [
         ("list", "Account"),
         "'Account' names no aggregate: write the file and the class, as in bank.py:Account",
     ),
+    (("list", f"{PAGES}:ROOT"), r"ROOT in .*\.py is no aggregate: make it extend finality\.Aggregate\n$"),
+    (("list", f"{PAGES}:Account"), r"\.py has no aggregate: extend finality\.Aggregate, and name it, as in"),
 ]
 
 

@@ -80,7 +80,9 @@ def class_of(target: str, base: type, noun: str, example: str) -> type[Any]:
         if isinstance(value, type) and issubclass(value, base) and value is not base
     }
     own = [called for called, value in found.items() if value.__module__ == module.__name__]
-    listed = f"its {noun}s are {', '.join(own)}" if own else f"it has no {noun}: extend {extended}"
+    if not found and not hasattr(module, name):
+        raise click.ClickException(f"{text} has no {noun}: extend {extended}, and name it, as in {example}")
+    listed = f"its {noun}s are {', '.join(own or found)}"
     if not colon and len(own) == 1:
         return found[own[0]]
     if not name:
@@ -88,7 +90,8 @@ def class_of(target: str, base: type, noun: str, example: str) -> type[Any]:
     if name in found:
         return found[name]
     if hasattr(module, name):
-        raise click.ClickException(f"{name} in {text} is no {noun}: it does not extend {extended}; {listed}")
+        why = f"it does not extend {extended}; {listed}" if found else f"make it extend {extended}"
+        raise click.ClickException(f"{name} in {text} is no {noun}: {why}")
     close = get_close_matches(name, found, n=1)
     hint = f"did you mean {close[0]!r}?" if close else listed
     raise click.ClickException(f"there is no {name!r} in {text}; {hint}")
