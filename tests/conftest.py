@@ -6,11 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-import finality.testing
 from finality.runtime import timers
-from finality.testing.kafka_server import KafkaServer
 from finality.testing.plugin import skip_without_kafka, skip_without_rabbitmq
-from finality.testing.rabbitmq_server import RabbitMqServer
+from tests.integration.guarded_servers import GuardedKafka, GuardedRabbitMq
 
 
 @pytest.fixture(autouse=True)
@@ -22,20 +20,18 @@ def _the_clock_is_looked_at_as_before() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def apache_kafka() -> Iterator[KafkaServer]:
+def apache_kafka() -> Iterator[GuardedKafka]:
     """Give the real one: what it does in a crash is what is asked here."""
-    with finality.testing.kafka(
-        jars=skip_without_kafka(), settings={"log.flush.interval.messages": "1"}
-    ) as server:
+    with GuardedKafka(skip_without_kafka()) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def rabbitmq_server() -> Iterator[RabbitMqServer]:
+def rabbitmq_server() -> Iterator[GuardedRabbitMq]:
     """Give Debian's, which knows already that it has streams."""
     from tests.conformance.brokers.rabbitmq_world import settle
 
     skip_without_rabbitmq()
-    with finality.testing.rabbitmq() as server:
+    with GuardedRabbitMq() as server:
         settle(server)
         yield server

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from pathlib import Path
 
 import pytest
 
 import finality.testing
+from finality.adapters.refusals import CHECK_LOGIN, NAME_AUTHORITY
 from finality.adapters.system.environment import SystemEnvironment
 from finality.core.errors import Unavailable
 from finality.node.brokers import broker_at
-from finality.testing.rabbitmq_server import RabbitMqServer
+from finality.testing.valkey_server import ValkeyServer
 from tests.integration.certificates import certificate
+from tests.integration.guarded_servers import PASSWORD, USER, WRITTEN, GuardedKafka, GuardedRabbitMq
 
 pytestmark = pytest.mark.slow
-
-CHECK = "check the user and the password in its URL"
 
 
 async def said(url: str) -> str:
@@ -35,7 +36,7 @@ def test_nats_over_an_encrypted_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     file, key = certificate(tmp_path)
     settings = (
         f"tls {{ cert_file: '{file}', key_file: '{key}' }}",
-        "authorization { users: [{ user: me, password: 'my%self' }] }",
+        f"authorization {{ users: [{{ user: {USER}, password: '{PASSWORD}' }}] }}",
     )
 
     async def story(url: str) -> None:
@@ -45,32 +46,84 @@ def test_nats_over_an_encrypted_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
         )
         untrusted = await said(right)
         assert "certificate verify failed" in untrusted
-        assert untrusted.endswith("; name the file of its authority's certificate in SSL_CERT_FILE")
+        assert untrusted.endswith(f"; {NAME_AUTHORITY}")
         monkeypatch.setenv("SSL_CERT_FILE", str(file))
         assert await said(right) == ""
-        assert (await said(wrong)).endswith(CHECK)
-        assert "guessed" not in await said(wrong)
+        refused = await said(wrong)
+        assert (refused.endswith(CHECK_LOGIN), "guessed" in refused) == (True, False)
 
     with finality.testing.nats(settings=settings) as server:
         asyncio.run(story(server.url))
 
 
-def test_valkey_with_a_password() -> None:
-    async def story(url: str) -> None:
-        assert await said(url.replace("//", "//:my%25self@")) == ""
-        wrong = await said(url.replace("//", "//me:guessed@"))
-        assert (wrong.endswith(CHECK), "guessed" in wrong) == (True, False)
-        assert (await said(url)).endswith(CHECK)
+def test_valkey_with_a_password_over_an_encrypted_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our Valkey cannot encrypt, so the line ends in front of it, as it does in front of many."""
+    file, key = certificate(tmp_path)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(file, key)
 
-    with finality.testing.valkey(settings={"requirepass": "my%self"}) as server:
-        asyncio.run(story(server.url))
+    async def story(server: ValkeyServer) -> None:
+        async with finality.testing.Proxy("127.0.0.1", server.port, tls=tls) as line:
+            url = f"rediss://:{WRITTEN}@127.0.0.1:{line.port}"
+            assert (await said(url)).endswith(NAME_AUTHORITY)
+            monkeypatch.setenv("SSL_CERT_FILE", str(file))
+            assert await said(url) == ""
+        wrong = await said(server.url.replace("//", "//me:guessed@"))
+        assert (wrong.endswith(CHECK_LOGIN), "guessed" in wrong) == (True, False)
+        assert (await said(server.url)).endswith(CHECK_LOGIN)
+
+    with finality.testing.valkey(settings={"requirepass": PASSWORD}) as server:
+        asyncio.run(story(server))
 
 
 @pytest.mark.xdist_group("rabbitmq")
-def test_rabbitmq_with_a_password(rabbitmq_server: RabbitMqServer) -> None:
+def test_rabbitmq_with_a_password_over_an_encrypted_line(
+    rabbitmq_server: GuardedRabbitMq, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def story(url: str) -> None:
+        assert (await said(url)).endswith(NAME_AUTHORITY)
+        assert await said(f"{url}?cafile={rabbitmq_server.authority}") == ""
+        monkeypatch.setenv("SSL_CERT_FILE", str(rabbitmq_server.authority))
         assert await said(url) == ""
         wrong = await said(url.replace("guest:guest@", "guest:guessed@"))
-        assert (wrong.endswith(CHECK), "guessed" in wrong) == (True, False)
+        assert (wrong.endswith(CHECK_LOGIN), "guessed" in wrong) == (True, False)
 
-    asyncio.run(story(rabbitmq_server.url))
+    asyncio.run(story(rabbitmq_server.guarded_url))
+
+
+@pytest.mark.xdist_group("kafka")
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
+def test_kafka_with_a_password_over_an_encrypted_line(
+    apache_kafka: GuardedKafka, monkeypatch: pytest.MonkeyPatch, mechanism: str
+) -> None:
+    place = f"127.0.0.1:{apache_kafka.guarded_port}?mechanism="
+
+    async def story(url: str) -> None:
+        assert (await said(url)).endswith(NAME_AUTHORITY)
+        monkeypatch.setenv("SSL_CERT_FILE", str(apache_kafka.authority))
+        assert await said(url) == ""
+        wrong = await said(url.replace(WRITTEN, "guessed"))
+        assert (wrong.endswith(CHECK_LOGIN), "guessed" in wrong) == (True, False)
+
+    asyncio.run(story(f"kafka://{USER}:{WRITTEN}@{place}{mechanism}"))
+
+
+@pytest.mark.xdist_group("kafka")
+def test_kafka_asked_for_what_it_does_not_have(
+    apache_kafka: GuardedKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(apache_kafka.authority))
+    login = f"kafka://{USER}:{WRITTEN}@127.0.0.1:"
+
+    async def story() -> tuple[str, str]:
+        return (
+            await said(f"{login}{apache_kafka.guarded_port}?mechanism=SCRAM-SHA-256"),
+            await said(f"{login}{apache_kafka.port}"),
+        )
+
+    mechanism, security = asyncio.run(story())
+
+    assert mechanism.endswith("name one of those as mechanism= in its URL")
+    assert security.endswith("listens for what security= in its URL says, then ask again")

@@ -10,6 +10,7 @@ async with finality.testing.Proxy("127.0.0.1", server.port) as line:
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import Self
 
 CHUNK_BYTES = 65_536
@@ -19,15 +20,19 @@ LOOPBACK = "127.0.0.1"
 class Proxy:
     """Passes on what a TCP client and a server say to each other, until a word that it was told to cut at.
 
+    Args:
+        tls: With one, clients speak to it over an encrypted line, which ends here.
+
     Attributes:
         port: Where clients connect, on loopback.
         cuts: How many lines have been cut.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> None:
         self.port = 0
         self.cuts = 0
         self._to = (host, port)
+        self._tls = tls
         self._word = b""
         self._is_heard = False
         self._server: asyncio.Server | None = None
@@ -44,7 +49,7 @@ class Proxy:
         self._is_heard = is_heard
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, LOOPBACK, 0)
+        self._server = await asyncio.start_server(self._accept, LOOPBACK, 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -14,8 +14,9 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResourceType
+from aiokafka.errors import KafkaConnectionError
 
-from finality.adapters.kafka.connection import Cluster, answered, cluster_at
+from finality.adapters.kafka.connection import Cluster, answered, cluster_at, out_of_reach
 from finality.adapters.kafka.health import Finding, findings
 from finality.adapters.kafka.log import KafkaLog, kept, replayed, started, stopped
 from finality.adapters.kafka.publish import Publisher
@@ -63,8 +64,7 @@ class KafkaBroker:
         """Connect."""
         self._admin = AIOKafkaAdminClient(**self._cluster.client)
         try:
-            async with answered(self.name, "is out of reach"):
-                await self._admin.start()
+            await self._connect()
             self._topics = Topics(self._cluster, self._admin)
             settings = await self._settings()
             largest = int(settings.get("message.max.bytes") or EVENT_BYTES_MAX + ATTRIBUTES_BYTES)
@@ -74,6 +74,13 @@ class KafkaBroker:
         except BaseException:
             await self._admin.close()
             raise
+
+    async def _connect(self) -> None:
+        async with answered(self.name, "is out of reach"):
+            try:
+                await self._admin.start()
+            except KafkaConnectionError as error:
+                raise await out_of_reach(self._cluster, error) from error
 
     async def _settings(self) -> Settings:
         async with answered(self.name, "does not tell who belongs to it"):

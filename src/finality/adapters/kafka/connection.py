@@ -13,13 +13,23 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from aiokafka.errors import KafkaError
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    KafkaConnectionError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
 from aiokafka.helpers import create_ssl_context
 
+from finality.adapters.refusals import CHECK_LOGIN, NAME_AUTHORITY, is_untrusted
 from finality.core.errors import DefinitionError, Unavailable
 
 ANSWER_SECONDS_MAX = 5.0  # A healthy cluster answers in milliseconds; whoever asks, asks again.
 SECURITY = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+SEE = "see that it runs and listens for what security= in its URL says, then ask again"
+MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 SERVER = re.compile(r"[\w.-]+(:\d+)?|\[[\da-fA-F:]+\](:\d+)?")
 OPTIONS = ("replicas", "security", "mechanism", "transactional_id")
 
@@ -56,18 +66,19 @@ def cluster_at(url: str) -> Cluster:
             f"{_without_password(url)!r} names no Kafka cluster: write kafka://one:9092,two:9092 with "
             f"options of {', '.join(OPTIONS)}"
         )
+    replicas = options.get("replicas", "-1")
+    if not replicas.removeprefix("-").isdecimal():
+        raise DefinitionError(f"replicas={replicas} is no number: write replicas=3, for example")
     return Cluster(
         name=f"kafka://{servers}",
         client=_client(servers, login, options),
-        replicas=int(options.get("replicas", -1)),
+        replicas=int(replicas),
         transactional_id=options.get("transactional_id"),
     )
 
 
 def _client(servers: str, login: str, options: dict[str, str]) -> dict[str, Any]:
-    security = options.get("security", "SASL_SSL" if login else "PLAINTEXT").upper()
-    if security not in SECURITY:
-        raise DefinitionError(f"security={security} is none of Kafka's: write one of {', '.join(SECURITY)}")
+    security = _one_of("security", options, SECURITY, usual="SASL_SSL" if login else "PLAINTEXT")
     client: dict[str, Any] = {
         "bootstrap_servers": servers.split(","),
         "request_timeout_ms": int(ANSWER_SECONDS_MAX * 1_000),
@@ -78,11 +89,18 @@ def _client(servers: str, login: str, options: dict[str, str]) -> dict[str, Any]
     if security.startswith("SASL"):
         user, _, password = login.partition(":")
         client |= {
-            "sasl_mechanism": options.get("mechanism", "PLAIN"),
+            "sasl_mechanism": _one_of("mechanism", options, MECHANISMS, usual="PLAIN"),
             "sasl_plain_username": unquote(user),
             "sasl_plain_password": unquote(password),
         }
     return client
+
+
+def _one_of(name: str, options: dict[str, str], known: tuple[str, ...], *, usual: str) -> str:
+    value = options.get(name, usual).upper()
+    if value not in known:
+        raise DefinitionError(f"{name}={value} is none that we know: write one of {', '.join(known)}")
+    return value
 
 
 def _without_password(url: str) -> str:
@@ -104,6 +122,30 @@ async def answered(name: str, what: str, *, seconds: float = ANSWER_SECONDS_MAX)
         raise Unavailable(f"{name} {what}: no answer in {seconds:g} seconds; try again") from error
     except (KafkaError, OSError) as error:
         raise Unavailable(f"{name} {what}: {said(error)}; try again") from error
+
+
+async def out_of_reach(cluster: Cluster, error: KafkaConnectionError) -> Unavailable:
+    """Return why no server lets us in: the client says that in its log alone, so knock once more."""
+    cause: BaseException = error
+    client = dict(cluster.client)
+    for host, port, _ in collect_hosts(client.pop("bootstrap_servers"), randomize=False):
+        try:
+            (await create_conn(host, port, **client)).close()
+        except (KafkaError, OSError, TimeoutError) as found:
+            cause = found
+            if _advice(found) != SEE:  # It is there, and says no.
+                break
+    return Unavailable(f"{cluster.name} is out of reach: {said(cause)}; {_advice(cause)}")
+
+
+def _advice(error: BaseException) -> str:
+    if is_untrusted(error):
+        return NAME_AUTHORITY
+    if isinstance(error, AuthenticationFailedError | SaslAuthenticationFailed):
+        return CHECK_LOGIN
+    if isinstance(error, UnsupportedSaslMechanismError):
+        return "name one of those as mechanism= in its URL"
+    return SEE
 
 
 def said(error: BaseException) -> str:

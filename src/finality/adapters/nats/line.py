@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -14,6 +13,7 @@ from nats.errors import Error
 from nats.js import JetStreamContext
 
 from finality.adapters.nats.address import Address
+from finality.adapters.refusals import CHECK_LOGIN, NAME_AUTHORITY, is_untrusted
 from finality.core.errors import Unavailable
 
 OPEN_SECONDS_MAX = 5.0
@@ -58,7 +58,7 @@ class Line:
             """The library never gives up; whoever opens does, when no server has answered twice."""
             problems.append(problem)
             attempts_max = OPEN_ATTEMPTS_MAX * len(self.address.servers)
-            is_final = len(problems) >= attempts_max or isinstance(problem, ssl.SSLCertVerificationError)
+            is_final = len(problems) >= attempts_max or is_untrusted(problem)
             if is_final and not self.has_opened:
                 raise self.unavailable(problem) from problem
 
@@ -138,11 +138,11 @@ class Line:
 def _advice(problem: BaseException) -> str:
     """Return what to do about a problem."""
     if AUTHORIZATION_VIOLATION in str(problem).lower():
-        return "check the user and the password in its URL"
+        return CHECK_LOGIN
     if isinstance(problem, BrokenPipeError | ConnectionResetError):  # Before its last word was read, perhaps.
-        return "see that it runs, and check the user and the password in its URL"
-    if isinstance(problem, ssl.SSLCertVerificationError):
-        return "name the file of its authority's certificate in SSL_CERT_FILE"
+        return f"see that it runs, and {CHECK_LOGIN}"
+    if is_untrusted(problem):
+        return NAME_AUTHORITY
     return "see that it runs, then ask again"
 
 

@@ -16,6 +16,7 @@ from aio_pika.exceptions import (
 )
 
 from finality.adapters.rabbitmq.address import Address
+from finality.adapters.refusals import CHECK_LOGIN, NAME_AUTHORITY, is_untrusted
 from finality.core.errors import FinalityError, Unavailable
 
 ANSWER_SECONDS_MAX = 5.0  # A healthy node answers in milliseconds; whoever asks, asks again.
@@ -114,6 +115,7 @@ async def answered(name: str, what: str, *, seconds: float = ANSWER_SECONDS_MAX)
     except TimeoutError as error:
         raise Unavailable(f"{name} {what}: no answer in {seconds:g} seconds; try again") from error
     except (AuthenticationError, ProbableAuthenticationError) as error:
-        raise Unavailable(f"{name} {what}: {error}; check the user and the password in its URL") from error
+        raise Unavailable(f"{name} {what}: {error}; {CHECK_LOGIN}") from error
     except (AMQPError, OSError, RuntimeError) as error:  # The last is what a closed connection raises.
-        raise Unavailable(f"{name} {what}: {type(error).__name__} {error}; try again") from error
+        advice = NAME_AUTHORITY if is_untrusted(error) else "try again"
+        raise Unavailable(f"{name} {what}: {type(error).__name__} {error}; {advice}") from error

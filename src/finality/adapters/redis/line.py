@@ -12,6 +12,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError
 
 from finality.adapters.redis.address import Address
+from finality.adapters.refusals import CHECK_LOGIN, NAME_AUTHORITY, is_untrusted
 from finality.core.errors import DefinitionError, Unavailable
 
 OPEN_SECONDS_MAX = 5.0
@@ -66,7 +67,9 @@ class Line:
         because = str(problem) or type(problem).__name__
         advice = "see that it runs, then ask again"
         if isinstance(problem, AuthenticationError):
-            advice = "check the user and the password in its URL"
+            advice = CHECK_LOGIN
+        elif is_untrusted(problem):
+            advice = NAME_AUTHORITY
         return Unavailable(f"broker {self.address.name} is unavailable: {because}; {advice}")
 
     @contextmanager
