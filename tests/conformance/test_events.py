@@ -122,6 +122,23 @@ def test_only_what_is_old_and_passed_is_pruned_and_no_position_comes_again(world
     world.run(main)
 
 
+def test_pruning_looks_no_further_than_its_limit(world: World) -> None:
+    """Its turn is short however many events are kept: those behind the oldest are younger, but for a clock."""
+
+    async def main(home: AnyHome) -> None:
+        share = share_of("k")
+        for at in (2_000.0, 2_000.0, 1_000.0):
+            world.environment.time = at
+            await do(home, publish(published("k")))
+        page = await home.outbox(share, after=START, limit=10)
+        end = (await home.outbox(share, after=page.cursor)).cursor
+
+        assert await do(home, lambda tx: tx.prune_outbox(share, before=1_500.0, behind=end, limit=2)) == 0
+        assert await do(home, lambda tx: tx.prune_outbox(share, before=1_500.0, behind=end, limit=3)) == 1
+
+    world.run(main)
+
+
 def test_a_cursor_by_time_has_everything_later_behind_it(world: World) -> None:
     async def main(home: AnyHome) -> None:
         await do(home, publish(published("k", 1)))

@@ -117,7 +117,11 @@ class EventTransaction(Protocol):
         ...
 
     def prune_outbox(self, share: int, *, before: float, behind: Cursor, limit: int) -> int:
-        """Forget events that were published before a time and that *behind* has passed; return how many."""
+        """Forget events that were published before a time and that *behind* has passed; return how many.
+
+        It looks at the oldest *limit* of these, and no further: at most so many are looked at in one turn,
+        however many are kept.
+        """
         ...
 
     def claim(self, reader: str, share: int, *, node: NodeId, until: float) -> Progress | None:

@@ -373,7 +373,7 @@ class RelayWork:
         again: list[float] = [self._look_at_parked] if self._has_parked else []
         if now >= self._prune_at:
             before = now - self._relay.retention_seconds
-            if await self._advance(self._cursor, prune_before=before) == PRUNE_ROWS_MAX:
+            if await self._advance(self._cursor, prune_before=before):
                 return 0
             self._prune_at = now + PRUNE_SECONDS
         if self._progress.share == 0 and (due := await self._store.next_release()) is not None:

@@ -58,14 +58,15 @@ class MemoryEventTransaction(ABC):
         return len(due[:limit])
 
     def prune_outbox(self, share: int, *, before: float, behind: Cursor, limit: int) -> int:
-        """Forget events that were published before a time and that *behind* has passed."""
+        """Forget what is old of the oldest events that *behind* has passed."""
         self._check()
         rows, pruned = self._database.outbox[share], self._database.pruned
         passed = rows[: bisect_right(rows, int(behind or 0), key=attrgetter("position"))]
-        old = [row.position for row in passed if row.at < before and not pruned.get(row.position)]
-        for position in old[:limit]:
+        oldest = [row for row in passed if not pruned.get(row.position)][:limit]
+        old = [row.position for row in oldest if row.at < before]
+        for position in old:
             pruned.put(position, True)
-        return len(old[:limit])
+        return len(old)
 
     def claim(self, reader: str, share: int, *, node: NodeId, until: float) -> Progress | None:
         """Take or renew the lease of a share."""

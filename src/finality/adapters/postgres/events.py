@@ -24,9 +24,9 @@ class PostgresEventTransaction(EventStatements):
     """Fulfils ``ports.events.EventTransaction``; a part of the store's transaction."""
 
     def prune_outbox(self, share: int, *, before: float, behind: Cursor, limit: int) -> int:
-        """Forget events that were published before a time and that *behind* has passed."""
+        """Forget what is old of the oldest events that *behind* has passed."""
         place = place_of(behind, behind.partition("/")[0])
-        return len(self._send("prune_outbox", share, before, place.seen, place.position, limit))
+        return len(self._send("prune_outbox", share, place.seen, place.position, limit, before))
 
 
 class PostgresEventReads(ABC):

@@ -316,11 +316,14 @@ SELECT coalesce((SELECT min(position) - 1 FROM finality_outbox WHERE at >= $1),
                 (SELECT max(position) FROM finality_outbox), 0)
 
 -- name: prune_outbox
--- Forget some events of a share that a snapshot has shown, or up to a position, published before a time.
+-- Forget, of the oldest events of a share that a snapshot has shown, or up to a position, those that were
+-- published before a time.
 DELETE FROM finality_outbox WHERE position IN (
-    SELECT position FROM finality_outbox WHERE share = $1 AND at < $2
-        AND ($3 <> '' AND pg_visible_in_snapshot(xid, nullif($3, '')::pg_snapshot) OR $3 = '' AND position <= $4)
-    ORDER BY position LIMIT $5
+    SELECT position FROM (
+        SELECT position, at FROM finality_outbox WHERE share = $1
+            AND ($2 <> '' AND pg_visible_in_snapshot(xid, nullif($2, '')::pg_snapshot) OR $2 = '' AND position <= $3)
+        ORDER BY xid LIMIT $4) AS oldest
+    WHERE at < $5
 ) RETURNING position
 
 -- name: delay

@@ -37,8 +37,8 @@ class SqliteEventTransaction(EventStatements):
         return rows
 
     def prune_outbox(self, share: int, *, before: float, behind: Cursor, limit: int) -> int:
-        """Forget events that were published before a time and that *behind* has passed."""
-        return len(self._send("prune_outbox", share, int(behind or 0), before, limit))
+        """Forget what is old of the oldest events that *behind* has passed."""
+        return len(self._send("prune_outbox", share, int(behind or 0), limit, before))
 
 
 class SqliteEventReads(ABC):

@@ -212,9 +212,11 @@ SELECT coalesce((SELECT min(position) - 1 FROM finality_outbox WHERE at >= ?),
                 (SELECT max(position) FROM finality_outbox), 0);
 
 -- name: prune_outbox
--- Forget some events of a share up to a position, published before a time.
+-- Forget, of the oldest events of a share up to a position, those that were published before a time.
 DELETE FROM finality_outbox WHERE position IN (
-    SELECT position FROM finality_outbox WHERE share = ? AND position <= ? AND at < ? ORDER BY position LIMIT ?
+    SELECT position FROM (
+        SELECT position, at FROM finality_outbox WHERE share = ? AND position <= ? ORDER BY position LIMIT ?)
+    WHERE at < ?
 ) RETURNING position;
 
 -- name: delay
