@@ -6,10 +6,12 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from finality.core.envelope import JSON_TYPE, OPTIONAL, RESERVED, Envelope, attributes_of, envelope_of
+from finality.core.envelope import JSON_TYPE, NONE, OPTIONAL, RESERVED, Envelope, attributes_of, envelope_of
 from finality.ports.events import OutboxEvent, Parked
 
 SCHEMA = "dataschema"
+
+_plain = tuple.__new__
 
 
 class BadRow(ValueError):
@@ -27,13 +29,13 @@ def envelope_of_row(row: OutboxEvent, source: str) -> Envelope:
         BadRow: It has no type, or its headers are no JSON object of strings.
     """
     _, id, topic, key, type, data, written, at = row
+    if written == "{}" and type and isinstance(data, bytes):  # Most are, and this is half as much work.
+        return _plain(Envelope, (id, source, type, topic, data, key, at, JSON_TYPE, None, None, None, NONE))
     if not isinstance(data, bytes):  # SQLite stores what it is given, whatever its column says.
         data = str(data).encode()
     plain = Envelope(id, source, type or "unknown", topic, data, key, at)
     if not type:
         raise BadRow("its row names no type, which CloudEvents requires", plain)
-    if written == "{}":
-        return plain
     try:
         headers: Any = json.loads(written)
     except ValueError:
