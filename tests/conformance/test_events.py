@@ -123,7 +123,7 @@ def test_only_what_is_old_and_passed_is_pruned_and_no_position_comes_again(world
 
 
 def test_pruning_looks_no_further_than_its_limit(world: World) -> None:
-    """Its turn is short however many events are kept: those behind the oldest are younger, but for a clock."""
+    """Its turn is short however many events are kept: what is behind the oldest is younger, or nearly."""
 
     async def main(home: AnyHome) -> None:
         share = share_of("k")
