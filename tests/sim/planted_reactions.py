@@ -5,7 +5,6 @@ python -m tests.sim.planted_reactions        prints the table of docs/internals/
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from finality.ports.broker import Delivery
@@ -13,7 +12,7 @@ from finality.runtime import reacting
 from finality.runtime.inbox import Verdict
 from finality.runtime.lanes import Lanes
 from finality.runtime.reacting import Reacting, SettleTurn
-from tests.sim.planted_relay import Patch, caught
+from tests.sim.planted_relay import Patch, print_table
 from tests.sim.reactions import simulate
 
 
@@ -51,7 +50,4 @@ PLANTED = (
 
 
 if __name__ == "__main__":
-    logging.getLogger("finality").setLevel(logging.CRITICAL)
-    for each in PLANTED:
-        seeds, seen = caught(each, simulate) or ("–", "nothing")
-        print(f"| {(each.__doc__ or '').strip().rstrip('.')} | {seeds} | {seen} |")
+    print_table(PLANTED, simulate)

@@ -6,7 +6,7 @@ python -m tests.sim.planted_relay        prints the table of docs/internals/plan
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -99,9 +99,13 @@ def caught(plant: Callable[[Patch], None], run: Callable[[int], Result] = simula
     return None
 
 
-if __name__ == "__main__":
+def print_table(planted: Iterable[Callable[[Patch], None]], run: Callable[[int], Result]) -> None:
+    """Print the rows of docs/internals/planted-bugs.md."""
     logging.getLogger("finality").setLevel(logging.CRITICAL)
-    for each in PLANTED:
-        found = caught(each)
-        seeds, seen = found or ("–", "nothing")
+    for each in planted:
+        seeds, seen = caught(each, run) or ("–", "nothing")
         print(f"| {(each.__doc__ or '').strip().rstrip('.')} | {seeds} | {seen} |")
+
+
+if __name__ == "__main__":
+    print_table(PLANTED, simulate)
