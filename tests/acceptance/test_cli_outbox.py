@@ -14,6 +14,7 @@ import finality
 from finality.cli.command_line import run_command_line
 from tests.integration.kit import url_of
 
+WHY = ("--because", "it was restored", "--by", "ada")
 LARGE = "x" * (1 << 20)
 
 Ask = Callable[..., Any]
@@ -58,7 +59,9 @@ def say(url: str, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[
     return status, said.out + said.err
 
 
-def test_a_program_sees_everything_and_acts_on_it(ask: Ask) -> None:
+def test_a_program_sees_everything_and_acts_on_it(
+    url: str, ask: Ask, capsys: pytest.CaptureFixture[str]
+) -> None:
     events = ask("list")
     assert [event["key"] for event in events] == ["c", "k", "k", "b", "a"]
     assert ask("list", "--topic", "nothing") == []
@@ -68,12 +71,18 @@ def test_a_program_sees_everything_and_acts_on_it(ask: Ask) -> None:
     assert [(each["key"], bool(each["because"])) for each in parked] == [("k", True), ("k", False)]
     assert [share["waiting"] for share in ask("shares")] == [0, 0, 0, 0]
 
-    assert ask("resend", "--since", "1", "--topic", "nothing", "--topic", "never")["events"] == 0
-    assert ask("resend", "--since", str(events[-2]["position"]))["events"] == 4
+    assert ask("resend", "--since", "1", "--topic", "nothing", "--topic", "never", *WHY)["events"] == 0
+    assert ask("resend", "--since", str(events[-2]["position"]), *WHY)["events"] == 4
     assert sum(share["waiting"] for share in ask("shares")) == 4
-    assert ask("retry", str(parked[0]["place"]))["is_done"]
-    assert ask("discard", str(parked[0]["place"]))["is_done"]
-    assert not ask("discard", str(parked[0]["place"]))["is_done"]
+    assert ask("retry", str(parked[0]["place"]), *WHY)["is_done"]
+    assert ask("discard", str(parked[0]["place"]), *WHY)["is_done"]
+    assert not ask("discard", str(parked[0]["place"]), *WHY)["is_done"]
+
+    assert run_command_line(["journal", "tail", "--stream", "outbox", "--store", url, "--json"]) == 0
+    words = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [each["type"] for each in words] == ["ResendAsked", "RetryAsked", "Discarded"]
+    assert words[2]["data"] == {"event": parked[0]["id"], "because": "it was restored"}
+    assert words[2]["by"] == "ada"
 
 
 def test_a_person_reads_tables_and_sentences(url: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,12 +90,13 @@ def test_a_person_reads_tables_and_sentences(url: str, capsys: pytest.CaptureFix
     assert "nobody" in say(url, capsys, "outbox", "shares")[1]
     assert "waits behind one of its key" in say(url, capsys, "outbox", "parked")[1]
     assert '{"order":"a"}' in say(url, capsys, "outbox", "show", "1")[1]
-    assert "5 events are relayed again" in say(url, capsys, "outbox", "resend", "--since", "2020-01-01")[1]
+    again = say(url, capsys, "outbox", "resend", "--since", "2020-01-01", *WHY)
+    assert "5 events are relayed again" in again[1]
 
-    status, said = say(url, capsys, "outbox", "retry", "99")
+    status, said = say(url, capsys, "outbox", "retry", "99", *WHY)
     assert status == 1
     assert "no event is parked at 99" in said
-    status, said = say(url, capsys, "outbox", "resend", "--since", "lately")
+    status, said = say(url, capsys, "outbox", "resend", "--since", "lately", *WHY)
     assert status == 2
     assert "no time and no position" in said
 
@@ -94,7 +104,7 @@ def test_a_person_reads_tables_and_sentences(url: str, capsys: pytest.CaptureFix
 def test_the_doctor_sees_what_is_parked_and_that_nobody_relays(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_command_line(["outbox", "resend", "--since", "1", "--store", url])
+    run_command_line(["outbox", "resend", "--since", "1", *WHY, "--store", url])
     capsys.readouterr()
     status, said = say(url, capsys, "doctor", "--broker", "memory://cli")
 

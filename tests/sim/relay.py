@@ -238,7 +238,7 @@ async def _helped(node: AsyncNode) -> bool:
     parked = await outbox.parked()
     for each in parked:
         if each.because:
-            await outbox.retry(each.place)
+            await outbox.retry(each.place, because="it may go now")
     return not waiting and not parked
 
 

@@ -9,7 +9,7 @@ import click
 
 from finality.cli import output
 from finality.cli.group import Group
-from finality.cli.options import json_option, look, store_option
+from finality.cli.options import json_option, look, reason_options, store_option
 
 if TYPE_CHECKING:
     from finality.node import AsyncNode
@@ -137,8 +137,9 @@ def parked(store: str, topic: str | None, as_json: bool) -> None:
 @store_option
 @click.option("--since", required=True, metavar="WHEN", help="A time, as 2026-11-21T18:00, or a position.")
 @click.option("--topic", "topics", metavar="TOPIC", multiple=True, help="Only events to this one; repeat it.")
+@reason_options
 @json_option
-def resend(store: str, since: str, topics: tuple[str, ...], as_json: bool) -> None:
+def resend(store: str, since: str, topics: tuple[str, ...], because: str, by: str, as_json: bool) -> None:
     """Relay again what was published since then: a broker may lose what it has acknowledged.
 
     Consumers know what they have seen already. A node with the broker has to run.
@@ -146,7 +147,7 @@ def resend(store: str, since: str, topics: tuple[str, ...], as_json: bool) -> No
     begin = moment_of(since)
 
     async def act(node: AsyncNode) -> int:
-        return await (await node.outbox()).resend(begin, topics=topics)
+        return await (await node.outbox()).resend(begin, topics=topics, because=because, by=by)
 
     count = look(store, act)
     if as_json:
@@ -158,12 +159,13 @@ def resend(store: str, since: str, topics: tuple[str, ...], as_json: bool) -> No
 @outbox.command()
 @store_option
 @click.argument("place", type=click.IntRange(1))
+@reason_options
 @json_option
-def retry(store: str, place: int, as_json: bool) -> None:
+def retry(store: str, place: int, because: str, by: str, as_json: bool) -> None:
     """Let a parked event be published again, and what waits behind it."""
 
     async def act(node: AsyncNode) -> bool:
-        return await (await node.outbox()).retry(place)
+        return await (await node.outbox()).retry(place, because=because, by=by)
 
     say_done(look(store, act), f"event {place} is published again", place, as_json=as_json)
 
@@ -171,12 +173,13 @@ def retry(store: str, place: int, as_json: bool) -> None:
 @outbox.command()
 @store_option
 @click.argument("place", type=click.IntRange(1))
+@reason_options
 @json_option
-def discard(store: str, place: int, as_json: bool) -> None:
+def discard(store: str, place: int, because: str, by: str, as_json: bool) -> None:
     """Give a parked event up: nobody will ever receive it. What waits behind it goes on."""
 
     async def act(node: AsyncNode) -> bool:
-        return await (await node.outbox()).discard(place)
+        return await (await node.outbox()).discard(place, because=because, by=by)
 
     say_done(look(store, act), f"event {place} is given up", place, as_json=as_json)
 

@@ -1,7 +1,7 @@
 """What a person has said about a projection: who, when and why; it stays in the journal.
 
 ```
-   projection/NAME     Paused ──▶ Resumed ──▶ …     before it is done
+   projection/NAME     Paused ──▶ Resumed ──▶ …     in the commit that does it; before it in another store
 ```
 """
 

@@ -10,16 +10,19 @@ from typing import Any
 from finality.core.envelope import Envelope
 from finality.core.errors import LimitExceeded, NotFound
 from finality.core.ids import START, Cursor, NodeId
+from finality.core.outbox import Discarded, ResendAsked, RetryAsked, outbox_stream
+from finality.core.outbox import OutboxEvent as Word
 from finality.ports.events import PARKED_MAX, SHARES, OutboxEvent, Parked, Progress
-from finality.ports.store import LocalTransaction, Store
-from finality.runtime.asked import Asked
+from finality.ports.store import LocalTransaction
 from finality.runtime.context import Context
 from finality.runtime.envelopes import BadRow, envelope_of_row, parked_of
 from finality.runtime.relay import RELAY, source_of
+from finality.runtime.words import say
 
 LIST_EVENTS_MAX = 1_000  # One page; an outbox may hold millions.
 WAITING_EVENTS_MAX = 10_000  # How far is counted what waits: beyond it is too much in any case.
 RESEND_EVENTS_MAX = 10_000  # Of chosen topics: they are parked in one turn, for a part of a second.
+Deed = Callable[[LocalTransaction], bool]
 COLUMNS = "position, id, aggregatetype, aggregateid, type, payload, headers, at"
 
 
@@ -39,24 +42,17 @@ class Share:
     oldest_at: float | None
 
 
-class OutboxTurn(Asked[Any]):
-    """Does what an operator wants to have done with an outbox."""
-
-    def __init__(self, what: str, work: Callable[[LocalTransaction], Any]) -> None:
-        super().__init__(f"{what} of the outbox", answer=None)
-        self._work = work
-
-    def run(self, tx: LocalTransaction) -> None:
-        """Do it."""
-        self.answer = self._work(tx)
-
-
 class Outbox:
-    """The outbox of one store."""
+    """The outbox of one store.
 
-    def __init__(self, context: Context, store: Store) -> None:
+    What a person has done with it is in the journal, with who, when and why; in the commit that does it where
+    that is the home store's.
+    """
+
+    def __init__(self, context: Context, at: str | None) -> None:
         self._context = context
-        self._store = store
+        self._store = context.store(at)
+        self._stream = outbox_stream(at or "")
 
     # ── Looking ─────────────────────────────────────────────────────────────────────────────
 
@@ -118,7 +114,14 @@ class Outbox:
 
     # ── Acting ──────────────────────────────────────────────────────────────────────────────
 
-    async def resend(self, since: datetime | int, *, topics: Collection[str] = ()) -> int:
+    async def resend(
+        self,
+        since: datetime | int,
+        *,
+        topics: Collection[str] = (),
+        because: str,
+        by: str = "operator",
+    ) -> int:
         """Relay again what was published since a time or a position; return how many events that are.
 
         A broker may have lost what it acknowledged. Consumers know what they have seen by its id.
@@ -142,51 +145,61 @@ class Outbox:
                 if topics:
                     chosen += wanted
                     _check_resent(count)
-        if topics:
-            await self._resend(chosen)
-        else:
-            await self._turn("re-send", lambda tx: _rewind(tx, dict.fromkeys(range(SHARES), cursor)))
+        if count:
+            deed = await self._parking(chosen) if topics else _rewinding(dict.fromkeys(range(SHARES), cursor))
+            await self._say(ResendAsked(at, tuple(topics), because, by), deed)
         return count
 
-    async def _resend(self, rows: list[OutboxEvent]) -> None:
-        """Park events as if they waited behind others: the relay brings them first, each key in order."""
+    async def _parking(self, rows: list[OutboxEvent]) -> Deed:
+        """Return what parks events as if they waited behind others.
+
+        The relay brings them first, each key in order.
+        """
         environment = self._context.environment
         source, now = await source_of(self._store, environment), environment.now()
-        cursors = {row.share: row.cursor for row in await self._store.progress(RELAY)}
+        # Whoever has a share looks anew at what is parked.
+        rewind = _rewinding({row.share: row.cursor for row in await self._store.progress(RELAY)})
 
-        def park(tx: LocalTransaction) -> None:
+        def park(tx: LocalTransaction) -> bool:
             for row in rows:
                 tx.park(parked_of(_envelope(row, source), RELAY, "", now))
-            _rewind(tx, cursors)  # Whoever has a share looks anew at what is parked.
+            return rewind(tx)
 
-        await self._turn("re-send", park)
+        return park
 
-    async def retry(self, place: int) -> bool:
+    async def retry(self, place: int, *, because: str, by: str = "operator") -> bool:
         """Publish a parked event again; False when it is not parked (any more)."""
         now = self._context.environment.now()
+
+        def retry(tx: LocalTransaction, found: Parked) -> None:
+            tx.repark(place, because=found.because, attempts=found.attempts, retry_at=now)
+
+        return await self._on_parked(place, lambda id: RetryAsked(id, because, by), retry)
+
+    async def discard(self, place: int, *, because: str, by: str = "operator") -> bool:
+        """Give a parked event up; what waits behind it goes on. False when it is not parked (any more)."""
         return await self._on_parked(
-            place,
-            lambda tx, found: tx.repark(place, because=found.because, attempts=found.attempts, retry_at=now),
+            place, lambda id: Discarded(id, because, by), lambda tx, found: tx.unpark(place)
         )
 
-    async def discard(self, place: int) -> bool:
-        """Give a parked event up; what waits behind it goes on. False when it is not parked (any more)."""
-        return await self._on_parked(place, lambda tx, found: tx.unpark(place))
+    async def _on_parked(
+        self, place: int, word: Callable[[str], Word], act: Callable[[LocalTransaction, Parked], None]
+    ) -> bool:
+        rows = await self._store.parked_events(reader=RELAY, after=place - 1, limit=1)
+        if not rows or rows[0].place != place:
+            return False
 
-    async def _on_parked(self, place: int, act: Callable[[LocalTransaction, Parked], None]) -> bool:
-        def work(tx: LocalTransaction) -> bool:
+        def deed(tx: LocalTransaction) -> bool:
             found = tx.parked_at(place)
             if found is None or found.reader != RELAY:
                 return False
             act(tx, found)
             return True
 
-        return bool(await self._turn("parked event", work))
+        return await self._say(word(rows[0].id), deed)
 
-    async def _turn(self, what: str, work: Callable[[LocalTransaction], Any]) -> Any:
-        turn = OutboxTurn(what, work)
-        self._store.submit(turn)
-        return await turn.done
+    async def _say(self, word: Word, deed: Deed) -> bool:
+        return await say(self._context.home, self._store, self._stream, word, deed)
 
 
 class SyncOutbox:
@@ -218,17 +231,24 @@ class SyncOutbox:
         found: list[Parked] = self._wait(self._outbox.parked(topic=topic, limit=limit))
         return found
 
-    def resend(self, since: datetime | int, *, topics: Collection[str] = ()) -> int:
+    def resend(
+        self,
+        since: datetime | int,
+        *,
+        topics: Collection[str] = (),
+        because: str,
+        by: str = "operator",
+    ) -> int:
         """Relay again what was published since a time or a position. See ``Outbox.resend``."""
-        return int(self._wait(self._outbox.resend(since, topics=topics)))
+        return int(self._wait(self._outbox.resend(since, topics=topics, because=because, by=by)))
 
-    def retry(self, place: int) -> bool:
+    def retry(self, place: int, *, because: str, by: str = "operator") -> bool:
         """Publish a parked event again; False when it is not parked (any more)."""
-        return bool(self._wait(self._outbox.retry(place)))
+        return bool(self._wait(self._outbox.retry(place, because=because, by=by)))
 
-    def discard(self, place: int) -> bool:
+    def discard(self, place: int, *, because: str, by: str = "operator") -> bool:
         """Give a parked event up; what waits behind it goes on."""
-        return bool(self._wait(self._outbox.discard(place)))
+        return bool(self._wait(self._outbox.discard(place, because=because, by=by)))
 
 
 def _literal(text: str) -> str:
@@ -242,9 +262,13 @@ def _envelope(row: OutboxEvent, source: str) -> Envelope:
         return bad.envelope
 
 
-def _rewind(tx: LocalTransaction, cursors: Mapping[int, Cursor]) -> None:
-    for share, cursor in cursors.items():
-        tx.rewind(RELAY, share, cursor)
+def _rewinding(cursors: Mapping[int, Cursor]) -> Deed:
+    def rewind(tx: LocalTransaction) -> bool:
+        for share, cursor in cursors.items():
+            tx.rewind(RELAY, share, cursor)
+        return True
+
+    return rewind
 
 
 def _check_resent(count: int) -> None:

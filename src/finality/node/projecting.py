@@ -18,8 +18,8 @@ from finality.patterns.projection import DeclareProjection, P, Projection, R, pr
 from finality.ports.events import Progress
 from finality.ports.store import Store
 from finality.runtime.projection import BUILDS, SERVES, Pause, Standing, standing_of
-from finality.runtime.projections import PauseTurn, RebuildTurn
-from finality.runtime.words import record
+from finality.runtime.projections import RebuildTurn, pause_of
+from finality.runtime.words import say
 
 S = TypeVar("S")
 
@@ -272,10 +272,7 @@ class Projected(Life):
         _, store, served = await self._served(name)
         if (standing_of(served.cursor).pause is None) == (pause is None):
             return False
-        await record(home, projection_stream(name), said)
-        turn = PauseTurn(name, pause)
-        store.submit(turn)
-        is_new = await turn.done
+        is_new = await say(home, store, projection_stream(name), said, pause_of(name, pause))
         self._insides.projections.look()
         return is_new
 

@@ -57,7 +57,7 @@ class Reacting(Life):
     async def outbox(self, *, at: str | None = None) -> Outbox:
         """Return the outbox of a store, to look at it and to send again what is in it."""
         context = await self.opened()
-        return Outbox(context, context.store(at))
+        return Outbox(context, at)
 
     @property
     def inbox(self) -> Inbox:

@@ -142,23 +142,22 @@ class RebuildTurn(Asked[None]):
         tx.rewind(self.name, ONLY, self._standing.text)
 
 
-class PauseTurn(Asked[bool]):
-    """Has a projection stop where it is, or go on there; answers whether that is new."""
+def pause_of(name: str, pause: Pause | None) -> Callable[[LocalTransaction], bool]:
+    """Return what has a projection stop where it is, or go on there; it answers whether that is new."""
 
-    def __init__(self, name: str, pause: Pause | None) -> None:
-        super().__init__(f"{'pause' if pause else 'resumption'} of projection {name}", answer=False)
-        self._readers, self._pause = (f"{SERVES}{name}", f"{BUILDS}{name}"), pause
-
-    def run(self, tx: LocalTransaction) -> None:
+    def deed(tx: LocalTransaction) -> bool:
         """Say it where it stands: whoever has a share is fenced off, and begins with that."""
-        self.answer = False
-        for reader in self._readers:
+        is_new = False
+        for reader in (f"{SERVES}{name}", f"{BUILDS}{name}"):
             progress = tx.progress_of(reader, ONLY)
             standing = standing_of(progress.cursor) if progress is not None else Standing()
             is_idle = reader.startswith(BUILDS) and (standing == Standing() or standing.is_over)
-            if not is_idle and (standing.pause is None) != (self._pause is None):
-                tx.rewind(reader, ONLY, replace(standing, pause=self._pause).text)
-                self.answer = True
+            if not is_idle and (standing.pause is None) != (pause is None):
+                tx.rewind(reader, ONLY, replace(standing, pause=pause).text)
+                is_new = True
+        return is_new
+
+    return deed
 
 
 class Projections:

@@ -78,7 +78,8 @@ def test_each_event_takes_effect_once_and_in_order(server: Server, tmp_path: Pat
                     await tx.publish(topic, Placed(order), key=order[0])
             relay = node._insides.relays[0]
             await eventually(lambda: relay.published >= EVENTS)
-            assert await (await node.outbox()).resend(datetime(2020, 1, 1, tzinfo=UTC)) == EVENTS
+            outbox = await node.outbox()
+            assert await outbox.resend(datetime(2020, 1, 1, tzinfo=UTC), because="to see it twice") == EVENTS
             await eventually(lambda: relay.published >= 2 * EVENTS)
         victim = PROCESSES.Process(target=live_and_die, args=(store, server.url, topic))
         victim.start()

@@ -19,6 +19,7 @@ from finality.cli.command_line import run_command_line
 from finality.core.envelope import Envelope
 from finality.core.errors import FinalityError, Unavailable
 from finality.core.ids import Cursor
+from finality.core.outbox import ResendAsked, outbox_stream
 from finality.node import outbox as outbox_of_nodes
 from finality.node.brokers import broker_at
 from finality.node.outbox import Outbox
@@ -127,15 +128,15 @@ def test_what_the_broker_rejects_is_parked_and_its_key_behind_it(tmp_path: Path)
             assert "rejected" in parked[0].because
             assert [each.because for each in parked[1:]] == ["", "", ""]
 
-            assert await outbox.retry(parked[0].place)
+            assert await outbox.retry(parked[0].place, because="it was mended")
 
             async def is_tried() -> bool:
                 [tried, *_] = await outbox.parked()
                 return tried.attempts == 2
 
             await eventually(is_tried)
-            assert await outbox.discard(parked[0].place)
-            assert not await outbox.discard(parked[0].place)
+            assert await outbox.discard(parked[0].place, because="nobody wants it")
+            assert not await outbox.discard(parked[0].place, because="nobody wants it")
             assert [each for each in ids(await arrived(broker, 5)) if each != "other"] == ["1", "3", "4", "5"]
             await place(node, "6", key="k")
             assert ids(await arrived(broker, 6))[-1] == "6"
@@ -205,8 +206,22 @@ def test_of_chosen_topics_a_bounded_number_is_sent_again(
             outbox = await node.outbox()
 
             with pytest.raises(finality.LimitExceeded, match="more than 2 events of these topics"):
-                await outbox.resend(1, topics=[TOPIC])
+                await outbox.resend(1, topics=[TOPIC], because="it was lost")
             assert await outbox.parked() == []
+
+    asyncio.run(story())
+
+
+def test_what_is_said_about_another_stores_outbox_is_in_the_journal(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with finality.open_async(url_of(tmp_path), stores={"bank": url_of(tmp_path, "bank")}) as node:
+            await place(node, "a", at="bank")
+            bank = await node.outbox(at="bank")
+            assert await bank.resend(1, because="it was lost", by="ada") == 1
+            assert await bank.resend(1, topics=["nobody's"], because="nothing was") == 0
+            [said] = await (await node.opened()).home.read(outbox_stream("bank"))
+            assert isinstance(said.event, ResendAsked)
+            assert (said.event.because, said.event.by) == ("it was lost", "ada")
 
     asyncio.run(story())
 
@@ -227,14 +242,14 @@ def test_what_was_relayed_is_sent_again_until_it_is_pruned(tmp_path: Path) -> No
             assert await outbox.event(newest.id) == await outbox.event(str(newest.position)) == newest
 
             published = node._insides.relays[0]
-            assert await outbox.resend(between) == 1
+            assert await outbox.resend(between, because="it was lost") == 1
             await eventually(lambda: published.published == 3)
-            assert await outbox.resend(oldest.position) == 2
+            assert await outbox.resend(oldest.position, because="it was lost") == 2
             await eventually(lambda: published.published == 5)
             assert len(await stored(broker)) == 2, "the broker knows repetitions by their ids"
             await node.run(lambda tx: tx.publish("others", Placed("other"), key="other"))
             await eventually(lambda: published.published == 6)
-            assert await outbox.resend(oldest.position, topics=["others"]) == 1
+            assert await outbox.resend(oldest.position, topics=["others"], because="it was lost") == 1
             await eventually(lambda: published.published == 7)
             await eventually(lambda: nothing_parked(outbox))
             assert len(await stored(broker, "others")) == 1, "it was sent again under its own id"
@@ -353,7 +368,7 @@ def test_what_a_broker_has_lost_is_sent_again_and_takes_effect_once(tmp_path: Pa
         assert await stored(broker) == []
         await broker.close()
         async with finality.open_async(url, broker=server.url, reactions=[note]) as node:
-            resend = ["outbox", "resend", "--store", url, "--since", "2020-01-01"]
+            resend = ["outbox", "resend", "--store", url, "--since", "2020-01-01", "--because", "it forgot"]
             assert await asyncio.to_thread(run_command_line, resend) == 0
 
             assert await noted(node, 8) == orders

@@ -34,6 +34,7 @@ from finality.core.choreography import ChoreographyEvent
 from finality.core.envelope import JSON_TYPE
 from finality.core.ids import Json
 from finality.core.inbox import InboxEvent
+from finality.core.outbox import OutboxEvent
 from finality.core.personal import Personal
 from finality.core.projection import ProjectionEvent
 from finality.core.request import RequestEvent
@@ -70,6 +71,8 @@ class JsonCodec:
             self.register(event, f"choreography.{event.__name__}")
         for event in typing.get_args(InboxEvent):
             self.register(event, f"inbox.{event.__name__}")
+        for event in typing.get_args(OutboxEvent):
+            self.register(event, f"outbox.{event.__name__}")
         for event in typing.get_args(ProjectionEvent):
             self.register(event, f"projection.{event.__name__}")
         for event in typing.get_args(RequestEvent):
