@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ import apsw
 import pytest
 
 from finality.adapters.sqlite import engine as sqlite_engine
+from finality.adapters.sqlite import log_file
 from finality.adapters.sqlite.store import SqliteHome
 from finality.core.errors import OutcomeUnknown, Unavailable
 from finality.core.ids import StreamName, Version
@@ -285,6 +288,7 @@ def test_one_gap_between_readers_lets_the_log_begin_anew(
     monkeypatch.setattr(sqlite_engine, "CHECKPOINT_PAGES", 20)
     monkeypatch.setattr(sqlite_engine, "RESTART_PAGES", 60)
     monkeypatch.setattr(sqlite_engine, "RESTART_MILLISECONDS", 1)
+    monkeypatch.setattr(log_file, "SHORT_PAGES", 1_000_000)  # The file shall be as long as the log.
 
     async def main(home: AnyHome) -> None:
         readers = [apsw.Connection(str(world.path)) for _ in range(2)]
@@ -312,3 +316,45 @@ def test_one_gap_between_readers_lets_the_log_begin_anew(
 
     world.run(main)
     check_integrity(world.path)
+
+
+def test_the_file_of_the_log_is_longer_than_the_log(world: World, tmp_path: Path) -> None:
+    log = world.path.with_name("home.db-wal")
+    ends: list[int] = []  # Of the frames that each commit left behind.
+
+    async def main(home: AnyHome) -> None:
+        others = world.home()  # Two writers lengthen it in turn.
+        for number in range(60):
+            writer = others if number % 2 else home
+            await writer.append(StreamName("a"), [Noted(number, "x" * 9_000)], expected=Version(number))
+            ends.append(len(log.read_bytes().rstrip(b"\0")))
+        at_rest = log.stat().st_size
+        await home.append(StreamName("b"), [Noted(0)], expected=Version(0))
+
+        assert log.stat().st_size == at_rest > ends[-1] + log_file.AHEAD_BYTES // 8
+        shutil.copytree(world.path.parent, tmp_path / "after a crash")
+
+    world.run(main)
+    copy = tmp_path / "after a crash" / "home.db"
+    check_integrity(copy)
+
+    assert ends == sorted(set(ends)), "a frame was written over"
+    assert apsw.Connection(str(copy)).execute("SELECT count(*) FROM finality_event").fetchall() == [(61,)]
+
+
+def test_a_log_whose_file_cannot_be_lengthened_is_written_all_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)  # SQLite itself does not pass here.
+    monkeypatch.setattr(log_file, "SHORT_PAGES", 0)
+
+    async def main(home: AnyHome) -> None:
+        for number in range(3):
+            await home.append(StreamName("a"), [Noted(number)], expected=Version(number))
+
+        assert len(await home.read(StreamName("a"))) == 3
+
+    world.run(main)

@@ -10,6 +10,7 @@ import apsw
 
 from finality.adapters.engine import Busy, CommitFailed
 from finality.adapters.sqlite.connection import explain, identity
+from finality.adapters.sqlite.log_file import LogFile
 from finality.adapters.sqlite.transaction import SqliteTransaction
 from finality.core.errors import Unavailable
 
@@ -32,6 +33,8 @@ class SqliteEngine:
         self.keep_turn = transaction.keep_turn
         self.undo_turn = transaction.undo_turn
         self.explain = explain
+        self._log_file = LogFile(self._path, int(connection.pragma("page_size")))
+        self._pages = 0  # Of the log, at our last commit.
         self._noted_pages = 2 * RESTART_PAGES
         # The writer waits by itself when another process has the turn.
         connection.set_busy_timeout(0)
@@ -51,6 +54,8 @@ class SqliteEngine:
             raise Busy from error
         except apsw.Error as error:
             raise explain(error) from error
+        if self._pages > self._log_file.enough_pages:
+            self._log_file.lengthen(self._pages)
         self.transaction.start(is_guarded=is_guarded)
 
     def commit(self) -> None:
@@ -72,6 +77,7 @@ class SqliteEngine:
 
     def _checkpoint(self, connection: apsw.Connection, database: str, pages: int) -> int:
         """Copy the write-ahead log into the file, after a commit that made it long."""
+        self._pages = pages
         if pages < CHECKPOINT_PAGES:
             return apsw.SQLITE_OK
         try:

@@ -1,8 +1,8 @@
 """The bound: the same records through a bare group-commit writer, with no engine above it.
 
 One thread takes what waits, writes it with the statements and the schema of the product and
-commits; each client waits until its record is durable before it writes the next. What the product
-does more is the engine: deciding, folding, running steps, telling who waits.
+commits as the product does; each client waits until its record is durable before it writes the next.
+What the product does more is the engine: deciding, folding, running steps, telling who waits.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 from finality.adapters.sqlite.connection import connect
+from finality.adapters.sqlite.engine import SqliteEngine
 from finality.adapters.sqlite.queries import QUERIES
 from finality.adapters.sqlite.schema import HOME, STORE, migrate, migrations
+from finality.adapters.sqlite.transaction import SqliteTransaction
+from finality.adapters.system.environment import SystemEnvironment
 from finality.cli.bench.workload import Run
 from finality.core.ids import uuid7
 
@@ -52,6 +55,8 @@ class BareWriter:
         self._loop = asyncio.get_running_loop()
         self._connection = connect(path)
         migrate(self._connection, migrations(STORE, HOME))
+        transaction = SqliteTransaction(self._connection, SystemEnvironment())
+        self._engine = SqliteEngine(self._connection, transaction, path)
         self._sql = self._connection.cursor().execute  # As the product does.
         self._queue: SimpleQueue[Any] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -88,7 +93,7 @@ class BareWriter:
         sql = self._sql
         answers = []
         now = time.time()
-        sql("BEGIN IMMEDIATE")
+        self._engine.begin()
         for future, (key, version, records, is_end) in batch:
             if version == 0:
                 sql(QUERIES["create"], (key, 1, 1, "running", 1, None, 1, None, now, now))
@@ -101,7 +106,7 @@ class BareWriter:
             for place, (type_name, data) in enumerate(records, version + 1):
                 sql(QUERIES["insert_event"], (stream, place, type_name, data, now, 1))
             answers.append((future, stream))
-        sql("COMMIT")
+        self._engine.commit()
         self._loop.call_soon_threadsafe(_answer, answers)
 
 
