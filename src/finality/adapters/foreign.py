@@ -1,10 +1,20 @@
-"""Events of other producers: in CloudEvents' binary or structured mode, or made up from what there is."""
+"""Events of other producers: in CloudEvents' binary or structured mode, or made up from what there is.
+
+A batch of CloudEvents is made up, too, and has its content type: whoever runs its events takes it apart.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from finality.core.envelope import STRUCTURED_TYPE, BadEnvelope, Envelope, envelope_of, structured_envelope
+from finality.core.envelope import (
+    BATCH_TYPE,
+    STRUCTURED_TYPE,
+    BadEnvelope,
+    Envelope,
+    envelope_of,
+    structured_envelope,
+)
 
 BYTES_TYPE = "application/octet-stream"
 
@@ -30,7 +40,7 @@ def read_envelope(
             type=attributes.get("type", ""),
             topic=topic,
             data=data,
-            content_type=attributes.get("datacontenttype", BYTES_TYPE),
+            content_type=attributes.get("datacontenttype") or _guessed_type(data),
         )
 
 
@@ -41,3 +51,8 @@ def _is_structured(attributes: Mapping[str, str], data: bytes) -> bool:
     if content_type is None:  # Not every broker carries one.
         return b'"specversion"' in data
     return content_type.lower().startswith(STRUCTURED_TYPE)
+
+
+def _guessed_type(data: bytes) -> str:
+    is_batch = data.lstrip().startswith(b"[") and b'"specversion"' in data
+    return BATCH_TYPE if is_batch else BYTES_TYPE

@@ -7,7 +7,8 @@
 
 This is the *binary* mode of CloudEvents: data stays what the user's own codec made of it, and the
 attributes travel beside it, each broker's binding with its own prefix (``ce-``, ``ce_``, ``cloudEvents:``).
-What others send in the *structured* mode, as one JSON object with attributes and data in it, is read, too.
+What others send in the *structured* mode, as one JSON object with attributes and data in it, is read, too,
+and so is their *batched* mode, a JSON array of such objects.
 
 Source: CloudEvents 1.0.2, with its extensions *partitioning* and *distributed tracing*; correlation
 and causation ids as in Enterprise Integration Patterns, G. Hohpe and B. Woolf, 2003.
@@ -27,6 +28,7 @@ from typing import Any, NamedTuple
 SPECVERSION = "1.0"
 JSON_TYPE = "application/json"
 STRUCTURED_TYPE = "application/cloudevents+json"
+BATCH_TYPE = "application/cloudevents-batch+json"
 NONE: Mapping[str, str] = MappingProxyType({})
 SECONDS_KNOWN = 1_000  # As text: events of one second come together.
 
@@ -138,6 +140,39 @@ def structured_envelope(text: bytes, *, topic: str) -> Envelope:
     """
     try:
         event = json.loads(text)
+    except ValueError as error:
+        raise BadEnvelope(f"it is no event in the JSON format of CloudEvents: {error}") from None
+    return _structured(event, topic)
+
+
+def batched_envelopes(batch: Envelope) -> list[Envelope]:
+    """Return the events of a *batch*, the JSON format of CloudEvents' batched mode.
+
+    One that is not what CloudEvents allows is made up from what there is, as if it had come alone.
+
+    Raises:
+        BadEnvelope: It is no JSON array.
+    """
+    try:
+        events = json.loads(batch.data)
+    except ValueError as error:
+        raise BadEnvelope(f"it is no batch in the JSON format of CloudEvents: {error}") from None
+    if not isinstance(events, list):
+        raise BadEnvelope("it is no batch in the JSON format of CloudEvents: it is no array")
+    return [_one_of(batch, number, event) for number, event in enumerate(events)]
+
+
+def _one_of(batch: Envelope, number: int, event: Any) -> Envelope:
+    written = _written_data(event, JSON_TYPE)
+    try:
+        return _structured(event, batch.topic)
+    except BadEnvelope:
+        return batch._replace(id=f"{batch.id}/{number}", data=written, content_type=JSON_TYPE)
+
+
+def _structured(event: Any, topic: str) -> Envelope:
+    """Return the envelope that an object in the JSON format is."""
+    try:
         data = base64.b64decode(event.pop("data_base64", ""), validate=True)
     except (ValueError, TypeError, AttributeError) as error:
         raise BadEnvelope(f"it is no event in the JSON format of CloudEvents: {error}") from None

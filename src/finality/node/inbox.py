@@ -12,7 +12,7 @@ from finality.core.errors import NotFound
 from finality.core.inbox import Discarded, ReplayAsked, RetryAsked, Word, inbox_stream
 from finality.node.insides import Insides
 from finality.ports.events import PARKED_MAX, Parked
-from finality.runtime.envelopes import envelope_of_parked
+from finality.runtime.envelopes import envelope_of_parked, events_in
 from finality.runtime.inbox import name_of
 from finality.runtime.reaction import reader_of
 from finality.runtime.relay import RELAY
@@ -156,12 +156,12 @@ class Inbox:
         for partition in range(await insides.link.declare(topic)):
             events: list[Envelope] = []
             async for delivery in broker.replay(topic, partition):
-                event = delivery.envelope
-                if event.time and event.time < max(begin, oldest):
-                    too_old += event.time >= begin
-                    continue
-                events.append(event)
-                if len(events) == REPLAY_EVENTS_MAX:
+                for event in events_in(delivery.envelope):
+                    if event.time and event.time < max(begin, oldest):
+                        too_old += event.time >= begin
+                    else:
+                        events.append(event)
+                if len(events) >= REPLAY_EVENTS_MAX:
                     again += await _replay(insides, topic, by, events, f"{asked_by} says: {because}")
                     events = []
             again += await _replay(insides, topic, by, events, f"{asked_by} says: {because}")

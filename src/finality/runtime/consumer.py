@@ -23,6 +23,7 @@ from finality.core.errors import DefinitionError, FinalityError, OutcomeUnknown,
 from finality.ports.broker import Delivery, Subscription
 from finality.ports.codec import DecodeError
 from finality.ports.events import Progress
+from finality.runtime.batches import Batches
 from finality.runtime.failure import FailTurn, Failure, KeepDeadLettersTurn, moved_back, moved_since
 from finality.runtime.inbox import Arrived, Verdict
 from finality.runtime.lanes import Lanes
@@ -177,19 +178,20 @@ class Consumer:
 
     async def _consume(self, subscription: Subscription) -> None:
         acks = Acks(subscription)
-        lanes = Lanes(self._serve, self._together, acks.put)
+        batches = Batches(acks.put)
+        lanes = Lanes(self._serve, self._together, batches.put)
         try:
             while True:
                 await lanes.room()
                 deliveries = await subscription.take()
                 if not deliveries:
                     raise Unavailable(f"the subscription to {self.topic} was closed: subscribe again")
-                for delivery in deliveries:
+                for delivery in (part for each in deliveries for part in batches.parts(each)):
                     event = self._taken(delivery.envelope)
                     if event is not None:
                         lanes.put(self._lane(delivery), delivery._replace(envelope=event))
                     else:
-                        acks.put([delivery])  # It is for others.
+                        batches.put([delivery])  # It is for others.
                 self.trouble = ""
         finally:
             await lanes.close(LET_GO_SECONDS)

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from finality.core.envelope import JSON_TYPE, NONE, OPTIONAL, RESERVED, Envelope, attributes_of, envelope_of
+from finality.core.envelope import (
+    BATCH_TYPE,
+    JSON_TYPE,
+    NONE,
+    OPTIONAL,
+    RESERVED,
+    BadEnvelope,
+    Envelope,
+    attributes_of,
+    batched_envelopes,
+    envelope_of,
+)
 from finality.ports.events import OutboxEvent, Parked
 
 SCHEMA = "dataschema"
@@ -20,6 +32,17 @@ class BadRow(ValueError):
     def __init__(self, why: str, envelope: Envelope) -> None:
         super().__init__(why)
         self.envelope = envelope
+
+
+def events_in(envelope: Envelope) -> Sequence[Envelope]:
+    """Return the events that came as one: those of a stranger's batch, or it alone."""
+    # An event with a type of its own may have a batch for its data, which is then the user's.
+    if envelope.type or not envelope.content_type.lower().startswith(BATCH_TYPE):
+        return (envelope,)
+    try:
+        return batched_envelopes(envelope)
+    except BadEnvelope:
+        return (envelope,)
 
 
 def envelope_of_row(row: OutboxEvent, source: str) -> Envelope:

@@ -6,6 +6,7 @@ from cloudevents.core.bindings.kafka import to_structured
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
+from finality.runtime.envelopes import events_in
 from tests.conformance.brokers.kinds import only
 from tests.conformance.brokers.worlds import ALL, GROUP, World, event, publish, run, take, topic_on
 
@@ -39,12 +40,20 @@ def test_an_event_in_the_structured_mode_is_read_with_its_attributes(world: Worl
             known = {"id": "e-7", "source": "/shop", "type": "Placed", "specversion": "1.0", "tenant": "acme"}
             theirs = to_structured(CloudEvent(known, {"n": 1}), JSONFormat())
             await world.publish_foreign(topic, theirs.value)
-            (taken,) = await take(await broker.subscribe(topic, GROUP, ALL), 1)
+            subscription = await broker.subscribe(topic, GROUP, ALL)
+            (taken,) = await take(subscription, 1)
             envelope = taken.envelope
 
             assert (envelope.id, envelope.source, envelope.type) == ("e-7", "/shop", "Placed")
             assert envelope.data == b'{"n":1}'
             assert envelope.extensions == {"tenant": "acme"}
+
+            await world.publish_foreign(topic, b"[%b, %b]" % (theirs.value, b'{"n": 2}'))
+            (batch,) = await take(subscription, 1)
+            (same, stranger) = events_in(batch.envelope)
+            assert same == envelope
+            assert (stranger.type, stranger.data) == ("", b'{"n":2}')
+            assert stranger.id == f"{batch.envelope.id}/1"
 
     run(story())
 
