@@ -15,7 +15,7 @@ import apsw
 import pytest
 
 from finality.adapters.sqlite import engine as sqlite_engine
-from finality.adapters.sqlite import log_file
+from finality.adapters.sqlite import log as sqlite_log
 from finality.adapters.sqlite.store import SqliteHome
 from finality.core.errors import OutcomeUnknown, Unavailable
 from finality.core.ids import StreamName, Version
@@ -285,10 +285,10 @@ def test_a_writer_that_fails_itself_answers_everybody(
 def test_one_gap_between_readers_lets_the_log_begin_anew(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_engine, "CHECKPOINT_PAGES", 20)
-    monkeypatch.setattr(sqlite_engine, "RESTART_PAGES", 60)
-    monkeypatch.setattr(sqlite_engine, "RESTART_MILLISECONDS", 1)
-    monkeypatch.setattr(log_file, "SHORT_PAGES", 1_000_000)  # The file shall be as long as the log.
+    monkeypatch.setattr(sqlite_log, "CHECKPOINT_PAGES", 20)
+    monkeypatch.setattr(sqlite_log, "RESTART_PAGES", 60)
+    monkeypatch.setattr(sqlite_log, "RESTART_MILLISECONDS", 1)
+    monkeypatch.setattr(sqlite_log, "SHORT_PAGES", 1_000_000)  # The file shall be as long as the log.
 
     async def main(home: AnyHome) -> None:
         readers = [apsw.Connection(str(world.path)) for _ in range(2)]
@@ -331,7 +331,7 @@ def test_the_file_of_the_log_is_longer_than_the_log(world: World, tmp_path: Path
         at_rest = log.stat().st_size
         await home.append(StreamName("b"), [Noted(0)], expected=Version(0))
 
-        assert log.stat().st_size == at_rest > ends[-1] + log_file.AHEAD_BYTES // 8
+        assert log.stat().st_size == at_rest > ends[-1] + sqlite_log.AHEAD_BYTES // 8
         shutil.copytree(world.path.parent, tmp_path / "after a crash")
 
     world.run(main)
@@ -349,7 +349,7 @@ def test_a_log_whose_file_cannot_be_lengthened_is_written_all_the_same(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "pwrite", full)  # SQLite itself does not pass here.
-    monkeypatch.setattr(log_file, "SHORT_PAGES", 0)
+    monkeypatch.setattr(sqlite_log, "SHORT_PAGES", 0)
 
     async def main(home: AnyHome) -> None:
         for number in range(3):

@@ -9,6 +9,7 @@ import apsw
 
 from finality.adapters.sqlite import intent as intents
 from finality.adapters.sqlite.connection import connect, explain, health_of, identity
+from finality.adapters.sqlite.log import WriteAheadLog
 from finality.adapters.sqlite.schema import STORE, migrate, migrations
 from finality.adapters.sqlite.tables import tables_of
 from finality.adapters.sqlite.work import Work, commit, give_back_turn, take_turn
@@ -34,8 +35,9 @@ class SqliteFile:
             self._connection.close()
             raise
         self._connection.set_busy_timeout(0)  # Whoever asks waits by itself.
+        self._log = WriteAheadLog(self._connection, path)
         self._identity = identity(path)
-        self.work = Work(self._connection, reach)
+        self.work = Work(self._connection, self._log, reach)
 
     @property
     def is_usable(self) -> bool:
@@ -71,6 +73,7 @@ class SqliteFile:
 
     def _write(self, do: Callable[[], Decision]) -> Decision:
         take_turn(self._connection)
+        self._log.begun()
         try:
             did = do()
             commit(self._connection, self._reach)

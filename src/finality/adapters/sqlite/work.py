@@ -13,6 +13,7 @@ from finality.adapters.sqlite.branch_guard import BranchGuard
 from finality.adapters.sqlite.connection import explain
 from finality.adapters.sqlite.intent import Intent, Misfit, Ours, apply, sequences_of, shapes_of
 from finality.adapters.sqlite.keep_out import has_triggers, holder_of, make_triggers
+from finality.adapters.sqlite.log import WriteAheadLog
 from finality.adapters.sqlite.tables import quoted, schema_version, tables_of
 from finality.core.errors import Conflict, OutcomeUnknown, Refused, Unavailable
 from finality.core.two_phase import Decision, Vote
@@ -45,8 +46,9 @@ class Work:
         is_broken: The connection has failed in a way that only another one mends.
     """
 
-    def __init__(self, connection: apsw.Connection, reach: Callable[[str], None]) -> None:
+    def __init__(self, connection: apsw.Connection, log: WriteAheadLog, reach: Callable[[str], None]) -> None:
         self._connection = connection
+        self._log = log
         self._reach = reach
         self._guard = BranchGuard(connection)
         self._session: apsw.Session | None = None
@@ -68,6 +70,7 @@ class Work:
             Held: Somebody else has it.
         """
         take_turn(self._connection)
+        self._log.begun()
         try:
             holder = holder_of(self._connection)
             if holder is not None:
