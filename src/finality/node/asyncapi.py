@@ -5,14 +5,14 @@ Source: AsyncAPI Specification 3.0.0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from finality.adapters.msgspec.schema import schemas_of
 from finality.core.envelope import JSON_TYPE, OPTIONAL, SPECVERSION
 from finality.core.errors import DefinitionError
-from finality.core.request import REPLY_BY, REPLY_TO
-from finality.node.catalog import Use, events_of
+from finality.core.request import REFUSAL_TYPE, REPLY_BY, REPLY_TO
+from finality.node.catalog import Key, Station, Use, events_of
 
 VERSION = "3.0.0"
 ATTRIBUTES = {
@@ -25,8 +25,28 @@ ATTRIBUTES = {
     REPLY_TO: {"type": "string", "description": "Of a request: the topic on which its answer is awaited."},
     REPLY_BY: {"type": "string", "format": "date-time", "description": "Of a request: its deadline."},
 }
+MOVED = {
+    Station.TOPIC: {},
+    Station.RETRY: {
+        "retryid": "The id that the event had on its topic.",
+        "retrysource": "Its source there.",
+        "retrytime": "When it was published there.",
+        "retrytopic": "That topic.",
+        "retryconsumer": "Whose reaction has failed: only it takes the event from here.",
+        "retryattempt": "How often it was tried.",
+        "retrysince": "When it was moved here.",
+        "retrybecause": "Why it failed.",
+    },
+    Station.DEAD: {
+        "deadsource": "The source of the event that failed; causationid is its id.",
+        "deadtopic": "Its topic.",
+        "deadconsumer": "Whose reaction has failed.",
+        "deadattempts": "How often it was tried.",
+        "deadbecause": "Why it failed.",
+    },
+}
 REPLIES = "finality.replies"  # The channel of answers: it has no address, whoever asks says where.
-TRAIT = "event"
+BECAUSE = {"type": "object", "properties": {"because": {"type": "string"}}, "required": ["because"]}
 
 
 def asyncapi_of(uses: Iterable[Use], *, title: str, version: str) -> dict[str, Any]:
@@ -38,29 +58,63 @@ def asyncapi_of(uses: Iterable[Use], *, title: str, version: str) -> dict[str, A
     uses = list(uses)
     events = events_of(uses)
     try:
-        payloads, definitions = schemas_of(list(events.values()), "#/components/schemas/{name}")
+        schemas, definitions = schemas_of(list(events.values()), "#/components/schemas/{name}")
     except TypeError as error:
         raise DefinitionError(f"an event has no schema: {error}") from error
-    channels: dict[str, Any] = {}
-    for (topic, name), payload in zip(events, payloads, strict=True):
-        channel = channels.setdefault(topic, {"address": topic, "messages": {}})
-        channel["messages"][name] = {
-            "name": name,
-            "contentType": JSON_TYPE,
-            "traits": [{"$ref": f"#/components/messageTraits/{TRAIT}"}],
-            "payload": payload,
-        }
-    answers = [use.answer for use in uses if use.answer is not None]
-    if answers:
-        channels[REPLIES] = {"address": None, "messages": dict(map(_answer, _named(answers)))}
+    stations = {use.station for use in uses}
     return {
         "asyncapi": VERSION,
         "info": {"title": title, "version": version},
         "defaultContentType": JSON_TYPE,
-        "channels": channels,
+        "channels": _channels(uses, dict(zip(events, schemas, strict=True))),
         "operations": dict(map(_operation, uses)),
-        "components": {"schemas": definitions, "messageTraits": {TRAIT: _trait()}},
+        "components": {
+            "schemas": definitions,
+            "messageTraits": {each.value: _trait(each) for each in Station if each in stations},
+        },
     }
+
+
+def _channels(uses: Iterable[Use], payloads: Mapping[Key, Any]) -> dict[str, Any]:
+    found: dict[str, dict[str, Any]] = {}
+    for use in uses:
+        messages = found.setdefault(use.topic, {})
+        for key in use.keys:
+            messages[_name(use, key)] = _message(key[1], payloads[key], use.station)
+    replies = {
+        _reply_name(key): {"$ref": f"#/channels/{key[0]}/messages/{key[1]}"}
+        if key[1] in found.get(key[0], {})
+        else _message(key[1], payloads[key])
+        for use in uses
+        if use.answer is not None
+        for key in use.answer.keys
+    }
+    channels: dict[str, Any] = {
+        topic: {"address": topic, "messages": dict(sorted(found[topic].items()))} for topic in sorted(found)
+    }
+    if replies:
+        replies[REFUSAL_TYPE] = _message(REFUSAL_TYPE, BECAUSE)
+        channels[REPLIES] = {"address": None, "messages": replies}
+    return channels
+
+
+def _message(type_: str, payload: Any, station: Station = Station.TOPIC) -> dict[str, Any]:
+    return {
+        "name": type_,
+        "contentType": JSON_TYPE,
+        "traits": [{"$ref": f"#/components/messageTraits/{station.value}"}],
+        "payload": payload,
+    }
+
+
+def _name(use: Use, key: Key) -> str:
+    """Return what a message is called in its channel: events of many topics may be moved to one."""
+    return key[1] if use.station is Station.TOPIC else ".".join(key)
+
+
+def _reply_name(key: Key) -> str:
+    """Return what an answer is called in the channel of answers: two topics may have events of one name."""
+    return ".".join(key)
 
 
 def _operation(use: Use) -> tuple[str, dict[str, Any]]:
@@ -69,42 +123,39 @@ def _operation(use: Use) -> tuple[str, dict[str, Any]]:
     operation: dict[str, Any] = {
         "action": action,
         "channel": {"$ref": channel},
-        "messages": [{"$ref": f"{channel}/messages/{name}"} for name in use.events],
+        "messages": [{"$ref": f"{channel}/messages/{_name(use, key)}"} for key in use.keys],
     }
     if use.about:
         operation["summary"] = use.about
-    if use.answer is not None:
-        operation["reply"] = {
-            "address": {
-                "location": f"$message.header#/{REPLY_TO}",
-                "description": f"If it is a request; otherwise what is answered goes to {use.answer.topic}.",
-            },
-            "channel": {"$ref": f"#/channels/{REPLIES}"},
-            "messages": [
-                {"$ref": f"#/channels/{REPLIES}/messages/{_answer(each)[0]}"} for each in _named([use.answer])
-            ],
-        }
-    return f"{use.by}.{use.topic}.{action}", operation
+    if use.answer is None:
+        return f"{use.by}.{use.topic}.{action}", operation
+    answers = f"#/channels/{REPLIES}"
+    names = [*map(_reply_name, use.answer.keys), REFUSAL_TYPE]
+    operation["reply"] = {
+        "address": _address(use, use.answer),
+        "channel": {"$ref": answers},
+        "messages": [{"$ref": f"{answers}/messages/{name}"} for name in names],
+    }
+    # What is asked has an operation for each question, since each has its own answers.
+    asked = f".{'.'.join(use.events)}" if use.is_published else ""
+    return f"{use.by}.{use.topic}{asked}.{action}", operation
 
 
-def _named(answers: Iterable[Use]) -> list[tuple[str, str]]:
-    """Return the topic and type name of each event that is an answer."""
-    return [(use.topic, name) for use in answers for name in use.events]
+def _address(use: Use, answer: Use) -> dict[str, str]:
+    where = f"If it is a request; otherwise what is answered goes to {answer.topic}."
+    if use.is_published:
+        where = "The topic of this program's home on which it awaits answers."
+    return {"location": f"$message.header#/{REPLY_TO}", "description": where}
 
 
-def _answer(event: tuple[str, str]) -> tuple[str, dict[str, str]]:
-    """Return an answer as the channel of answers has it: two topics may have events of one name."""
-    topic, name = event
-    return f"{topic}.{name}", {"$ref": f"#/channels/{topic}/messages/{name}"}
-
-
-def _trait() -> dict[str, Any]:
+def _trait(station: Station) -> dict[str, Any]:
+    moved = {name: {"type": "string", "description": about} for name, about in MOVED[station].items()}
     return {
         "summary": "CloudEvents 1.0, in binary mode: its attributes travel beside the data.",
         "headers": {
             "type": "object",
-            "properties": ATTRIBUTES,
-            "required": ["specversion", "id", "source", "type"],
+            "properties": ATTRIBUTES | moved,
+            "required": ["specversion", "id", "source", "type", *moved],
         },
         "correlationId": {"location": "$message.header#/correlationid"},
     }

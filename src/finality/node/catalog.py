@@ -1,17 +1,19 @@
 """The events of a program: what it publishes and what it reacts to, as its modules declare it.
 
 A reaction says by its annotations what it takes and what it answers, and a choreography by its
-reactions. What is published by ``tx.publish`` alone is said by the module, in a constant:
+reactions. What is published by ``tx.publish`` alone, and what is asked, is said by the module, in constants:
 
     PUBLISHES = {"orders": OrderPlaced | OrderCancelled}
+    REQUESTS = {"quotes": {GetQuote: Quote}}
 """
 
 from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
 from types import ModuleType
 from typing import Any
 
@@ -20,7 +22,19 @@ from finality.patterns.choreography import Choreography
 from finality.patterns.reaction import Reaction
 from finality.ports.topic_names import check_topic
 
-PUBLISHES = "PUBLISHES"
+PUBLISHES, REQUESTS = "PUBLISHES", "REQUESTS"
+MOVED = "Moved here when its reaction fails, to be tried again."
+BURIED = "Published when only a person can help it."
+Key = tuple[str, str]
+"""The topic and the type name of an event, by which its schema is kept."""
+
+
+class Station(Enum):
+    """Where an event is: on its topic, or where it was moved since its reaction failed."""
+
+    TOPIC = "event"
+    RETRY = "retry"
+    DEAD = "deadLetter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +46,10 @@ class Use:
         is_published: It publishes them; otherwise it reacts to them.
         events: The classes, by the type names that events carry.
         about: What its docstring says first.
-        answer: What it publishes in answer; to whoever asked, if the event is a request.
+        answer: What it publishes in answer; to whoever asked, if the event is a request. Of what is
+            published: what is awaited in answer.
+        station: What the topic is for.
+        home: The topic on which the events were before; by default this one.
     """
 
     by: str
@@ -41,6 +58,13 @@ class Use:
     events: Mapping[str, Any]
     about: str = ""
     answer: Use | None = None
+    station: Station = Station.TOPIC
+    home: str = ""
+
+    @property
+    def keys(self) -> list[Key]:
+        """Return the key of each event."""
+        return [(self.home or self.topic, name) for name in self.events]
 
 
 def catalog_of(modules: Iterable[ModuleType]) -> list[Use]:
@@ -55,7 +79,9 @@ def catalog_of(modules: Iterable[ModuleType]) -> list[Use]:
     for module in modules:
         names.append(module.__name__)
         for topic, events in getattr(module, PUBLISHES, {}).items():
-            uses.append(Use(module.__name__, check_topic(topic), True, _classes(events, module)))
+            uses.append(Use(module.__name__, check_topic(topic), True, _classes(events, module, PUBLISHES)))
+        for topic, asked in getattr(module, REQUESTS, {}).items():
+            uses += _asked(module, check_topic(topic), asked)
         for value in vars(module).values():
             found = [value] if isinstance(value, Reaction) else []
             if isinstance(value, Choreography):
@@ -73,19 +99,20 @@ def catalog_of(modules: Iterable[ModuleType]) -> list[Use]:
     return uses
 
 
-def events_of(uses: Iterable[Use]) -> dict[tuple[str, str], Any]:
-    """Return the classes of all events, by topic and type name, in order.
+def events_of(uses: Collection[Use]) -> dict[Key, Any]:
+    """Return the classes of all events and awaited answers, by topic and type name, in order.
 
     Raises:
         DefinitionError: Two classes of a topic share a name.
     """
-    found: dict[tuple[str, str], Any] = {}
-    for use in uses:
-        for name, cls in use.events.items():
-            other = found.setdefault((use.topic, name), cls)
+    found: dict[Key, Any] = {}
+    awaited = [use.answer for use in uses if use.is_published and use.answer is not None]
+    for use in (*uses, *awaited):
+        for (topic, name), cls in zip(use.keys, use.events.values(), strict=True):
+            other = found.setdefault((topic, name), cls)
             if other is not cls:
                 raise DefinitionError(
-                    f"topic {use.topic!r} has two events called {name}: of {other.__module__} and of "
+                    f"topic {topic!r} has two events called {name}: of {other.__module__} and of "
                     f"{cls.__module__}; events travel under that name, so use one class, or rename one"
                 )
     return dict(sorted(found.items()))
@@ -94,10 +121,22 @@ def events_of(uses: Iterable[Use]) -> dict[tuple[str, str], Any]:
 def _uses_of(reaction: Reaction[..., Any]) -> list[Use]:
     code = reaction.code
     by, about = f"{code.consumer}.{code.name}", (reaction.__doc__ or "").strip().partition("\n")[0]
-    if not code.answers:
-        return [Use(by, code.topic, False, code.takes, about)]
-    answer = Use(by, code.publish, True, code.answers, about)
-    return [Use(by, code.topic, False, code.takes, about, answer), answer]
+    answer = Use(by, code.publish, True, code.answers, about) if code.answers else None
+    uses = [Use(by, code.topic, False, code.takes, about, answer), *([answer] if answer else [])]
+    if code.retry_topic:
+        moved = Use(by, code.retry_topic, True, code.takes, MOVED, None, Station.RETRY, code.topic)
+        uses += [moved, replace(moved, is_published=False, about=about, answer=answer)]
+    if code.dead_letters:
+        uses.append(Use(by, code.dead_letters, True, code.takes, BURIED, None, Station.DEAD, code.topic))
+    return uses
+
+
+def _asked(module: ModuleType, topic: str, asked: Mapping[Any, Any]) -> Iterator[Use]:
+    """Return what *module* asks on a topic, each question with its answers."""
+    by = module.__name__
+    for question, answers in asked.items():
+        answer = Use(by, topic, False, _classes(answers, module, REQUESTS))
+        yield Use(by, topic, True, _classes(question, module, REQUESTS), answer=answer)
 
 
 def _expiry_of(choreography: Choreography) -> Use:
@@ -107,13 +146,13 @@ def _expiry_of(choreography: Choreography) -> Use:
     return Use(choreography.name, choreography.code.expires_on, True, {name: cls}, about)
 
 
-def _classes(events: Any, module: ModuleType) -> dict[str, Any]:
+def _classes(events: Any, module: ModuleType, constant: str) -> dict[str, Any]:
     is_union = typing.get_origin(events) in (typing.Union, types.UnionType)
     parts = typing.get_args(events) if is_union else (events,)
     for part in parts:
         if not isinstance(part, type):
             raise DefinitionError(
-                f"{PUBLISHES} of {module.__name__} names {part!r}, which is no class: name your events, "
+                f"{constant} of {module.__name__} names {part!r}, which is no class: name your events, "
                 "with | between"
             )
     return {part.__name__: part for part in parts}

@@ -20,9 +20,7 @@ from typing import Any
 from finality.adapters.msgspec.schema import schema_of
 from finality.core.compatibility import Compatibility, clashes
 from finality.core.errors import DefinitionError
-
-Key = tuple[str, str]
-"""A topic, and the type name of an event of it."""
+from finality.node.catalog import Key
 
 
 class State(Enum):

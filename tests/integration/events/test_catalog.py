@@ -102,6 +102,10 @@ def test_a_choreography_brings_its_reactions_and_its_deadline() -> None:
         (ModuleType("empty"), "empty has no event"),
         (shop(PUBLISHES={"a b": Placed}), "is no name for a topic"),
         (shop(PUBLISHES={"orders": "Placed"}), "is no class"),
+        (
+            shop(REQUESTS={"orders": {Placed: "Reserved"}}),
+            "REQUESTS of shop names 'Reserved', which is no class",
+        ),
         (shop(PUBLISHES={"orders": type("Placed", (), {"__annotations__": {}})}), "two events called Placed"),
     ],
 )
@@ -151,7 +155,8 @@ def test_the_document_of_asyncapi_says_the_same() -> None:
     assert document["asyncapi"] == "3.0.0"
     assert document["info"] == {"title": "shop", "version": "1.2.3"}
     assert {name: list(channel["messages"]) for name, channel in document["channels"].items()} == {
-        "orders": ["Cancelled", "Placed"], "shelves": ["Reserved"], "finality.replies": ["shelves.Reserved"],
+        "orders": ["Cancelled", "Placed"], "shelves": ["Reserved"],
+        "finality.replies": ["shelves.Reserved", "finality.refused"],
     }  # fmt: skip
     assert document["operations"]["stock.reserve.orders.receive"]["reply"] == {
         "address": {
@@ -159,7 +164,7 @@ def test_the_document_of_asyncapi_says_the_same() -> None:
             "description": "If it is a request; otherwise what is answered goes to shelves.",
         },
         "channel": {"$ref": "#/channels/finality.replies"},
-        "messages": [{"$ref": "#/channels/finality.replies/messages/shelves.Reserved"}],
+        "messages": replies("shelves.Reserved", "finality.refused"),
     }
     assert [(name, each["action"]) for name, each in document["operations"].items()] == [
         ("shop.orders.send", "send"),
@@ -168,9 +173,73 @@ def test_the_document_of_asyncapi_says_the_same() -> None:
         ("mail.tell.shelves.receive", "receive"),
     ]
     assert document["components"]["schemas"]["Reserved"]["required"] == ["order"]
+    assert channels_read(document) == {"orders", "shelves", "finality.replies"}
+
+
+def replies(*names: str) -> list[dict[str, str]]:
+    return [{"$ref": f"#/channels/finality.replies/messages/{name}"} for name in names]
+
+
+def channels_read(document: Any) -> set[str]:
+    """Return the channels that a reader of AsyncAPI which is not ours finds."""
     assert dangling(document, document) == []
-    read = ApplicationSchema.model_validate(json.loads(json.dumps(document)))
-    assert set(read.channels) == {"orders", "shelves", "finality.replies"}
+    return set(ApplicationSchema.model_validate(json.loads(json.dumps(document))).channels)
+
+
+def test_the_document_says_what_is_asked_and_which_answers_are_awaited() -> None:
+    """The answers of one question are events of the program, too; those of the other are only awaited."""
+    asks = {"orders": {Placed: Reserved}, "shelves": {Cancelled: Reserved | Expired}}
+    uses = catalog_of([shop(REQUESTS=asks)])
+    document = asyncapi_of(uses, title="shop", version="1.2.3")
+    operations = document["operations"]
+
+    answers = document["channels"]["finality.replies"]["messages"]
+    assert operations["shop.orders.Placed.send"]["reply"]["messages"] == replies(
+        "orders.Reserved", "finality.refused"
+    )
+    assert operations["shop.shelves.Cancelled.send"]["reply"] == {
+        "address": {
+            "location": "$message.header#/replyto",
+            "description": "The topic of this program's home on which it awaits answers.",
+        },
+        "channel": {"$ref": "#/channels/finality.replies"},
+        "messages": replies("shelves.Reserved", "shelves.Expired", "finality.refused"),
+    }
+    assert answers["shelves.Reserved"] == {"$ref": "#/channels/shelves/messages/Reserved"}
+    assert answers["shelves.Expired"]["payload"] == {"$ref": "#/components/schemas/Expired"}
+    assert ("shelves", "Expired") in events_of(uses), "its schema is kept like any other"
+    assert "Expired" not in document["channels"]["shelves"]["messages"]
+    assert channels_read(document) == {"orders", "shelves", "finality.replies"}
+
+
+def test_topics_of_what_has_failed_are_channels_whose_events_are_of_another_topic() -> None:
+    @finality.react("parcels", by="post", retry_topic="parcels.retry", dead_letters="dead")
+    def send(tx: finality.SyncTx, placed: Placed) -> Reserved:
+        """Takes it along."""
+        return Reserved(placed.order)
+
+    uses = catalog_of([shop(send=send)])
+    document = asyncapi_of(uses, title="shop", version="1.2.3")
+    channels, operations = document["channels"], document["operations"]
+    retry = channels["parcels.retry"]["messages"]["parcels.Placed"]
+
+    assert retry["name"] == "Placed"
+    assert retry["traits"] == [{"$ref": "#/components/messageTraits/retry"}]
+    assert "retryattempt" in document["components"]["messageTraits"]["retry"]["headers"]["required"]
+    assert list(channels["dead"]["messages"]) == ["parcels.Placed"]
+    mine = [name for name in operations if name.startswith("post.send")]
+    assert mine == [
+        f"post.send.{rest}"
+        for rest in (
+            "parcels.receive", "parcels.send", "parcels.retry.send", "parcels.retry.receive", "dead.send"
+        )
+    ]  # fmt: skip
+    assert "reply" not in operations["post.send.parcels.retry.send"]
+    assert operations["post.send.parcels.retry.receive"]["reply"]["messages"] == replies(
+        "parcels.Reserved", "finality.refused"
+    )
+    assert {topic for topic, _ in events_of(uses)} == {"orders", "shelves", "parcels"}
+    assert channels_read(document) == {*channels}
 
 
 def dangling(part: Any, document: Any) -> list[str]:

@@ -10,6 +10,8 @@ import pytest
 
 import finality
 from finality.core.envelope import Envelope
+from finality.node.asyncapi import MOVED
+from finality.node.catalog import Station
 from tests.integration.events.kit import TOPIC, Placed, arrived, own_broker, place, stored
 from tests.integration.events.test_reactions import Shipped, has_noted, reacting
 from tests.integration.kit import effects, eventually, url_of
@@ -58,6 +60,9 @@ def test_what_fails_leaves_its_key_and_runs_from_the_retry_topic(tmp_path: Path,
                 "2",
                 "OSError('no scale')",
             )
+            assert MOVED[Station.RETRY].keys() == {
+                name for name in one.extensions if name.startswith("retry")
+            }
             shelf.failures["a0"] = 0
             assert await has_noted(node, 3, at) == ["a1", "a2", "a0"]
             answers = await arrived(broker, 3, "shipped")
@@ -86,6 +91,9 @@ def test_what_nobody_but_a_person_can_help_is_a_dead_letter_once(tmp_path: Path)
             assert (letter.causation_id, letter.correlation_id) == (event.id, event.id)
             told = _told(letter, "deadsource", "deadtopic", "deadconsumer", "deadattempts", "deadbecause")
             assert told == (event.source, TOPIC, "stock", "2", "OSError('no scale')")
+            assert MOVED[Station.DEAD].keys() == {
+                name for name in letter.extensions if name.startswith("dead")
+            }
 
             await place(node, "b", "a", key="a")
             assert await has_noted(node, 2) == ["b0", "a1"]
