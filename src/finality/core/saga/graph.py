@@ -97,6 +97,7 @@ class Graph:
         returns: The step whose result is the saga's.
         plain: The steps that run at once and once: no wait, no list, no child.
         owed: What is outstanding once exactly these steps are settled, as far as it was asked.
+        owed_back: What is outstanding on the way back while exactly these still stand, likewise.
     """
 
     saga: str
@@ -109,6 +110,7 @@ class Graph:
     pivot: Step | None = field(init=False, compare=False, repr=False)
     plain: frozenset[str] = field(init=False, compare=False, repr=False)
     owed: dict[tuple[str, ...], Any] = field(init=False, compare=False, repr=False)
+    owed_back: dict[tuple[str, ...], Any] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         needed_by = {
@@ -121,6 +123,7 @@ class Graph:
         plain = (s.name for s in self.steps if s.wait is None and s.each is None and not s.is_child)
         object.__setattr__(self, "plain", frozenset(plain))
         object.__setattr__(self, "owed", {})
+        object.__setattr__(self, "owed_back", {})
         object.__setattr__(self, "pivot", next((s for s in self.steps if s.kind is Kind.PIVOT), None))
 
 

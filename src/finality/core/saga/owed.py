@@ -11,7 +11,18 @@ from collections.abc import Iterable, Iterator
 
 from finality.core.saga import events as e
 from finality.core.saga.graph import Step
-from finality.core.saga.state import ASKED, RUNNING, SETTLED, TO_UNDO, UNDOING, Branch, SagaState, Status
+from finality.core.saga.state import (
+    ASKED,
+    CLEARED,
+    DONE,
+    RUNNING,
+    SETTLED,
+    TO_UNDO,
+    UNDOING,
+    Branch,
+    SagaState,
+    Status,
+)
 
 OWED_MAX = 1_000  # Remembered for a graph; one with many parallel steps has more states than that.
 
@@ -28,7 +39,7 @@ def outstanding(state: SagaState) -> tuple[e.SagaCommand, ...]:
             return _between(state)
         return tuple(_forward(state))
     if state.phase is UNDOING:
-        return tuple(_backward(state)) if state.parked is None else (e.AskPerson(state.parked),)
+        return _returning(state) if state.parked is None else (e.AskPerson(state.parked),)
     return ()
 
 
@@ -44,6 +55,27 @@ def _between(state: SagaState) -> tuple[e.SagaCommand, ...]:
         commands = tuple(_forward(state))
         if len(known) < OWED_MAX:
             known[settled] = commands
+    return commands
+
+
+def _returning(state: SagaState) -> tuple[e.SagaCommand, ...]:
+    """Return what is owed on the way back: while nothing is asked or has failed, it depends on what stands.
+
+    So the graph remembers these, too.
+    """
+    standing = []
+    for name, branch in state.branches.items():
+        status = branch.status
+        if status is DONE and not (branch.child or branch.items or branch.not_before or branch.undo_attempts):
+            standing.append(name)
+        elif status not in CLEARED:
+            return tuple(_backward(state))
+    known = state.graph.owed_back
+    commands: tuple[e.SagaCommand, ...] | None = known.get(key := tuple(standing))
+    if commands is None:
+        commands = tuple(_backward(state))
+        if len(known) < OWED_MAX:
+            known[key] = commands
     return commands
 
 

@@ -56,6 +56,7 @@ SETTLED = (Status.DONE, Status.SKIPPED)
 OPEN = (Status.WAITING, Status.READY, Status.RUNNING, Status.FAILED, Status.STUCK)
 TO_UNDO = (Status.DONE, Status.LOST, Status.UNDO_FAILED, Status.UNDO_STUCK)
 STUCK = (Status.STUCK, Status.UNDO_STUCK)
+CLEARED = (Status.UNDONE, Status.REFUSED, Status.SKIPPED, Status.GAVE_UP)
 NOT_ASKED = (Status.WAITING, Status.READY)
 HALTED = (Status.FAILED, Status.STUCK)
 DONE, REFUSED, UNDONE, ASKED = Status.DONE, Status.REFUSED, Status.UNDONE, Status.RUNNING
@@ -153,7 +154,7 @@ def evolve(state: SagaState, event: e.SagaEvent) -> SagaState:
         case e.UndoStarted():
             return _undoing(state, event)
         case e.CompensationDone():
-            return _changed(state, event.step, UNDONE, undo_attempts=event.attempt, because="")
+            return _undone(state, event)
         case e.Compensated():
             return _moved(state, COMPENSATED, state.left, state.branches)
         case e.StepStarted(step, attempt):
@@ -225,6 +226,15 @@ def _done(state: SagaState, done: e.StepDone) -> SagaState:
     before = state.branches.get(done.step)
     child = None if before is None else before.child
     return _settled(state, done.step, Branch(DONE, done.attempt, done.result, child=child))
+
+
+def _undone(state: SagaState, undone: e.CompensationDone) -> SagaState:
+    before = state.branches[undone.step]  # Spelled out, as in _moved.
+    branch = Branch(
+        UNDONE, before.attempts, before.result, before.not_before, "", before.child, before.items,
+        before.items_done, undone.attempt, before.forgiven,
+    )  # fmt: skip
+    return _moved(state, state.phase, state.left, {**state.branches, undone.step: branch})
 
 
 def _settled(state: SagaState, name: str, branch: Branch) -> SagaState:
