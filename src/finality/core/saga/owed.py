@@ -212,10 +212,15 @@ def _runs(state: SagaState, step: Step) -> Iterable[tuple[str, Branch]]:
 
 def _is_cleared(state: SagaState, step: Step) -> bool:
     """Say whether nothing of the step stands, and nothing of it may yet answer."""
-    for _, branch in _runs(state, step):
-        if branch.status is ASKED or (branch.status in TO_UNDO and step.is_undoable):
-            return False
-    return True
+    if step.each is None:  # Most are none: spelled out, as each answer on the way back asks.
+        branch = state.branches.get(step.name)
+        return branch is None or not _stands(step, branch)
+    return not any(_stands(step, branch) for _, branch in _runs(state, step))
+
+
+def _stands(step: Step, branch: Branch) -> bool:
+    status = branch.status
+    return status is ASKED or (status in TO_UNDO and step.is_undoable)
 
 
 def _undo_command(step: Step, name: str, branch: Branch) -> e.SagaCommand | None:
