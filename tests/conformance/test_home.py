@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -159,6 +162,74 @@ def test_an_append_moves_the_head_along(world: World) -> None:
         assert (head.version, head.status, head.wake_at) == (3, "waiting", 1_300.0)
         assert (head.started_at, head.updated_at, head.driver) == (1_000.0, 1_200.0, N1)
         assert [r.event.value for r in await home.load(key, after=Version(1))] == [2, 3]
+
+    world.run(main)
+
+
+def test_an_append_without_a_summary_leaves_the_head_as_it_is(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home, "n1")
+        before = await home.head(await begin(home, "t1", driver="n1", summary=Summary("stuck", wake_at=5.0)))
+        key = before.key
+        world.environment.time = 1_200.0
+        await do(home, append(key, 1, None, 2, 3))
+        after = replace(before, version=Version(3), updated_at=1_200.0)
+
+        assert after == await home.head(key) == await world.home().find(TransactionId("t1"))
+        assert [after] == await home.heads(status="stuck", is_open=True)
+        assert await do(home, lambda tx: tx.head(key)) == after
+        assert [r.version for r in await home.load(key)] == [1, 2, 3]
+
+        await do(home, append(key, 3, ENDED))
+        await do(home, append(key, 4, None))
+
+        ended = await home.head(key)
+        assert (ended.version, ended.status, ended.has_ended) == (5, "completed", True)
+
+    world.run(main)
+
+
+@pytest.mark.parametrize("summary", [None, RUNNING])
+def test_of_two_writers_of_one_version_one_is_refused(world: World, summary: Summary | None) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home)
+        key = await begin(home, "t1")
+        other = world.home()
+        outcomes = await asyncio.gather(
+            do(home, append(key, 1, None, 2)), do(other, append(key, 1, summary, 3)), return_exceptions=True
+        )
+
+        assert {type(outcome) for outcome in outcomes} == {type(None), VersionConflict}
+        assert len(await home.load(key)) == (await other.head(key)).version == 2
+        for wrong in (append(key, 1, None), append(key, 3, None), append(key + 1, 1, None)):
+            with pytest.raises(VersionConflict):
+                await do(other, wrong)
+        assert await do_all(other, append(key, 2, None), append(key, 3, None)) == [None, None]
+
+    world.run(main)
+
+
+def test_what_several_tell_one_transaction_at_once_is_all_told(world: World) -> None:
+    """Each decides on what it has read, without a summary or with one, and all go on with what there is."""
+
+    async def main(home: AnyHome) -> None:
+        await prepare(home)
+        key = await begin(home, "t1")
+
+        def tell_one(value: int, summary: Summary | None, tx: HomeTransaction) -> None:
+            append(key, len(tx.read(key)), summary, value)(tx)
+
+        async def tell(store: AnyHome, first: int, summary: Summary | None) -> None:
+            for value in range(first, first + 8):
+                await do(store, partial(tell_one, value, summary))
+
+        await asyncio.gather(tell(home, 10, None), tell(world.home(), 20, Summary("waiting", 0.0)))
+        told = await home.load(key)
+
+        assert [r.version for r in told] == [*range(1, 18)]
+        assert {r.event.value for r in told} == {1, *range(10, 18), *range(20, 28)}
+        assert [r.position for r in told] == sorted(r.position for r in told)
+        assert (await home.head(key)).wake_at == 0.0
 
     world.run(main)
 

@@ -100,6 +100,26 @@ def test_a_commit_anywhere_is_noticed(world: World) -> None:
     world.run(main)
 
 
+def test_a_wake_between_appends_that_leave_the_head_is_not_lost(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home, "n1")
+        key = await begin(home, "t1", driver="n1")
+        await do(home, append(key, 1, None))
+        await do(world.home(), lambda tx: tx.wake(key))
+        await do_all(home, append(key, 2, None), append(key, 3, None), lambda tx: tx.set_wake(key, None))
+        await do_all(home, append(key, 4, None), lambda tx: tx.wake(key), append(key, 5, None))
+
+        assert await home.next_wake(N1) == 0.0
+        assert await do(home, due("n1", 99.0)) == [(key, "Trip")]
+
+        await do(home, append(key, 6, None))
+
+        head = await home.head(key)
+        assert (head.version, head.status, head.wake_at) == (7, "running", None)
+
+    world.run(main)
+
+
 # ── Semantic locks ──────────────────────────────────────────────────────────────────────────
 
 
@@ -230,13 +250,19 @@ def test_the_fence_holds_off_the_node_that_was_taken_from(world: World) -> None:
     async def main(home: AnyHome) -> None:
         await prepare(home, "n1", "n2")
         key = await begin(home, "t1", driver="n1")
+        await do(home, append(key, 1, None, 2, 3))
         other = world.home()
         await do(other, renew("n2"))
+        world.environment.time = 1_200.0
         await do(other, take_over("n2", before=5_000.0))
 
-        with pytest.raises(VersionConflict):
-            await do(home, append(key, 1, ENDED))
-        await do(other, append(key, 2, ENDED))
+        head = await home.head(key)
+        assert (head.version, head.updated_at, head.driver) == (4, 1_200.0, N2)
+        assert (await home.load(key))[-1].event == TakenOver("n2", "n1")
+        for summary in (ENDED, None):
+            with pytest.raises(VersionConflict):
+                await do(home, append(key, 3, summary))
+        await do(other, append(key, 4, ENDED))
 
         assert (await home.head(key)).has_ended
 

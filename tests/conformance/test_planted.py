@@ -35,17 +35,20 @@ Test = Callable[[World], None]
 
 def no_fence(patch: Patch) -> None:
     """An append that takes whatever version it finds."""
-    patch.setattr(sqlite_home, "ADVANCE", sqlite_home.ADVANCE.replace("AND version = ?", "AND ? >= 0"))
+    ignore_the_version(patch, sqlite_home.SqliteHomeTransaction)
 
 
 def no_fence_in_memory(patch: Patch) -> None:
-    real = MemoryHomeTransaction.append
+    ignore_the_version(patch, MemoryHomeTransaction)
 
-    def append(self: Any, key: int, events: Any, *, expected: Any, summary: Any) -> None:
-        head = self._database.heads.get(key)
-        real(self, key, events, expected=head.version if head else expected, summary=summary)
 
-    patch.setattr(MemoryHomeTransaction, "append", append)
+def ignore_the_version(patch: Patch, kind: Any) -> None:
+    real = kind.append
+
+    def append(self: Any, key: int, events: Any, *, expected: Any, summary: Any = None) -> None:
+        real(self, key, events, expected=self.head(key).version, summary=summary)
+
+    patch.setattr(kind, "append", append)
 
 
 def no_undo(patch: Patch) -> None:

@@ -209,9 +209,9 @@ def renew(name: str, *, until: float = 2_000.0) -> Callable[[HomeTransaction], A
 
 
 def append(
-    key: int, version: int, summary: Summary = RUNNING, *values: int
+    key: int, version: int, summary: Summary | None = RUNNING, *values: int
 ) -> Callable[[HomeTransaction], Any]:
-    """Return work that appends to a transaction's stream."""
+    """Return work that appends to a transaction's stream; without a summary its head stays as it is."""
     events = [Noted(value) for value in values or (version + 1,)]
     return lambda tx: tx.append(key, events, expected=Version(version), summary=summary)
 

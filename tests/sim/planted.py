@@ -59,7 +59,7 @@ def no_version_check(patch: Patch) -> None:
     """An append takes whatever version it finds: there is no fence."""
     real = MemoryHomeTransaction.append
 
-    def append(self: Any, key: int, events: Any, *, expected: Version, summary: Any) -> None:
+    def append(self: Any, key: int, events: Any, *, expected: Version, summary: Any = None) -> None:
         real(self, key, events, expected=self.head(key).version, summary=summary)
 
     patch.setattr(MemoryHomeTransaction, "append", append)
@@ -69,11 +69,11 @@ def taken_over_is_ignored(patch: Patch) -> None:
     """A node whose lease has ended reads that another took over, and writes on."""
 
     def catch_up(self: Drive, tx: HomeTransaction) -> bool:
-        state, version = self.tip
+        state, version, _ = self.tip
         news = tx.read(self.key, after=version)
         for recorded in news:
             state = saga_state.evolve(state, recorded.event)
-        self.tip = (state, Version(version + len(news)))
+        self.tip = (state, Version(version + len(news)), None)
         return bool(news)
 
     patch.setattr(Drive, "catch_up", catch_up)

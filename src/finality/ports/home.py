@@ -1,7 +1,8 @@
 """The home store: where a node keeps the journal, and what it needs to find its work again.
 
 Beside each transaction's stream stands one row, its *head*: kind, status, who drives it and
-when it wakes. It is written with each append, so that lists and timers never fold a stream.
+when it wakes. It is renewed with the append that changes what it says, so that lists and timers
+never fold a stream; where the stream is, and since when, its last event says.
 
 What a home is asked outside of a turn may have to be fetched over a network, so it is ``async``:
 whoever awaits it has to look anew at what may have changed meanwhile. Within a turn nothing waits.
@@ -33,7 +34,9 @@ class Head:
         kind: The saga's name.
         definition: The version of its definition.
         wake_at: When it has something to do; None when it has it now, or has ended.
+        version: Where the stream is: that of its last event.
         driver: The node that drives it; None while nobody does.
+        updated_at: When its last event was recorded.
         parent: The key of the transaction whose step it is.
         note: Why no node can drive it, if so.
     """
@@ -98,8 +101,16 @@ class HomeTransaction(LocalTransaction, Protocol):
         """Begin a transaction's stream; return its key, or None if the id is taken."""
         ...
 
-    def append(self, key: int, events: Sequence[Any], *, expected: Version, summary: Summary) -> None:
-        """Append to a transaction's stream and renew its head.
+    def append(
+        self, key: int, events: Sequence[Any], *, expected: Version, summary: Summary | None = None
+    ) -> None:
+        """Append to a transaction's stream, and renew its head.
+
+        Two appends at one version exclude each other, whoever makes them: that is the fence.
+
+        Args:
+            summary: What the head says from now on; None leaves it as it is, woken or not, and so
+                costs less.
 
         Raises:
             VersionConflict: The stream is not at *expected*; nothing was written.

@@ -6,7 +6,8 @@
 ```
 
 Several branches of one saga may be in the same flush. Each decides on the *tip*, so that they
-do not conflict; if the flush fails, ``forget`` puts the tip back.
+do not conflict; if the flush fails, ``forget`` puts the tip back. The tip knows what the head says,
+too, until somebody else may have set it, so that an append which would not change it leaves it alone.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from typing import Any
 
 from finality.core.errors import Fenced, VersionConflict
 from finality.core.ids import NodeId, TransactionId, Version
-from finality.core.saga import SagaState, advance, evolve, outstanding, summary_of
+from finality.core.saga import SagaState, Summary, advance, evolve, outstanding, summary_of
 from finality.core.saga import events as e
 from finality.ports.home import HomeTransaction
 from finality.runtime.definition import Definition
 
 Commands = tuple[e.SagaCommand, ...]
-Tip = tuple[SagaState, Version]
+Tip = tuple[SagaState, Version, Summary | None]
+"""The state, where the stream is, and what its head says; None: nobody knows, so it is said anew."""
 
 ON_CHILDREN = frozenset({e.AwaitChild, e.UndoChild})
 
@@ -66,7 +68,7 @@ class Drive:
         self.state = state
         self.version = version
         self.commands: Commands = outstanding(state)
-        self.tip: Tip = (state, version)
+        self.tip: Tip = (state, version, None)
         self.node = node
         self.parent = parent
         self.secrets = secrets
@@ -88,7 +90,7 @@ class Drive:
             Fenced: Another node has taken the saga over.
         """
         while True:
-            state, version = self.tip
+            state, version, said = self.tip
             events, after = advance(state, signal)
             if not events:
                 return None
@@ -98,12 +100,14 @@ class Drive:
                 # Its end may have called this saga already, and that call is answered in memory
                 # alone: whoever takes the saga over must find it in hand, not asleep.
                 summary = replace(summary, wake_at=None)
+            is_said = summary == said
             try:
-                tx.append(self.key, events, expected=version, summary=summary)
+                tx.append(self.key, events, expected=version, summary=None if is_said else summary)
             except VersionConflict:
-                self.catch_up(tx)
+                if not self.catch_up(tx):
+                    raise  # The stream is not as far as it was, so its store has lost a commit.
                 continue
-            self.tip = (after, Version(version + len(events)))
+            self.tip = (after, Version(version + len(events)), summary)
             if summary.has_ended and self.parent is not None:
                 tx.wake(self.parent)
             return commands
@@ -114,7 +118,7 @@ class Drive:
         Raises:
             Fenced: Another node has taken the saga over.
         """
-        state, version = self.tip
+        state, version, said = self.tip
         news = tx.read(self.key, after=version)
         for recorded in news:
             if isinstance(recorded.event, e.TakenOver) and recorded.event.by != self.node:
@@ -124,12 +128,12 @@ class Drive:
                     transaction_id=self.id,
                 )
             state = evolve(state, recorded.event)
-        self.tip = (state, Version(version + len(news)))
+        self.tip = (state, Version(version + len(news)), None if news else said)
         return bool(news)
 
     def settle(self, tip: Tip, commands: Commands) -> None:
         """Take over what a turn has made durable; on the loop thread."""
-        self.state, self.version = tip
+        self.state, self.version, _ = tip
         self.commands = commands
         self.is_claimed = _awaits_child(commands)
 

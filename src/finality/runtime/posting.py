@@ -48,8 +48,9 @@ class StartTurn:
         assert drive is not None, "a start that was not made yet has its drive"
         driver = None if self._begun is None else self._context.node
         birth = Birth(self.id, graph.saga, graph.version, None, driver)
-        key = tx.create(birth, self._events, summary_of(drive.state, drive.commands))
-        drive.key = key or 0
+        summary = summary_of(drive.state, drive.commands)
+        drive.key = tx.create(birth, self._events, summary) or 0
+        drive.tip = (drive.state, drive.version, summary)
 
     def forget(self) -> None:
         """Nothing in memory has changed that a second run would not set again."""
@@ -137,6 +138,7 @@ class RestTurn:
         self._is_kept = self._has_news or bool(drive.busy)
         wake_at = None if self._is_kept else summary_of(state, outstanding(state)).wake_at
         tx.set_wake(drive.key, wake_at)
+        drive.tip = (state, drive.tip[1], None)  # The head may say now what no append has said.
 
     def forget(self) -> None:
         """Put the tip back to where it was, and look what the saga was woken for again."""
@@ -147,9 +149,9 @@ class RestTurn:
         """Take over the news, and go on or let go."""
         drive = self._drive
         if error is None and self._has_news:
-            state, version = drive.tip
+            state, version, _ = drive.tip
             if version > drive.version:
-                drive.settle((state, version), outstanding(state))
+                drive.settle(drive.tip, outstanding(state))
         if error is None:
             drive.is_claimed = self._is_kept
         self._rested(drive, self._has_news, error)

@@ -59,22 +59,27 @@ class MemoryHomeTransaction(MemoryTransaction):
         self._insert(key, name, 0, rows)
         return key
 
-    def append(self, key: int, events: Sequence[Any], *, expected: Version, summary: Summary) -> None:
-        """Append to a transaction's stream and renew its head."""
+    def append(
+        self, key: int, events: Sequence[Any], *, expected: Version, summary: Summary | None = None
+    ) -> None:
+        """Append to a transaction's stream."""
         rows = encoded(self._codec.encode_event, events)
         head = self._database.heads.get(key)
         if head is None or head.version != expected:
             raise conflict(str(key), expected, head.version if head else 0)
         version = self._insert(key, transaction_stream(head.id), expected, rows)
+        status, has_ended, wake_at = head.status, head.has_ended, head.wake_at
+        if summary is not None:
+            status, has_ended, wake_at = summary.status, summary.has_ended, summary.wake_at
         # Spelled out: replace() costs more than all the rest of an append.
         self._database.heads.put(
             key,
             Head(
-                key, head.id, head.kind, head.definition, version, summary.status, summary.has_ended,
-                summary.wake_at, head.driver, head.started_at, self.at, head.parent, head.note,
+                key, head.id, head.kind, head.definition, version, status, has_ended, wake_at, head.driver,
+                head.started_at, self.at, head.parent, head.note,
             ),
         )  # fmt: skip
-        if summary.has_ended:
+        if has_ended:
             self.unlock_all(key)
 
     def append_to(self, stream: StreamName, events: Sequence[Any], *, expected: Version) -> Version:
@@ -84,7 +89,7 @@ class MemoryHomeTransaction(MemoryTransaction):
         head = self._database.heads.get(key)
         version = self._insert(key, stream, expected, rows)
         if head is not None:
-            self._database.heads.put(key, replace(head, version=version))
+            self._database.heads.put(key, replace(head, version=version, updated_at=self.at))
         return version
 
     def begun(self, stream: StreamName, expected: int) -> int:
@@ -259,5 +264,7 @@ class MemoryHomeTransaction(MemoryTransaction):
             rows = encoded(self._codec.encode_event, [event])
             version = self._insert(head.key, transaction_stream(head.id), head.version, rows)
             wake_at = 0.0 if head.status == "compensating" else head.wake_at or 0.0
-            self._change(head.key, version=version, driver=node, wake_at=wake_at, note=None)
+            self._change(
+                head.key, version=version, driver=node, wake_at=wake_at, updated_at=self.at, note=None
+            )
         return len(takeable)

@@ -23,53 +23,57 @@ SELECT nextval('finality_stream_key') FROM generate_series(1, $1)
 
 -- name: append
 -- All that turns have appended, signed with the number of their batch. The signature is null, which its table
--- refuses, unless every new name was free and every stream was where it was expected. (Numbers come as text, which
--- costs the driver a tenth of an array. Of a LIMIT that it does not know the planner expects a single row, so that
--- it looks streams up by their keys, however small the table was when it made the plan.)
+-- refuses, unless every new name was free and every first event follows one that is there; one that is there
+-- itself is refused by the table of events. Rows of streams are locked before any event is written. (Numbers come
+-- as text, which costs the driver a tenth of an array. Of a LIMIT that it does not know the planner expects a
+-- single row, so that it looks rows up by their keys, however small the table was when it made the plan.)
 WITH born AS (
     INSERT INTO finality_stream
-        (stream, name, version, definition, status, open, wake_at, driver, parent, started_at, updated_at)
-    SELECT b.*, $3::float8, $3::float8
+        (stream, name, version, definition, status, open, wake_at, driver, parent, started_at)
+    SELECT b.*, $3::float8
     FROM unnest($7::text::bigint[], $8::text[], $9::text::bigint[], $10::text::bigint[], $11::text[],
         $12::text::boolean[], $13::text::float8[], $14::text::bigint[], $15::text::bigint[]) b
     ON CONFLICT (name) DO NOTHING RETURNING 1
 ), moved AS (
-    UPDATE finality_stream s
-    SET version = m.version, status = m.status, open = m.open, wake_at = m.wake_at, updated_at = $3::float8
+    UPDATE finality_stream s SET version = m.version, status = m.status, open = m.open, wake_at = m.wake_at
     FROM (
-        SELECT * FROM unnest($17::text::bigint[], $18::text::bigint[], $19::text::bigint[], $20::text[],
-            $21::text::boolean[], $22::text::float8[]) AS n (stream, expected, version, status, open, wake_at)
+        SELECT * FROM unnest($17::text::bigint[], $18::text::bigint[], $19::text[], $20::text::boolean[],
+            $21::text::float8[]) AS n (stream, version, status, open, wake_at)
         LIMIT $16::bigint
-    ) m WHERE s.stream = m.stream AND s.version = m.expected RETURNING 1
+    ) m WHERE s.stream = m.stream RETURNING 1
+), followed AS (
+    SELECT 1 FROM (
+        SELECT * FROM unnest($23::text::bigint[], $24::text::bigint[]) AS n (stream, version) LIMIT $22::bigint
+    ) f JOIN finality_event USING (stream, version)
 ), woken AS (
     UPDATE finality_stream s SET wake_at = w.wake_at
     FROM (
-        SELECT * FROM unnest($24::text::bigint[], $25::text::float8[]) AS n (stream, wake_at) LIMIT $23::bigint
+        SELECT * FROM unnest($26::text::bigint[], $27::text::float8[]) AS n (stream, wake_at) LIMIT $25::bigint
     ) w WHERE s.stream = w.stream AND s.open
 ), freed AS (
-    DELETE FROM finality_lock WHERE stream = ANY ($26::text::bigint[])
+    DELETE FROM finality_lock WHERE stream = ANY ($28::text::bigint[])
 ), kept AS (
     INSERT INTO finality_event (stream, version, type, data, meta, at, node)
     SELECT e.stream, e.version, e.type, e.data, e.meta, $3::float8,
         coalesce((SELECT node FROM finality_node WHERE id = $4::text), 0)
-    FROM unnest($27::text::bigint[], $28::text::bigint[], $29::text[], $30::bytea[], $31::bytea[])
+    FROM unnest($29::text::bigint[], $30::text::bigint[], $31::text[], $32::bytea[], $33::bytea[])
         WITH ORDINALITY AS e (stream, version, type, data, meta, place)
     ORDER BY e.place
 ), tagged AS (
     INSERT INTO finality_tag (tag, stream, version, type)
-    SELECT * FROM unnest($32::text[], $33::text::bigint[], $34::text::bigint[], $35::text[])
+    SELECT * FROM unnest($34::text[], $35::text::bigint[], $36::text::bigint[], $37::text[])
 )
 INSERT INTO finality_line (id, batch, at) SELECT $1::text, CASE
-    WHEN (SELECT count(*) FROM born) = $6::bigint AND (SELECT count(*) FROM moved) = $16::bigint THEN $2::bigint
+    WHEN (SELECT count(*) FROM born) = $6::bigint AND (SELECT count(*) FROM moved) = $16::bigint
+        AND (SELECT count(*) FROM followed) = $22::bigint THEN $2::bigint
 END, $3::float8
 ON CONFLICT (id) DO UPDATE SET batch = excluded.batch, at = excluded.at
 RETURNING ARRAY (SELECT nextval('finality_stream_key') FROM generate_series(1, $5::int))
 
 -- name: misplaced
 -- Which of some streams are not where they were expected, and which of some names are taken.
-SELECT m.stream, NULL::text AS name
-FROM unnest($1::bigint[], $2::bigint[]) AS m (stream, expected) LEFT JOIN finality_stream s USING (stream)
-WHERE s.version IS DISTINCT FROM m.expected
+SELECT m.stream, NULL::text AS name FROM unnest($1::bigint[], $2::bigint[]) AS m (stream, expected)
+WHERE (SELECT max(version) FROM finality_event e WHERE e.stream = m.stream) IS DISTINCT FROM m.expected
 UNION ALL SELECT NULL, name FROM finality_stream WHERE name = ANY ($3::text[])
 
 -- name: share_tags
@@ -151,12 +155,12 @@ ON CONFLICT (id) DO UPDATE SET at = excluded.at RETURNING batch
 DELETE FROM finality_line WHERE at < $1
 
 -- name: lock_key
--- Where a stream is; nobody else moves it until this transaction ends.
-SELECT version FROM finality_stream WHERE stream = $1 FOR UPDATE
+-- Nobody else changes the row of a stream until this transaction ends.
+SELECT FROM finality_stream WHERE stream = $1 FOR UPDATE
 
--- name: lock_name
--- The same, by name.
-SELECT stream, version FROM finality_stream WHERE name = $1 FOR UPDATE
+-- name: last_version
+-- Where a stream is; null if it is nowhere.
+SELECT max(version) FROM finality_event WHERE stream = $1
 
 -- name: find_stream
 -- The key of a stream.
@@ -263,16 +267,21 @@ SELECT node, id FROM finality_node n
 WHERE lease_until < $1 AND EXISTS (SELECT 1 FROM finality_stream s WHERE s.open AND s.driver = n.node)
 
 -- name: take
--- Give a node open transactions of one driver, or of none, that it can drive, one version on.
+-- Give a node open transactions of one driver, or of none, that it can drive, and tell it in their streams. One
+-- that its driver moves on meanwhile is left for the next time.
 WITH found AS (
     SELECT stream FROM finality_stream
     WHERE open AND driver IS NOT DISTINCT FROM $2::bigint
         AND (definition = ANY ($3::bigint[]) OR note IS NULL AND definition = ANY ($4::bigint[]))
     LIMIT $5 FOR UPDATE SKIP LOCKED
+), told AS (
+    INSERT INTO finality_event (stream, version, type, data, at, node)
+    SELECT stream, (SELECT max(e.version) FROM finality_event e WHERE e.stream = found.stream) + 1,
+        $6, $7, $8, coalesce((SELECT node FROM finality_node WHERE id = $9), 0)
+    FROM found ON CONFLICT (stream, version) DO NOTHING RETURNING stream
 ) UPDATE finality_stream s
-SET version = version + 1, driver = $1, note = NULL,
-    wake_at = CASE WHEN status = 'compensating' THEN 0 ELSE coalesce(wake_at, 0) END
-FROM found WHERE s.stream = found.stream RETURNING s.stream, s.version
+SET driver = $1, note = NULL, wake_at = CASE WHEN status = 'compensating' THEN 0 ELSE coalesce(wake_at, 0) END
+FROM told WHERE s.stream = told.stream RETURNING s.stream
 
 -- name: witness
 -- What an operation of a branch answered here.
@@ -470,7 +479,10 @@ GROUP BY d.kind, s.status
 
 -- name: head_columns
 -- The columns of a head; what follows says which heads.
-SELECT s.stream, s.name, d.kind, d.version, s.version, s.status, s.open, s.wake_at, n.id,
-       s.started_at, s.updated_at, s.parent, s.note
+SELECT s.stream, s.name, d.kind, d.version,
+       (SELECT max(e.version) FROM finality_event e WHERE e.stream = s.stream),
+       s.status, s.open, s.wake_at, n.id, s.started_at,
+       (SELECT e.at FROM finality_event e WHERE e.stream = s.stream ORDER BY e.version DESC LIMIT 1),
+       s.parent, s.note
 FROM finality_stream s JOIN finality_definition d USING (definition)
 LEFT JOIN finality_node n ON n.node = s.driver

@@ -17,6 +17,7 @@ from typing import Any
 from finality.adapters.checks import conflict, encoded
 from finality.adapters.engine import Stale
 from finality.adapters.postgres.line import Line
+from finality.adapters.postgres.names import Names
 from finality.adapters.postgres.pending import Birthed, Event, Moved, Pending
 from finality.adapters.postgres.queries import QUERIES
 from finality.adapters.postgres.rows import head_of, recorded_of
@@ -35,7 +36,8 @@ from finality.ports.home import Birth, Head, NodeRow
 
 NOWHERE = -1  # The version of a stream that is not there.
 KEYS_AHEAD = 300  # Streams that begin without asking for a key each; what is left over is lost.
-UNSIGNED = ("23502", "finality_line")  # How the server says that not all could be done.
+# How the server says that a stream was not where an append thought: behind that, or further on.
+REFUSED = (("23502", "finality_line"), ("23505", "finality_event"))
 SUSPECTS_MAX = 10_000  # Streams that are looked at first; when there are more, all are forgotten.
 
 
@@ -51,10 +53,8 @@ class PostgresHomeTransaction(PostgresTransaction):
         self._keys: list[int] = []
         self._suspects: set[int | str] = set()
         self._doubted: Pending | None = None  # Somewhere in it are new suspects.
-        self._nodes: dict[NodeId, int] = {}
-        self._definitions: dict[tuple[str, str], int] = {}
+        self._names = Names(self.look)
         self.node: NodeId | None = None
-        self._has_learned = False  # Short names, in this turn.
         self.sources = PostgresSources(self, codec)
 
     # ── Turns ───────────────────────────────────────────────────────────────────────────────
@@ -73,15 +73,15 @@ class PostgresHomeTransaction(PostgresTransaction):
             self._kept.names |= self._own.names
             self._own = Pending()
         self._sent = None
-        self._has_learned = False
+        self._names.is_fresh = False
 
     def undo_turn(self) -> bool:
         """Undo what the turn wrote."""
         if self.is_stale or not super().undo_turn():
             return False
         self._own = Pending()
-        if self._has_learned:
-            self.lose_all()
+        if self._names.is_fresh:
+            self._names.forget()
         if self._sent is not None:  # It went with the savepoint, and is not this turn's to lose.
             self._sent.take_in(self._kept)
             self._kept, self._sent = self._sent, None
@@ -89,9 +89,7 @@ class PostgresHomeTransaction(PostgresTransaction):
 
     def lose_all(self) -> None:
         """Forget short names that may be those of rows that were undone."""
-        self._has_learned = False
-        self._nodes.clear()
-        self._definitions.clear()
+        self._names.forget()
 
     def flush(self) -> None:
         """Send what is pending."""
@@ -140,8 +138,8 @@ class PostgresHomeTransaction(PostgresTransaction):
         self._keys[:0] = rows[0][0][::-1]
 
     def is_refused(self, error: BaseException, pending: Pending) -> bool:
-        """Say whether the server has refused its signature to *pending*, which is looked into if so."""
-        is_so = (state_of(error), getattr(error, "table_name", None)) == UNSIGNED
+        """Say whether the server has refused *pending*, which is looked into if so."""
+        is_so = (state_of(error), getattr(error, "table_name", None)) in REFUSED
         if is_so:
             self._doubted = Pending()
             self._doubted.take_in(pending)
@@ -178,26 +176,32 @@ class PostgresHomeTransaction(PostgresTransaction):
         if self._is_suspect(name) and self.look("find_stream", name):
             return None
         key = self._next_key()
-        definition = self._definition(birth.kind, birth.definition)
-        driver = self._node_key(birth.driver) if birth.driver else None
+        definition = self._names.definition(birth.kind, birth.definition)
+        driver = self._names.node(birth.driver) if birth.driver else None
         self._own.born[key] = Birthed(name, definition, driver, birth.parent)
         self._own.names[name] = key
         self._advance(key, 0, rows, summary)
         return key
 
-    def append(self, key: int, events: Sequence[Any], *, expected: Version, summary: Summary) -> None:
-        """Append to a transaction's stream and renew its head."""
+    def append(
+        self, key: int, events: Sequence[Any], *, expected: Version, summary: Summary | None = None
+    ) -> None:
+        """Append to a transaction's stream."""
         rows = encoded(self._codec.encode_event, events)
         actual = self._version(key)
         if actual is not None and actual != expected:
             raise conflict(key, expected, max(actual, 0))
         self._advance(key, expected, rows, summary)
 
-    def _advance(self, key: int, expected: int, rows: list[tuple[str, bytes]], summary: Summary) -> None:
-        version = expected + len(rows)
-        is_open = None if summary.has_ended else True
-        moved = Moved(expected, version, summary.status, is_open, summary.wake_at)
-        self._own.advance(key, moved, self._numbered(key, expected, rows))
+    def _advance(
+        self, key: int, expected: int, rows: list[tuple[str, bytes]], summary: Summary | None
+    ) -> None:
+        own, version = self._own, expected + len(rows)
+        own.advance(key, expected, version)
+        own.events += self._numbered(key, expected, rows)
+        if summary is not None:
+            is_open = None if summary.has_ended else True
+            own.renew(key, Moved(version, summary.status, is_open, summary.wake_at))
 
     def _numbered(self, key: int, version: int, rows: list[tuple[str, bytes]]) -> list[Event]:
         return [(key, version + n, type_, data, None) for n, (type_, data) in enumerate(rows, 1)]
@@ -208,8 +212,7 @@ class PostgresHomeTransaction(PostgresTransaction):
         if version is None:
             version = self._kept.versions.get(key)
         if version is None and self._is_suspect(key):
-            found = self.look("lock_key", key)
-            version = self._own.versions[key] = found[0][0] if found else NOWHERE
+            version = self._locked(key)
         return version
 
     def append_to(self, stream: StreamName, events: Sequence[Any], *, expected: Version) -> Version:
@@ -230,9 +233,10 @@ class PostgresHomeTransaction(PostgresTransaction):
         """
         key = key or self._own.names.get(stream) or self._kept.names.get(stream)
         if key is None and (expected > 0 or self._is_suspect(stream)):
-            found = self.look("lock_name", stream)
+            found = self.look("find_stream", stream)
             if found:
-                key, self._own.versions[found[0][0]] = found[0]
+                key = int(found[0][0])
+                self._locked(key)
         if key is None:
             if expected > 0:
                 raise conflict(stream, expected, 0)
@@ -242,7 +246,8 @@ class PostgresHomeTransaction(PostgresTransaction):
         actual = self._version(key)
         if actual is not None and actual != expected:
             raise conflict(stream, expected, max(actual, 0))
-        self._own.advance(key, Moved(expected, expected + count), [])
+        self._own.advance(key, expected, expected + count)
+        self._own.renew(key, Moved(expected + count))
         return key
 
     def insert(self, key: int, version: int, facts: Sequence[Fact]) -> None:
@@ -263,24 +268,39 @@ class PostgresHomeTransaction(PostgresTransaction):
 
     def read(self, key: int, *, after: Version = Version(0)) -> list[Recorded]:
         """Return a transaction's events behind *after*."""
-        self._locked(key)
-        return [recorded_of(row, self._codec) for row in self._ask("read", key, after, None)]
+        self._lock(key)
+        told = [recorded_of(row, self._codec) for row in self._ask("read", key, after, None)]
+        if told:
+            self._own.versions[key] = told[-1].version
+        return told
 
     # ── Heads ───────────────────────────────────────────────────────────────────────────────
 
-    def _locked(self, key: int) -> None:
-        """Keep others from moving a stream that is looked at: what is decided on it shall hold."""
-        found = self.look("lock_key", key)
-        if found:
-            self._own.versions[key] = found[0][0]
+    def _lock(self, key: int) -> None:
+        """Keep others from changing the row of a stream that is looked at: what it says shall hold.
+
+        They may still append to a transaction, if its head stays as it is: then what was decided on
+        its events is refused, and decided again.
+        """
+        self.look("lock_key", key)
+
+    def _locked(self, key: int) -> int:
+        """Lock the row of a stream; return where the stream is."""
+        self._lock(key)
+        # A statement of its own: it sees what was committed while the one before it waited.
+        found = self._ask("last_version", key)[0][0]
+        version = self._own.versions[key] = NOWHERE if found is None else int(found)
+        return version
 
     def head(self, key: int) -> Head:
         """Return the head as this transaction sees it."""
-        self._locked(key)
+        self._lock(key)
         found = self._fetch(QUERIES["head_columns"] + " WHERE s.stream = $1", key)
         if not found:
             raise NotFound(f"no transaction has the key {key}")
-        return head_of(found[0])
+        head = head_of(found[0])
+        self._own.versions[key] = head.version
+        return head
 
     def wake(self, key: int) -> None:
         """Let whoever drives the transaction look at it."""
@@ -292,7 +312,7 @@ class PostgresHomeTransaction(PostgresTransaction):
 
     def migrate(self, key: int, kind: str, definition: str) -> None:
         """Put the transaction under another version of its definition."""
-        self.write("migrate", key, self._definition(kind, definition))
+        self.write("migrate", key, self._names.definition(kind, definition))
 
     def note(self, key: int, note: str | None) -> None:
         """Say at the head why no node can drive the transaction."""
@@ -339,11 +359,11 @@ class PostgresHomeTransaction(PostgresTransaction):
 
     def let_go(self, node: NodeId, *, keep: Collection[int] = ()) -> None:
         """Let go of the node's transactions, but for those to *keep*."""
-        self.write("let_go", self._node_key(node), [*keep])
+        self.write("let_go", self._names.node(node), [*keep])
 
     def claim_due(self, node: NodeId, now: float, *, limit: int) -> list[tuple[int, str]]:
         """Take the node's transactions whose time has come in hand."""
-        due = self.write("claim_due", self._node_key(node), now, limit)
+        due = self.write("claim_due", self._names.node(node), now, limit)
         return [(int(key), str(kind)) for key, kind in due]
 
     def take_over(
@@ -356,45 +376,19 @@ class PostgresHomeTransaction(PostgresTransaction):
         limit: int,
     ) -> int:
         """Give *node* transactions that nobody alive drives."""
-        own = self._node_key(node)
-        known, accepted = self._definitions_of(drives), self._definitions_of(accepts)
+        own = self._names.node(node)
+        known, accepted = self._names.definitions(drives), self._names.definitions(accepts)
         dead = [tuple(row) for row in self.look("dead_drivers", expired_before)]
         taken = 0
         for driver, previous in ((None, NodeId("")), *((key, id) for key, id in dead if key != own)):
-            event = encoded(self._codec.encode_event, [TakenOver(node, previous)])
-            streams = self.write("take", own, driver, known, accepted, limit - taken)
-            for key, version in streams:
-                self._own.versions[key] = version
-                self._own.events += self._numbered(key, version - 1, event)
+            event = encoded(self._codec.encode_event, [TakenOver(node, previous)])[0]
+            streams = self.write(
+                "take", own, driver, known, accepted, limit - taken, *event, self.at, self.node
+            )
             taken += len(streams)
         return taken
-
-    # ── Short names ─────────────────────────────────────────────────────────────────────────
 
     def _next_key(self) -> int:
         if not self._keys:
             self._keys = [row[0] for row in self._ask("keys", KEYS_AHEAD)][::-1]
         return self._keys.pop()
-
-    def _node_key(self, id: NodeId) -> int:
-        if id not in self._nodes:
-            found = self._ask("node_key", id)
-            assert found, f"node {id} has not joined"
-            self._nodes[id] = int(found[0][0])
-            self._has_learned = True
-        return self._nodes[id]
-
-    def _definition(self, kind: str, version: str) -> int:
-        if (kind, version) not in self._definitions:
-            self._look_up_definitions()
-        assert (kind, version) in self._definitions, f"definition {kind}@{version} is not kept"
-        return self._definitions[kind, version]
-
-    def _definitions_of(self, drives: frozenset[str]) -> list[int]:
-        """Return the short names of those ``kind@version`` that are kept."""
-        self._look_up_definitions()
-        return [key for (kind, version), key in self._definitions.items() if f"{kind}@{version}" in drives]
-
-    def _look_up_definitions(self) -> None:
-        self._has_learned = True
-        self._definitions = {(kind, version): int(key) for key, kind, version in self.look("definitions")}

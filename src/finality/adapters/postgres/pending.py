@@ -1,7 +1,7 @@
 """What turns have written to the journal and the server has not heard of yet.
 
-Many turns share a commit, and what they append is sent together, in a few statements. An append
-trusts the version that it was decided on; the server says at the end which of them were wrong.
+Many turns share a commit, and what they append is sent together, in one statement. An append
+trusts the version that it was decided on; if one of them was wrong, the server refuses all.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ class Birthed:
 
 @dataclass(slots=True)
 class Moved:
-    """Where a stream is to be, and what its head says then."""
+    """What the row of a stream is to say."""
 
-    expected: int
     version: int
     status: str | None = None
     is_open: bool | None = None
@@ -44,8 +43,9 @@ class Pending:
     """What some turns have written.
 
     Attributes:
-        born: New transactions, by key; each stands in ``moved`` too.
-        moved: Streams that have moved on, by key.
+        born: New streams, by key; each stands in ``moved`` too.
+        moved: Streams whose row changes, by key.
+        follows: The version that the first of a stream's events follows, by key.
         events: Those of ours and of the user's own, in their order.
         tags: What finds the user's own.
         wakes: When others are to wake, by key.
@@ -56,6 +56,7 @@ class Pending:
 
     born: dict[int, Birthed] = field(default_factory=dict)
     moved: dict[int, Moved] = field(default_factory=dict)
+    follows: dict[int, int] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     tags: list[Tag] = field(default_factory=list)
     wakes: dict[int, float | None] = field(default_factory=dict)
@@ -64,17 +65,17 @@ class Pending:
     names: dict[str, int] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.moved or self.events or self.wakes)
+        return bool(self.follows or self.wakes)
 
-    def advance(self, key: int, moved: Moved, events: list[Event]) -> None:
+    def advance(self, key: int, expected: int, version: int) -> None:
         """Move a stream on."""
-        before = self.moved.get(key)
-        if before is not None:
-            moved.expected = before.expected
+        self.follows.setdefault(key, expected)
+        self.versions[key] = version
+
+    def renew(self, key: int, moved: Moved) -> None:
+        """Change what the row of a stream says."""
         self.moved[key] = moved
-        self.versions[key] = moved.version
         self.wakes.pop(key, None)
-        self.events += events
         if moved.is_open is None and moved.status is not None:
             self.ended.append(key)
 
@@ -90,8 +91,10 @@ class Pending:
         """Add what was written after this."""
         self.born |= later.born
         self.names |= later.names
+        for key, expected in later.follows.items():
+            self.follows.setdefault(key, expected)
         for key, moved in later.moved.items():
-            self.advance(key, moved, [])
+            self.renew(key, moved)
         self.events += later.events
         self.tags += later.tags
         for key, wake_at in later.wakes.items():
@@ -101,6 +104,7 @@ class Pending:
         """Hear that the server has it; where the streams are is still of use."""
         self.born.clear()
         self.moved.clear()
+        self.follows.clear()
         self.events.clear()
         self.tags.clear()
         self.wakes.clear()
@@ -111,6 +115,7 @@ class Pending:
         born = sorted(self.born.items())
         moved = sorted(item for item in self.moved.items() if item[0] not in self.born)
         heads = [self.moved[key] for key, _ in born]
+        follows = self._followed()
         wakes = sorted(self.wakes.items())
         return [
             len(born), _numbers([key for key, _ in born]), [b.name for _, b in born],
@@ -118,9 +123,10 @@ class Pending:
             [m.status for m in heads], _numbers([m.is_open for m in heads]),
             _numbers([m.wake_at for m in heads]),
             _numbers([b.driver for _, b in born]), _numbers([b.parent for _, b in born]),
-            len(moved), _numbers([key for key, _ in moved]), _numbers([m.expected for _, m in moved]),
-            _numbers([m.version for _, m in moved]), [m.status for _, m in moved],
-            _numbers([m.is_open for _, m in moved]), _numbers([m.wake_at for _, m in moved]),
+            len(moved), _numbers([key for key, _ in moved]), _numbers([m.version for _, m in moved]),
+            [m.status for _, m in moved], _numbers([m.is_open for _, m in moved]),
+            _numbers([m.wake_at for _, m in moved]),
+            len(follows), _numbers([key for key, _ in follows]), _numbers([at for _, at in follows]),
             len(wakes), _numbers([key for key, _ in wakes]), _numbers([wake_at for _, wake_at in wakes]),
             _numbers(self.ended),
             _numbers([event[0] for event in self.events]), _numbers([event[1] for event in self.events]),
@@ -132,8 +138,11 @@ class Pending:
 
     def places(self) -> list[list[Any]]:
         """Return the streams that were thought to be somewhere, where that was, and the names of new ones."""
-        moved = [(key, m.expected) for key, m in self.moved.items() if key not in self.born]
-        return [[key for key, _ in moved], [at for _, at in moved], [b.name for b in self.born.values()]]
+        follows = self._followed()
+        return [[key for key, _ in follows], [at for _, at in follows], [b.name for b in self.born.values()]]
+
+    def _followed(self) -> list[tuple[int, int]]:
+        return [item for item in self.follows.items() if item[0] not in self.born]
 
 
 def _numbers(values: Sequence[float | None]) -> str:

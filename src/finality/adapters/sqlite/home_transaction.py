@@ -24,8 +24,8 @@ from finality.ports.environment import Environment
 from finality.ports.home import Birth, Head, NodeRow
 
 CREATE = QUERIES["create"]
-ADVANCE = QUERIES["advance"]
-GO_ON = QUERIES["go_on"]
+RENEW_HEAD = QUERIES["renew_head"]
+LAST_VERSION = QUERIES["last_version"]
 INSERT_EVENT = QUERIES["insert_event"]
 INSERT_FACT = QUERIES["insert_fact"]
 INSERT_TAG = QUERIES["insert_tag"]
@@ -76,7 +76,7 @@ class SqliteHomeTransaction(SqliteTransaction):
             CREATE,
             (
                 transaction_stream(birth.id), len(rows), definition, summary.status, is_open,
-                summary.wake_at, driver, birth.parent, self.at, self.at,
+                summary.wake_at, driver, birth.parent, self.at,
             ),
         )  # fmt: skip
         if not self._connection.changes():
@@ -85,22 +85,25 @@ class SqliteHomeTransaction(SqliteTransaction):
         self._insert(key, 0, rows)
         return key
 
-    def append(self, key: int, events: Sequence[Any], *, expected: Version, summary: Summary) -> None:
-        """Append to a transaction's stream and renew its head."""
+    def append(
+        self, key: int, events: Sequence[Any], *, expected: Version, summary: Summary | None = None
+    ) -> None:
+        """Append to a transaction's stream."""
         rows = encoded(self._codec.encode_event, events)
-        version, has_ended = expected + len(rows), summary.has_ended
-        is_moved = False
-        if summary.status == "running" and summary.wake_at is None:
-            self._sql(GO_ON, (version, self.at, key, expected))
-            is_moved = self._connection.changes() > 0
-        if not is_moved:
-            is_open = None if has_ended else 1
-            self._sql(ADVANCE, (version, summary.status, is_open, summary.wake_at, self.at, key, expected))
-            if not self._connection.changes():
-                raise self._conflict(key, expected)
+        actual = self._version(key)
+        if actual != expected:
+            raise conflict(key, expected, actual or 0)
         self._insert(key, expected, rows)
-        if has_ended:
-            self._sql(UNLOCK_ALL, (key,))
+        if summary is not None:
+            is_open = None if summary.has_ended else 1
+            self._sql(RENEW_HEAD, (expected + len(rows), summary.status, is_open, summary.wake_at, key))
+            if summary.has_ended:
+                self._sql(UNLOCK_ALL, (key,))
+
+    def _version(self, key: int) -> int | None:
+        """Return where a stream is; with the write turn in our hands nobody else moves it."""
+        version: int | None = self._sql(LAST_VERSION, (key,)).fetchall()[0][0]
+        return version
 
     def append_to(self, stream: StreamName, events: Sequence[Any], *, expected: Version) -> Version:
         """Append to a stream that is no transaction."""

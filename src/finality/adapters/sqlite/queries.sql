@@ -3,20 +3,17 @@
 -- name: create
 -- Begin a transaction's stream, unless its name is taken.
 INSERT INTO finality_stream
-    (name, version, definition, status, open, wake_at, driver, parent, started_at, updated_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (name, version, definition, status, open, wake_at, driver, parent, started_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (name) DO NOTHING;
 
--- name: advance
--- Move a transaction on from the expected version; changing no row means that it was not there.
-UPDATE finality_stream
-SET version = ?, status = ?, open = ?, wake_at = ?, updated_at = ?
-WHERE stream = ? AND version = ?;
+-- name: last_version
+-- Where a stream is; null if it is nowhere.
+SELECT max(version) FROM finality_event WHERE stream = ?;
 
--- name: go_on
--- Move a transaction on that runs and goes on running: no index of the heads has to change.
-UPDATE finality_stream SET version = ?, updated_at = ?
-WHERE stream = ? AND version = ? AND status = 'running' AND wake_at IS NULL;
+-- name: renew_head
+-- Say something else at a transaction's head.
+UPDATE finality_stream SET version = ?, status = ?, open = ?, wake_at = ? WHERE stream = ?;
 
 -- name: insert_event
 -- Keep one event.
@@ -163,16 +160,16 @@ WHERE lease_until < ? AND EXISTS (SELECT 1 FROM finality_stream WHERE open = 1 A
 
 -- name: takeable
 -- Open transactions of one driver, or of none, whose definition is in a list, or in another and not noted.
-SELECT stream, version FROM finality_stream
+SELECT stream, (SELECT max(version) FROM finality_event e WHERE e.stream = s.stream) FROM finality_stream s
 WHERE open = 1 AND driver IS ?
     AND (definition IN (SELECT value FROM json_each(?))
         OR note IS NULL AND definition IN (SELECT value FROM json_each(?)))
 LIMIT ?;
 
 -- name: take
--- Give a transaction to a node, one version on.
+-- Give a transaction to a node.
 UPDATE finality_stream
-SET version = version + 1, driver = ?, note = NULL,
+SET driver = ?, note = NULL,
     wake_at = CASE WHEN status = 'compensating' THEN 0 ELSE ifnull(wake_at, 0) END
 WHERE stream = ?;
 
@@ -372,8 +369,11 @@ GROUP BY d.kind, s.status;
 
 -- name: head_columns
 -- The columns of a head; what follows says which heads.
-SELECT s.stream, s.name, d.kind, d.version, s.version, s.status, s.open, s.wake_at, n.id,
-       s.started_at, s.updated_at, s.parent, s.note
+SELECT s.stream, s.name, d.kind, d.version,
+       (SELECT max(e.version) FROM finality_event e WHERE e.stream = s.stream),
+       s.status, s.open, s.wake_at, n.id, s.started_at,
+       (SELECT e.at FROM finality_event e WHERE e.stream = s.stream ORDER BY e.version DESC LIMIT 1),
+       s.parent, s.note
 FROM finality_stream s JOIN finality_definition d USING (definition)
 LEFT JOIN finality_node n ON n.node = s.driver
 

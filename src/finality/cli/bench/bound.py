@@ -45,6 +45,11 @@ RECORDS: dict[str, tuple[tuple[Record, ...], ...]] = {
     ),
 }
 
+# What the head says from then on; behind any other record it stays as it is.
+STATUS = {
+    "saga.Completed": "completed", "saga.UndoStarted": "compensating", "saga.Compensated": "compensated",
+}  # fmt: skip
+
 BATCH_MAX = 1_000
 
 
@@ -96,13 +101,14 @@ class BareWriter:
         self._engine.begin()
         for future, (key, version, records, is_end) in batch:
             if version == 0:
-                sql(QUERIES["create"], (key, 1, 1, "running", 1, None, 1, None, now, now))
+                sql(QUERIES["create"], (key, 1, 1, "running", 1, None, 1, None, now))
                 stream = self._connection.last_insert_rowid()
             else:
                 stream = key
-                end = None if is_end else 1
-                status = "completed" if is_end else "running"
-                sql(QUERIES["advance"], (version + len(records), status, end, None, now, stream, version))
+                status = STATUS.get(records[-1][0])
+                if status is not None:
+                    is_open = None if is_end else 1
+                    sql(QUERIES["renew_head"], (version + len(records), status, is_open, None, stream))
             for place, (type_name, data) in enumerate(records, version + 1):
                 sql(QUERIES["insert_event"], (stream, place, type_name, data, now, 1))
             answers.append((future, stream))

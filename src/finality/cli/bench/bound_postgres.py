@@ -13,7 +13,7 @@ import asyncpg
 
 from finality.adapters.named_statements import named_statements
 from finality.adapters.postgres.schema import migrate
-from finality.cli.bench.bound import BATCH_MAX
+from finality.cli.bench.bound import BATCH_MAX, STATUS
 
 CONNECTIONS = 2
 SCHEMA = "finality_bound"
@@ -65,7 +65,7 @@ class BarePostgres:
                 await self._commit(connection, batch)
 
     async def _commit(self, connection: Any, batch: list[Any]) -> None:
-        born, moved, events, answers, now = [], [], [], [], time.time()
+        born, renewed, events, answers, now = [], [], [], [], time.time()
         for future, (key, version, records, is_end) in batch:
             if version == 0:
                 self._key += 1
@@ -73,15 +73,17 @@ class BarePostgres:
                 born.append((stream, name, 1, 1, "running", True, None, 1, None, now))
             else:
                 stream = key
-                status, is_open = ("completed", None) if is_end else ("running", True)
-                moved.append((stream, version, version + len(records), status, is_open, None, now))
+                status = STATUS.get(records[-1][0])
+                if status is not None:
+                    is_open = None if is_end else True
+                    renewed.append((stream, version + len(records), status, is_open, None))
             for place, (type_name, data) in enumerate(records, version + 1):
                 events.append((stream, place, type_name, data, now))
             answers.append((future, stream))
         async with connection.transaction():
             for query, rows, more in (
                 ("create", born, ()),
-                ("advance", sorted(moved), (len(moved),)),
+                ("renew_heads", sorted(renewed), (len(renewed),)),
                 ("insert_events", events, (1,)),
             ):
                 if rows:

@@ -3,19 +3,18 @@
 -- name: create
 -- Begin transactions' streams.
 INSERT INTO finality_stream
-    (stream, name, version, definition, status, open, wake_at, driver, parent, started_at, updated_at)
+    (stream, name, version, definition, status, open, wake_at, driver, parent, started_at)
 SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::boolean[],
-    $7::float8[], $8::bigint[], $9::bigint[], $10::float8[], $10::float8[])
+    $7::float8[], $8::bigint[], $9::bigint[], $10::float8[])
 
--- name: advance
--- Move transactions on from the expected versions; as with ours, the LIMIT has them looked up by their keys.
-UPDATE finality_stream s
-SET version = m.version, status = m.status, open = m.open, wake_at = m.wake_at, updated_at = m.at
+-- name: renew_heads
+-- Say something else at transactions' heads; as with ours, the LIMIT has them looked up by their keys.
+UPDATE finality_stream s SET version = m.version, status = m.status, open = m.open, wake_at = m.wake_at
 FROM (
-    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::boolean[], $6::float8[],
-        $7::float8[]) AS n (stream, expected, version, status, open, wake_at, at)
-    LIMIT $8
-) m WHERE s.stream = m.stream AND s.version = m.expected
+    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::boolean[], $5::float8[])
+        AS n (stream, version, status, open, wake_at)
+    LIMIT $6
+) m WHERE s.stream = m.stream
 
 -- name: insert_events
 -- Keep events, in this order.

@@ -82,7 +82,7 @@ def _fill(path: Path, finished: int, say: Callable[[str], None]) -> None:
             QUERIES["create"],
             (
                 (f"transaction/{uuid7(int(now * 1000), key)}", 5, definition, "completed", None, None, node,
-                 None, now, now)
+                 None, now)
                 for key in keys
             ),
         )  # fmt: skip

@@ -23,7 +23,7 @@ CREATE SEQUENCE finality_stream_key;
 CREATE TABLE finality_stream (
     stream     bigint PRIMARY KEY,   -- sequential, so that streams of one time share a page
     name       text COLLATE "C" NOT NULL UNIQUE,
-    version    bigint NOT NULL,      -- of its last event
+    version    bigint NOT NULL,      -- of its last event; a transaction's, when its head was renewed last
     definition bigint,               -- null when it is no transaction
     status     text,
     open       boolean,              -- true until it has ended, then null
@@ -31,7 +31,6 @@ CREATE TABLE finality_stream (
     driver     bigint,               -- the node that drives it; null while nobody does
     parent     bigint,               -- the transaction whose step it is
     started_at float8,
-    updated_at float8,
     note       text                  -- why no node can drive it
 ) WITH (fillfactor = 70);            -- a transaction's row changes a few times soon after it is made
 

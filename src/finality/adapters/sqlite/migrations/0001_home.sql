@@ -21,7 +21,7 @@ CREATE TABLE finality_definition (
 CREATE TABLE finality_stream (
     stream     INTEGER PRIMARY KEY,  -- sequential, so that streams of one time share a page
     name       TEXT NOT NULL UNIQUE,
-    version    INTEGER NOT NULL,     -- of its last event
+    version    INTEGER NOT NULL,     -- of its last event; a transaction's, when its head was renewed last
     definition INTEGER,              -- null when it is no transaction
     status     TEXT,
     open       INTEGER,              -- 1 until it has ended, then null
@@ -29,7 +29,6 @@ CREATE TABLE finality_stream (
     driver     INTEGER,              -- the node that drives it; null while nobody does
     parent     INTEGER,              -- the transaction whose step it is
     started_at REAL,
-    updated_at REAL,
     note       TEXT                  -- why no node can drive it
 );
 
