@@ -102,10 +102,10 @@ class Outbox:
         waiting, oldest = 0, None
         while waiting < WAITING_EVENTS_MAX:
             page = await self._store.outbox(number, after=cursor)
-            if not page.events:
+            if not page.rows:
                 break
             oldest = page.events[0].at if oldest is None else oldest
-            waiting, cursor = waiting + len(page.events), page.cursor
+            waiting, cursor = waiting + len(page.rows), page.cursor
         return Share(number, progress.node if progress and is_held else None, waiting, oldest)
 
     async def parked(self, *, topic: str | None = None, limit: int = PARKED_MAX) -> list[Parked]:
@@ -139,7 +139,7 @@ class Outbox:
         count, chosen = 0, list[OutboxEvent]()
         for share in range(SHARES):
             after = cursor
-            while (page := await self._store.outbox(share, after=after)).events:
+            while (page := await self._store.outbox(share, after=after)).rows:
                 wanted = [row for row in page.events if not topics or row.topic in topics]
                 count, after = count + len(wanted), page.cursor
                 if topics:

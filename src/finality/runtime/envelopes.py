@@ -19,7 +19,7 @@ from finality.core.envelope import (
     batched_envelopes,
     envelope_of,
 )
-from finality.ports.events import OutboxEvent, Parked
+from finality.ports.events import OutboxRow, Parked
 
 SCHEMA = "dataschema"
 
@@ -45,7 +45,7 @@ def events_in(envelope: Envelope) -> Sequence[Envelope]:
         return (envelope,)
 
 
-def envelope_of_row(row: OutboxEvent, source: str) -> Envelope:
+def envelope_of_row(row: OutboxRow, source: str) -> Envelope:
     """Return the envelope that a row of the outbox is.
 
     Raises:

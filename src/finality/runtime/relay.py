@@ -236,7 +236,7 @@ class RelayWork:
 
     async def _read(self) -> OutboxPage:
         task, self._next = self._next, None
-        if task is not None and (page := await task).events:
+        if task is not None and (page := await task).rows:
             return page
         return await self._outbox(self._cursor)
 
@@ -245,20 +245,20 @@ class RelayWork:
 
     def _begin(self, page: OutboxPage, source: str) -> None:
         """Take a page in hand, if there is something on it."""
-        if not page.events:
+        if not page.rows:
             return
         self._page, self._left, self._aside = page, [], []
-        for row in page.events:
+        for row in page.rows:
             try:
                 event = envelope_of_row(row, source)
             except BadRow as bad:
                 self._put_aside(bad.envelope, str(bad))
                 continue
-            if self._parked_keys and (row.topic, row.key) in self._parked_keys:
+            if self._parked_keys and (event.topic, event.key) in self._parked_keys:
                 self._put_aside(event, "")
             else:
                 self._left.append(event)
-        if len(page.events) == OUTBOX_EVENTS_MAX:
+        if len(page.rows) == OUTBOX_EVENTS_MAX:
             # There is more, so it is read while this page is out.
             self._next = asyncio.ensure_future(self._outbox(page.cursor))
 

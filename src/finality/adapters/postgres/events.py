@@ -13,7 +13,6 @@ from finality.core.ids import Cursor
 from finality.ports.events import (
     OUTBOX_EVENTS_MAX,
     PARKED_MAX,
-    OutboxEvent,
     OutboxPage,
     Parked,
     Progress,
@@ -48,8 +47,7 @@ class PostgresEventReads(ABC):
             rows = await self._rows(QUERIES["outbox_by_snapshot"], *where, place.seen)
         else:
             rows = await self._rows(QUERIES["outbox_by_position"], *where)
-        events = [OutboxEvent(*row) for row in rows]
-        return OutboxPage(events, place.behind([event.position for event in events], limit))
+        return OutboxPage([tuple(row) for row in rows], place.behind([row[0] for row in rows], limit))
 
     async def outbox_since(self, at: float) -> Cursor:
         """Return a cursor behind which are all events that were published then or later."""

@@ -12,13 +12,10 @@ from finality.core.ids import Cursor
 from finality.ports.events import (
     OUTBOX_EVENTS_MAX,
     PARKED_MAX,
-    OutboxEvent,
     OutboxPage,
     Parked,
     Progress,
 )
-
-_event = tuple.__new__  # Half of what ``_make`` costs, which looks at the length.
 
 
 class SqliteEventTransaction(EventStatements):
@@ -53,8 +50,7 @@ class SqliteEventReads(ABC):
     async def outbox(self, share: int, *, after: Cursor, limit: int = OUTBOX_EVENTS_MAX) -> OutboxPage:
         """Return the events of a share behind a position: they are given in commit order."""
         rows = self._rows(QUERIES["outbox"], (share, int(after or 0), limit))
-        events = [_event(OutboxEvent, row) for row in rows]
-        return OutboxPage(events, Cursor(str(events[-1].position)) if events else after)
+        return OutboxPage(rows, Cursor(str(rows[-1][0])) if rows else after)
 
     async def outbox_since(self, at: float) -> Cursor:
         """Return a cursor behind which are all events that were published then or later."""

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
+from itertools import repeat
 from typing import Any
 
 from finality.adapters.group_commit import Writer
@@ -34,7 +35,7 @@ PAGES_MAX = 8  # Of a read of a partition: of a batch published at once it is a 
 
 Rows = Callable[[str, Sequence[Any]], list[Any]]
 Publish = Callable[[Envelope], Awaitable[None]]
-Ahead = deque[tuple[int, Envelope]]
+Ahead = deque[Delivery]
 
 
 class SqliteSubscription:
@@ -132,17 +133,17 @@ class SqliteSubscription:
         for first, last, attributes, data in rows:
             events = unpacked(attributes, data, self._topic[1])
             begin = max(first, read_to + 1)
-            ahead.extend(zip(range(begin, last + 1), events[begin - first :], strict=True))
+            ahead.extend(_deliveries(events[begin - first :], number, range(begin, last + 1)))
         return len(rows) == PAGES_MAX
 
     def _pick_fresh(self, number: int, room: int) -> None:
         ahead, progress = self._ahead[number], self._held[number].progress
         taken = [ahead.popleft() for _ in range(min(room, len(ahead)))]
         if taken:
-            progress.in_hand.update([(position, 1) for position, _ in taken])
-            progress.read_to = taken[-1][0]
+            progress.in_hand.update({each.receipt: each.attempt for each in taken})
+            progress.read_to = taken[-1].receipt
             self._changed.add(number)
-            self._given += [Delivery(event, number, str(each), 1, each) for each, event in taken]
+            self._given += taken
 
     def _pick_due(self, room: int) -> None:
         """Pick what is given again now; see to it that the rest is in time."""
@@ -227,10 +228,12 @@ class SqliteSubscription:
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         """The group is done with these; durable on return."""
-        partitions = {each.partition for each in deliveries} & self._held.keys()
-        for each in deliveries:
-            if each.partition in partitions:
-                self._held[each.partition].progress.done(each.receipt)
+        done = {number: held.progress.done for number, held in self._held.items()}
+        partitions: set[int] = set()
+        for _, number, _, _, position in deliveries:
+            if number in done:
+                done[number](position)
+                partitions.add(number)
         if partitions:
             await self._keep(partitions)
             self._wake()
@@ -274,3 +277,9 @@ class SqliteSubscription:
         self._wake()
         for number in self._held:
             self._watch.remove(self._topic[0], number, self._wakers[number])
+
+
+def _deliveries(events: Sequence[Envelope], number: int, positions: range) -> Iterable[Delivery]:
+    """Return events as they are given for the first time; as tuples, since there are many."""
+    columns = (events, repeat(number), map(str, positions), repeat(1), positions)
+    return map(tuple.__new__, repeat(Delivery), zip(*columns))  # noqa: B905  # what all have never ends
