@@ -10,6 +10,7 @@ import pytest
 
 from finality.core.errors import LimitExceeded, VersionConflict
 from finality.core.ids import START, NodeId, StreamName, Version
+from finality.core.protocol import Recorded
 from finality.core.sourcing import Fact, Match, Query, Snapshot
 from finality.ports.home import HomeTransaction
 from finality.ports.journal import EVENT_BYTES_MAX
@@ -43,6 +44,23 @@ async def found(home: AnyHome, stream: StreamName) -> Source:
 async def values(home: AnyHome, stream: StreamName = A) -> list[int]:
     source = await home.sources.find(stream)
     return [] if source is None else [int(each.event.data) for each in await home.sources.read(source)]
+
+
+def test_a_stream_is_read_by_pages_up_to_the_version_that_was_found(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home, "n1")
+        await do(home, record(A, *map(fact, range(5))))
+        source = await found(home, A)
+        await do(home, record(A, fact(5), expected=5))
+
+        def read(tx: HomeTransaction) -> list[Recorded]:
+            return tx.sources.read(source, after=Version(1), limit=2)
+
+        for page in (await home.sources.read(source, after=Version(1), limit=2), await do(home, read)):
+            assert [each.version for each in page] == [2, 3]
+        assert [each.version for each in await home.sources.read(source, after=Version(3))] == [4, 5]
+
+    world.run(main)
 
 
 def test_facts_are_read_back_as_they_were_with_everything_about_them(world: World) -> None:

@@ -29,13 +29,14 @@ from finality.core.sourcing import (
 )
 from finality.patterns.aggregate import kind_of
 from finality.ports.sources import Source
-from finality.runtime.sourcing.reading import At, KnownEvents, folded, usable
+from finality.runtime.sourcing.reading import At, Folding, KnownEvents, usable
 from finality.runtime.sourcing.writing import facts_of
 from tests.core.accounts import Account, Deposited, Withdrawn
 
 CODEC = JsonCodec()
 ACCOUNT = kind_of(Account)
 NAME = StreamName("Account/a")
+PAGE_EVENTS = 3
 FEW = settings(max_examples=20, deadline=None)
 
 moves = st.lists(st.builds(Deposited, st.integers(0, 99)) | st.builds(Withdrawn, st.integers(0, 99)))
@@ -80,8 +81,10 @@ def history(events: list[Any]) -> list[Recorded]:
 def load(events: list[Recorded], snapshot: Snapshot | None, at: At = None) -> Account:
     source = Source(1, NAME, Version(len(events)), False, snapshot)
     kept = usable(ACCOUNT, source, at)
-    rest = events[kept.version :] if kept else events
-    account = folded(ACCOUNT, "a", source, kept, rest, at, CODEC)
+    folding = Folding(ACCOUNT, "a", source, kept, at, CODEC)
+    while folding.rest is not None:
+        folding.take(events[folding.version : folding.version + PAGE_EVENTS])
+    account = folding.aggregate()
     assert isinstance(account, Account)
     return account
 

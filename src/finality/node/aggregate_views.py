@@ -14,7 +14,7 @@ from finality.node.looking import Entry, entry_of, masked
 from finality.patterns.aggregate import Aggregate, kind_of
 from finality.ports.codec import Codec
 from finality.ports.sources import SOURCES_MAX, Source
-from finality.runtime.sourcing.reading import At, is_behind
+from finality.runtime.sourcing.reading import At, is_behind, pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,13 @@ async def history(node: AsyncNode, kind: type[Aggregate[Any]], id: str, *, at: A
         NotFound: There is none with that id.
     """
     source, context = await _source(node, kind, id), await node.opened()
-    recorded = await context.home.sources.read(source)
-    return [entry_of(each, context.codec) for each in recorded if not is_behind(each, at)]
+    sources, codec = context.home.sources, context.codec
+    return [
+        entry_of(each, codec)
+        async for page in pages(sources, source)
+        for each in page
+        if not is_behind(each, at)
+    ]
 
 
 async def _source(node: AsyncNode, kind: type[Aggregate[Any]], id: str) -> Source:

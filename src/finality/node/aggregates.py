@@ -32,7 +32,7 @@ from finality.ports.sources import Source, Sources
 from finality.runtime.restraint import check_not_projecting
 from finality.runtime.sourcing import personal
 from finality.runtime.sourcing.kind import Kind, Loaded, placed
-from finality.runtime.sourcing.reading import At, KnownEvents, folded, usable
+from finality.runtime.sourcing.reading import At, Folding, KnownEvents, pages, usable
 from finality.runtime.sourcing.turn import written
 from finality.runtime.sourcing.writing import meta_of, record
 
@@ -68,12 +68,14 @@ class Aggregates(Life):
     async def _begun(
         self, kind: Kind, id: str, source: Source | None, snapshot: Snapshot | None, at: At
     ) -> Any:
-        sources, after = self._context.home.sources, Version(0) if snapshot is None else snapshot.version
-        events: list[Recorded] = []
-        if source is not None and source.version > after:
-            events = await sources.read(source, after=after)
-        with await personal.of(self._codec, sources, source, events):
-            return folded(kind, id, source, snapshot, events, at, self._codec)
+        sources = self._context.home.sources
+        with await personal.of(self._codec, sources, source, ()):
+            folding = Folding(kind, id, source, snapshot, at, self._codec)
+        while (rest := folding.rest) is not None:
+            events = await sources.read(rest, after=folding.version)
+            with await personal.of(self._codec, sources, None, events):
+                folding.take(events)
+        return folding.aggregate()
 
     async def decide(
         self,
@@ -174,10 +176,11 @@ class Aggregates(Life):
         known = kind_of(kind)
         source = await self._source(known, id)
         sources = self._context.home.sources
-        recorded = await sources.read(source)
-        with await personal.of(self._codec, sources, None, recorded):
-            told = KnownEvents(known.types, self._codec).told
-            return [told(each) for each in recorded]
+        told, found = KnownEvents(known.types, self._codec).told, list[Recorded]()
+        async for page in pages(sources, source):
+            with await personal.of(self._codec, sources, None, page):
+                found += map(told, page)
+        return found
 
     async def _source(self, kind: Kind, id: str) -> Source:
         source = await self._context.home.sources.find(aggregate_stream(kind.name, id))

@@ -20,7 +20,7 @@ from finality.ports.sources import Source, Sources
 from finality.ports.store import LocalTransaction
 from finality.runtime.sourcing.kind import Kind
 from finality.runtime.sourcing.personal import within
-from finality.runtime.sourcing.reading import At, KnownEvents, folded, usable
+from finality.runtime.sourcing.reading import At, Folding, KnownEvents, usable
 from finality.runtime.sourcing.writing import facts_of, meta_of, record
 
 T = TypeVar("T")
@@ -52,10 +52,10 @@ class Book:
     def _folded(
         self, sources: Sources, kind: Kind, id: str, source: Source | None, snapshot: Snapshot | None, at: At
     ) -> Any:
-        after = Version(0) if snapshot is None else snapshot.version
-        has_more = source is not None and source.version > after
-        events = sources.read(source, after=after) if source is not None and has_more else []
-        return folded(kind, id, source, snapshot, events, at, self._codec)
+        folding = Folding(kind, id, source, snapshot, at, self._codec)
+        while (rest := folding.rest) is not None:
+            folding.take(sources.read(rest, after=folding.version))
+        return folding.aggregate()
 
     def append(
         self,

@@ -37,8 +37,10 @@ class Sources(Protocol):
         """Return a stream, as this very transaction sees it; None if it has not begun."""
         ...
 
-    def read(self, source: Source, *, after: Version = Version(0)) -> list[Recorded]:
-        """Return its events behind *after*, oldest first, as this very transaction sees them."""
+    def read(
+        self, source: Source, *, after: Version = Version(0), limit: int = PAGE_EVENTS_MAX
+    ) -> list[Recorded]:
+        """Return its next events behind *after*, oldest first, up to the version that was found."""
         ...
 
     def record(
@@ -108,8 +110,10 @@ class CommittedSources(Protocol):
         """Return a stream; None if it has not begun."""
         ...
 
-    async def read(self, source: Source, *, after: Version = Version(0)) -> list[Recorded]:
-        """Return its events behind *after*, oldest first."""
+    async def read(
+        self, source: Source, *, after: Version = Version(0), limit: int = PAGE_EVENTS_MAX
+    ) -> list[Recorded]:
+        """Return its next events behind *after*, oldest first, up to the version that was found."""
         ...
 
     async def listed(

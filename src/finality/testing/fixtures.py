@@ -24,7 +24,7 @@ from finality.core.protocol import Recorded
 from finality.core.sourcing import Fact, aggregate_stream
 from finality.patterns.aggregate import Aggregate, kind_of
 from finality.runtime.sourcing.kind import Kind
-from finality.runtime.sourcing.reading import folded
+from finality.runtime.sourcing.reading import Folding
 from finality.runtime.sourcing.writing import facts_of
 
 A = TypeVar("A", bound=Aggregate[Any])
@@ -84,8 +84,9 @@ def given(kind: type[A], *events: Any, id: str = ID) -> Given[A]:
     """Return the aggregate that *events* make, as if it were loaded with *id*."""
     known = kind_of(kind)
     with throwaway_keys():
-        recorded = list(_recorded(known, events, id))
-        return Given(known, folded(known, id, None, None, recorded, None, CODEC))
+        folding = Folding(known, id, None, None, None, CODEC)
+        folding.take(_recorded(known, events, id))
+        return Given(known, folding.aggregate())
 
 
 def throwaway_keys() -> AbstractContextManager[None]:

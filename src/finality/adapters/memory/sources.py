@@ -37,9 +37,11 @@ class MemorySources:
         version, is_archived = database.versions.get(key) or 0, database.archived.get(key)
         return Source(key, stream, Version(version), bool(is_archived), database.snapshots.get(key))
 
-    def read(self, source: Source, *, after: Version = Version(0)) -> list[Recorded]:
-        """Return its events behind *after*."""
-        return self._tx.read(source.key, after=after)
+    def read(
+        self, source: Source, *, after: Version = Version(0), limit: int = PAGE_EVENTS_MAX
+    ) -> list[Recorded]:
+        """Return its next events behind *after*."""
+        return self._tx.read(source.key, after=after)[: min(limit, source.version - after)]
 
     def record(
         self, stream: StreamName, facts: Sequence[Fact], *, expected: Version, key: int | None = None
@@ -108,11 +110,13 @@ class MemoryCommittedSources:
         with database.lock:
             return _source(database, stream)
 
-    async def read(self, source: Source, *, after: Version = Version(0)) -> list[Recorded]:
-        """Return its events behind *after*."""
+    async def read(
+        self, source: Source, *, after: Version = Version(0), limit: int = PAGE_EVENTS_MAX
+    ) -> list[Recorded]:
+        """Return its next events behind *after*."""
         database = self._open()
         with database.lock:
-            events = database.streams.get(source.key, [])[after:]
+            events = database.streams.get(source.key, [])[after : min(after + limit, source.version)]
         return [recorded_of(event, self._codec) for event in events]
 
     async def listed(

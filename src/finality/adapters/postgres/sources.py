@@ -49,10 +49,11 @@ class PostgresSources:
             found = self._tx.look("source", stream)
         return source_of(found[0]) if found else None
 
-    def read(self, source: Source, *, after: Version = Version(0)) -> list[Recorded]:
-        """Return its events behind *after*."""
-        # Up to the version that was found, which is what the caller goes on from.
-        limit = source.version - after
+    def read(
+        self, source: Source, *, after: Version = Version(0), limit: int = PAGE_EVENTS_MAX
+    ) -> list[Recorded]:
+        """Return its next events behind *after*."""
+        limit = min(limit, source.version - after)
         return [recorded_of(row, self._codec) for row in self._tx.look("read", source.key, after, limit)]
 
     def record(
@@ -129,9 +130,11 @@ class PostgresCommittedSources:
         found = await self._rows(QUERIES["source"], stream)
         return source_of(found[0]) if found else None
 
-    async def read(self, source: Source, *, after: Version = Version(0)) -> list[Recorded]:
-        """Return its events behind *after*, up to the version that was found."""
-        return await self._recorded("read", source.key, after, source.version - after)
+    async def read(
+        self, source: Source, *, after: Version = Version(0), limit: int = PAGE_EVENTS_MAX
+    ) -> list[Recorded]:
+        """Return its next events behind *after*."""
+        return await self._recorded("read", source.key, after, min(limit, source.version - after))
 
     async def listed(
         self, prefix: str, *, after: str = "", with_archived: bool = False, limit: int = SOURCES_MAX

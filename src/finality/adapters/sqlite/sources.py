@@ -38,9 +38,12 @@ class SqliteSources:
         found = self._tx.ask("source", (stream,))
         return source_of(found[0]) if found else None
 
-    def read(self, source: Source, *, after: Version = Version(0)) -> list[Recorded]:
-        """Return its events behind *after*."""
-        return self._tx.read(source.key, after=after)
+    def read(
+        self, source: Source, *, after: Version = Version(0), limit: int = PAGE_EVENTS_MAX
+    ) -> list[Recorded]:
+        """Return its next events behind *after*."""
+        rows = self._tx.ask("read", (source.key, after, min(limit, source.version - after)))
+        return [recorded_of(row, self._codec, self._names, self._connection) for row in rows]
 
     def record(
         self, stream: StreamName, facts: Sequence[Fact], *, expected: Version, key: int | None = None
@@ -111,9 +114,11 @@ class SqliteCommittedSources:
         found = self._ask("source", (stream,))
         return source_of(found[0]) if found else None
 
-    async def read(self, source: Source, *, after: Version = Version(0)) -> list[Recorded]:
-        """Return its events behind *after*."""
-        return self._recorded("read", (source.key, after, -1))
+    async def read(
+        self, source: Source, *, after: Version = Version(0), limit: int = PAGE_EVENTS_MAX
+    ) -> list[Recorded]:
+        """Return its next events behind *after*."""
+        return self._recorded("read", (source.key, after, min(limit, source.version - after)))
 
     async def listed(
         self, prefix: str, *, after: str = "", with_archived: bool = False, limit: int = SOURCES_MAX

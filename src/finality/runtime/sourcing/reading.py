@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -22,7 +22,7 @@ from finality.core.sourcing import (
     upcasted,
 )
 from finality.ports.codec import Codec, DecodeError
-from finality.ports.sources import Source
+from finality.ports.sources import CommittedSources, Source
 from finality.runtime.sourcing.kind import EventType, Kind, Loaded, placed
 
 At = int | datetime | None
@@ -42,38 +42,65 @@ def usable(kind: Kind, source: Source | None, at: At) -> Snapshot | None:
     return None if at is not None and snapshot.version > at else snapshot
 
 
-def folded(
-    kind: Kind,
-    id: str,
-    source: Source | None,
-    snapshot: Snapshot | None,
-    events: Iterable[Recorded],
-    at: At,
-    codec: Codec,
-) -> Any:
-    """Return the aggregate that *events* make, behind a snapshot if there is one.
+class Folding:
+    """An aggregate in the making: pages of its events go in, so that no more than one is in memory.
 
     Raises:
         DecodeError: The snapshot cannot be read: begin with nothing.
-        NotFound: It has no such version.
-        Stuck: An event cannot be read.
     """
-    state, version = kind.empty(), Version(0)
-    if snapshot is not None:
-        state, version = codec.decode(snapshot.data, kind.cls), snapshot.version
-    is_archived, known = source is not None and source.is_archived, KnownEvents(kind.types, codec)
-    for recorded in events:
-        if is_behind(recorded, at):
-            break
-        version = recorded.version
-        if recorded.event.type == ARCHIVED:
-            is_archived = True
-            continue
-        state = state.evolve(known.read(recorded))
-    if isinstance(at, int) and version != at:
-        raise NotFound(f"{kind.name} {id} has no version {at}: it is at version {version}")
-    key = None if source is None else source.key
-    return placed(state, Loaded(id, version, is_archived, at is not None, key))
+
+    def __init__(
+        self, kind: Kind, id: str, source: Source | None, snapshot: Snapshot | None, at: At, codec: Codec
+    ) -> None:
+        self._kind, self._id, self._source, self._at = kind, id, source, at
+        self._known = KnownEvents(kind.types, codec)
+        self._is_archived = source is not None and source.is_archived
+        self._end = Version(0) if source is None else source.version
+        self._state, self.version = kind.empty(), Version(0)
+        if snapshot is not None:
+            self._state, self.version = codec.decode(snapshot.data, kind.cls), snapshot.version
+
+    @property
+    def rest(self) -> Source | None:
+        """Return the stream to read on from, behind ``version``; None when it has all that it wants."""
+        return self._source if self.version < self._end else None
+
+    def take(self, events: Iterable[Recorded]) -> None:
+        """Take the next events.
+
+        Raises:
+            Stuck: One cannot be read.
+        """
+        for recorded in events:
+            if is_behind(recorded, self._at):
+                self._end = self.version
+                return
+            self.version = recorded.version
+            if recorded.event.type == ARCHIVED:
+                self._is_archived = True
+            else:
+                self._state = self._state.evolve(self._known.read(recorded))
+
+    def aggregate(self) -> Any:
+        """Return the aggregate.
+
+        Raises:
+            NotFound: It has no such version.
+        """
+        at, name = self._at, self._kind.name
+        if isinstance(at, int) and self.version != at:
+            raise NotFound(f"{name} {self._id} has no version {at}: it is at version {self.version}")
+        key = None if self._source is None else self._source.key
+        return placed(self._state, Loaded(self._id, self.version, self._is_archived, at is not None, key))
+
+
+async def pages(sources: CommittedSources, source: Source) -> AsyncIterator[list[Recorded]]:
+    """Yield all events of a stream, some at a time."""
+    version = Version(0)
+    while version < source.version:
+        page = await sources.read(source, after=version)
+        yield page
+        version = page[-1].version
 
 
 def is_behind(recorded: Recorded, at: At) -> bool:
