@@ -237,6 +237,32 @@ def test_a_session_that_is_terminated_is_replaced(finality_postgres: PostgresSer
     with_home(finality_postgres, main)
 
 
+@pytest.mark.parametrize(
+    "last_word", [asyncpg.InternalClientError("no such state"), asyncpg.AdminShutdownError("terminated")]
+)
+def test_a_session_that_has_ended_is_not_handed_out_again_while_its_line_looks_open(
+    finality_postgres: PostgresServer, last_word: Exception
+) -> None:
+    """The driver may say so before its line has heard it: the loop has not looked since."""
+
+    async def main(home: PostgresHome) -> None:
+        given = []
+
+        async def work(connection: asyncpg.Connection) -> int:
+            given.append(connection)
+            if len(given) > 1:
+                return int(await connection.fetchval("SELECT 1"))
+            finality_postgres.sql(f"SELECT pg_terminate_backend({connection.get_server_pid()}, 5000)")
+            assert not connection.is_closed()
+            raise last_word
+
+        assert await home._ask(work) == 1
+        assert given[0].is_closed()
+        assert given[0] is not given[1]
+
+    with_home(finality_postgres, main)
+
+
 NODE = """
 import asyncio, sys, finality
 from datetime import timedelta

@@ -25,6 +25,7 @@ Connection = Any  # asyncpg carries no types.
 # The driver says the last one of a session that the server has ended while its line looks open.
 ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, asyncpg.InternalClientError)
 LOST = (OSError, asyncpg.InternalClientError)
+ENDED = ("08", "57P")  # Of a session, in the server's last word.
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,11 @@ class Server:
 def is_clean(connection: Connection) -> bool:
     """Say whether nothing is open on a connection, so that another branch may have it."""
     return not connection.is_closed() and not connection.is_in_transaction()
+
+
+def has_ended(connection: Connection, error: BaseException) -> bool:
+    """Say whether an error is the end of a session, also of one whose line still looks open."""
+    return connection.is_closed() or isinstance(error, LOST) or state_of(error).startswith(ENDED)
 
 
 def drop(connection: Connection) -> None:

@@ -22,7 +22,15 @@ from finality.adapters.postgres.health import findings
 from finality.adapters.postgres.line import Line
 from finality.adapters.postgres.queries import QUERIES
 from finality.adapters.postgres.schema import check, migrate
-from finality.adapters.postgres.session import ERRORS, Connection, Server, drop, is_clean, unavailable
+from finality.adapters.postgres.session import (
+    ERRORS,
+    Connection,
+    Server,
+    drop,
+    has_ended,
+    is_clean,
+    unavailable,
+)
 from finality.adapters.postgres.statement import refuse, statement_of
 from finality.adapters.postgres.transaction import PostgresTransaction
 from finality.adapters.written import WrittenStore
@@ -110,8 +118,9 @@ class PostgresStore(WrittenStore, PostgresEventReads):
             try:
                 return await work(connection)
             except ERRORS as error:
-                if not connection.is_closed():
+                if not has_ended(connection, error):
                     raise  # The statement's own.
+                drop(connection)  # Nobody is given it again.
                 if attempt == 2:
                     raise unavailable(self.name, error, "store") from error
                 self._readers.forget_idle()
