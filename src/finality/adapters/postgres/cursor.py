@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from finality.core.errors import NotFound
 from finality.core.ids import START, Cursor
@@ -38,6 +39,13 @@ class Place:
     seen: str = ""
     shown: str = ""
     position: int = 0
+
+    def asked(self, what: str, limit: int) -> tuple[Any, ...]:
+        """Return the name of the statement that finds the next page of *what*, and what it is given."""
+        where = (self.shown, self.position, limit)
+        if not self.seen:
+            return f"{what}_by_position", *where
+        return f"{what}_further" if self.position else f"{what}_by_snapshot", *where, self.seen
 
     def behind(self, positions: Sequence[int], limit: int) -> Cursor:
         """Return the cursor behind a page of these positions, of *limit* at most."""

@@ -63,11 +63,7 @@ class PostgresHome(PostgresStore, WrittenHome):
     async def page(self, *, after: Cursor = START, limit: int = PAGE_EVENTS_MAX) -> Page:
         """Return events of all streams behind *after*; what a snapshot shows and an earlier one did not."""
         place = await self._placed(after)
-        where = (place.shown, place.position, limit)
-        if place.seen:
-            events = await self._recorded("page_by_snapshot", *where, place.seen)
-        else:
-            events = await self._recorded("page_by_position", *where)
+        events = await self._recorded(*place.asked("page", limit))
         return Page(events, place.behind([event.position for event in events], limit))
 
     async def newest(self, *, before: Position | None = None, limit: int = PAGE_EVENTS_MAX) -> Page:

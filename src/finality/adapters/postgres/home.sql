@@ -188,6 +188,16 @@ WHERE e.xid >= pg_snapshot_xmin($4::text::pg_snapshot) AND e.xid < pg_snapshot_x
     AND pg_visible_in_snapshot(e.xid, $1::text::pg_snapshot) AND e.position > $2
 ORDER BY e.position LIMIT $3
 
+-- name: page_further
+-- Those behind a position that a page of such a difference has come to. (The first page is found by transactions,
+-- and sorted. From there on the index of positions leads to the others: the planner is left no other, for it
+-- would sort them all for each page.)
+SELECT e.position, s.name, e.version, e.type, e.data, e.at, n.id, e.meta
+FROM finality_event e JOIN finality_stream s ON s.stream = e.stream LEFT JOIN finality_node n ON n.node = e.node
+WHERE e.position > $2 AND pg_visible_in_snapshot(e.xid, $1::text::pg_snapshot)
+    AND NOT pg_visible_in_snapshot(e.xid, $4::text::pg_snapshot)
+ORDER BY e.position LIMIT (SELECT $3::bigint)
+
 -- name: facts_by_position
 -- The user's own events behind a position that a snapshot shows: ours have a dot in their type. (IS DISTINCT
 -- FROM has the planner expect many rows, and a limit that it cannot see few of them, so that it walks the index
@@ -206,6 +216,15 @@ WHERE e.xid >= pg_snapshot_xmin($4::text::pg_snapshot) AND e.xid < pg_snapshot_x
     AND NOT pg_visible_in_snapshot(e.xid, $4::text::pg_snapshot)
     AND pg_visible_in_snapshot(e.xid, $1::text::pg_snapshot) AND e.position > $2 AND e.type NOT LIKE '%.%'
 ORDER BY e.position LIMIT $3
+
+-- name: facts_further
+-- Those behind a position that a page of such a difference has come to. (As with ``page_further``.)
+SELECT e.position, s.name, e.version, e.type, e.data, e.at, NULL, e.meta
+FROM finality_event e JOIN finality_stream s ON s.stream = e.stream
+WHERE e.position > $2 AND pg_visible_in_snapshot(e.xid, $1::text::pg_snapshot)
+    AND NOT pg_visible_in_snapshot(e.xid, $4::text::pg_snapshot)
+    AND (strpos(e.type, '.') = 0) IS DISTINCT FROM false
+ORDER BY e.position LIMIT (SELECT $3::bigint)
 
 -- name: newest
 -- The last events before a position that a snapshot shows, newest first.

@@ -159,11 +159,7 @@ class PostgresCommittedSources:
             end = await self._placed(until)
             # What of a page is behind us, another snapshot cannot tell: all of it counts as not read.
             place = replace(place, shown=end.seen or end.shown, position=0)
-        where = (place.shown, place.position, limit)
-        if place.seen:
-            events = await self._recorded("facts_by_snapshot", *where, place.seen)
-        else:
-            events = await self._recorded("facts_by_position", *where)
+        events = await self._recorded(*place.asked("facts", limit))
         return Page(events, place.behind([event.position for event in events], limit))
 
     async def subject_keys(self, subjects: Collection[str]) -> dict[str, bytes | None]:
