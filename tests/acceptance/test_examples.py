@@ -69,6 +69,25 @@ def test_choreography_ends_one_tour_booked_and_one_undone(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+def test_fares_fall_back_on_the_train_and_ask_once(tmp_path: Path) -> None:
+    first = run("fares.py", cwd=tmp_path)
+    second = run("fares.py", cwd=tmp_path)
+
+    offers = [
+        "Oslo: by plane for $240",
+        "Lima: by train for $45000: the plane is too small",
+        "Rome: by train for $270: the airline did not say in time",
+        "Bern: by plane for $120",
+        "the airline has told: ['Oslo', 'Bern']",
+        "request fare-Rome to fares is expired",
+    ]
+    for told in (first, second):
+        assert [line for line in told.splitlines() if line in offers] == offers
+    assert "log: request fare-Rome is not run: its deadline is over" in first
+    assert "log: request" not in second, "nothing is asked twice"
+
+
+@pytest.mark.slow
 def test_withdraw_prints_a_payment_and_an_undo(tmp_path: Path) -> None:
     first = run("withdraw.py", cwd=tmp_path)
     second = run("withdraw.py", cwd=tmp_path)
