@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from finality.adapters.sqlite.broker import SqliteBroker
 from finality.ports.broker import Delivery
 from finality.runtime import failure, reacting
 from finality.runtime.asked import Asked
@@ -17,7 +18,7 @@ from finality.runtime.inbox import MOVED, Verdict, say
 from finality.runtime.lanes import Lanes
 from finality.runtime.reacting import Reacting, SettleTurn
 from tests.sim.planted_relay import Patch, print_table
-from tests.sim.reactions import simulate
+from tests.sim.reactions import simulate, simulate_on_disk
 
 DUE_SECONDS = 0.2
 _under_way: set[asyncio.Task[None]] = set()  # Else they are forgotten while they run.
@@ -109,6 +110,17 @@ def buried_behind_the_commit(patch: Patch) -> None:
     patch.setattr(Consumer, "_park", park_and_bury)
 
 
+def unflushed(patch: Patch) -> None:
+    """A broker in a file acknowledges what the disk has not flushed yet."""
+    real = SqliteBroker.open
+
+    async def open_(self: SqliteBroker, environment: Any) -> None:
+        await real(self, environment)
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+
+    patch.setattr(SqliteBroker, "open", open_)
+
+
 def _begin(work: Coroutine[Any, Any, None]) -> None:
     task = asyncio.ensure_future(work)
     _under_way.add(task)
@@ -122,7 +134,9 @@ PLANTED = (
     moved_without_a_word,
     buried_behind_the_commit,
 )
+PLANTED_ON_DISK = (unflushed,)
 
 
 if __name__ == "__main__":
     print_table(PLANTED, simulate)
+    print_table(PLANTED_ON_DISK, simulate_on_disk)

@@ -9,9 +9,11 @@ store, which moves what fails to a retry topic, and one that hears the answers o
 a row for every event that took effect.
 Nodes are killed, also at the crash points before and after an effect, closed in good order, cut off
 from their stores and paused beyond their leases, so that two consumers have an event in hand at once;
-functions stumble and refuse. At the end the rows are compared with what was published: one for each
-event and consumer, in the order of its key where there is no retry topic; and one dead letter for
-each event that a person had to help.
+functions stumble and refuse. Where nodes and broker are files of one disk, its power fails, too, and
+all of them are gone at once.
+
+At the end the rows are compared with what was published: one for each event and consumer, in the order
+of its key where there is no retry topic; and one dead letter for each event that a person had to help.
 """
 
 from __future__ import annotations
@@ -23,30 +25,38 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+import apsw
 
 import finality
 from finality.adapters.memory.broker import MemoryBroker
 from finality.adapters.memory.topics import MemoryTopics
+from finality.adapters.sqlite.broker import SqliteBroker
+from finality.adapters.sqlite.watch import Watch
 from finality.core.backoff import Retry
 from finality.core.errors import FinalityError
 from finality.core.ids import START
 from finality.node.async_node import AsyncNode
 from finality.ports.events import SHARES, OutboxEvent
 from finality.testing import Chaos, Died, Rates, World
+from finality.testing.disk import SimulatedDisk
 from finality.testing.world import at_once
 from tests.sim.relay import Result
 from tests.sim.relay import main as run_seeds
 from tests.sim.simulation import Broken
 
 FAULT_SECONDS = 2.0
-DRAIN_SECONDS_MAX = 20.0
+DRAIN_SECONDS_MAX = 10.0
 BEAT_SECONDS = 0.2
+POWER_FAILURES = 1.0  # A second, where there is a disk: nodes and broker fail together.
 LANES = 3
 KEYS = 4
+PARTITIONS = 2  # Of a topic in a file.
 IN_LINE = Retry(attempts=2, first_seconds=0.05)
 LATER = Retry(attempts=2, first_seconds=0.2, cap_seconds=0.5)
 HOME, BANK = "effect", "bank"
@@ -70,12 +80,27 @@ class Heard:
     name: str
 
 
+class MortalBroker(SqliteBroker):
+    """A node's way to a broker in a file, which a node that is killed drops as a crash drops it."""
+
+    async def open(self, environment: Any) -> None:
+        """Open the file."""
+        await super().open(environment)
+        environment.process.last_will.append(partial(_drop, self._watch, self._connection, self._reader))
+
+    async def declare(self, topic: str, *, partitions: int = PARTITIONS) -> int:
+        """Make sure that the topic is there, with few partitions: each has a lease and a subscription."""
+        return await super().declare(topic, partitions=PARTITIONS)
+
+
 class Story:
     """The run of one seed."""
 
-    def __init__(self, seed: int, directory: Path | None = None) -> None:
+    def __init__(self, seed: int, directory: Path | None = None, disk: SimulatedDisk | None = None) -> None:
         topics = MemoryTopics(f"sim-reactions-{seed}")
         self.rates = Rates.drawn(seed)
+        if disk is not None:
+            self.rates = replace(self.rates, power=POWER_FAILURES)
         self.problems: list[str] = []
         self.helped: set[str] = set()
         self.world = World(
@@ -83,10 +108,10 @@ class Story:
             stores=[BANK],
             directory=directory,
             hesitation=self.rates.hesitation,
-            broker=lambda: MemoryBroker(topics),
+            broker=lambda: MortalBroker(directory / "events.db") if directory else MemoryBroker(topics),
             reactions=self._reactions(),
         )
-        self.chaos = Chaos(self.world, self.rates)
+        self.chaos = Chaos(self.world, self.rates, disk)
 
     def _reactions(self) -> list[finality.Reaction[..., Any]]:
         @finality.react("orders", by="stock", publish="answers", retry=IN_LINE, later=LATER)
@@ -210,6 +235,13 @@ class Story:
 CONSUMERS: tuple[tuple[str, str | None], ...] = (("stock", None), ("mail", BANK), ("shop", None))
 
 
+def _drop(watch: Watch, *connections: apsw.Connection) -> None:
+    watch.close()
+    for connection in connections:
+        with contextlib.suppress(apsw.Error):  # A disk that has failed takes nothing any more.
+            connection.close()
+
+
 async def _publish(node: AsyncNode, events: list[Sent]) -> None:
     def publish(tx: finality.SyncTx) -> None:
         for event in events:
@@ -219,13 +251,15 @@ async def _publish(node: AsyncNode, events: list[Sent]) -> None:
 
 
 def simulate(seed: int, directory: Path | None = None) -> Result:
-    """Run one simulation, in memory or on SQLite files in a directory.
+    """Run one simulation: in memory, or on SQLite files in a directory, with nodes and broker on one disk.
 
     Raises:
         Broken: A promise was broken.
     """
-    story = Story(seed, directory)
-    with story.world as world:
+    with contextlib.ExitStack() as stack:
+        disk = None if directory is None else stack.enter_context(SimulatedDisk(seed))
+        story = Story(seed, directory, disk)
+        world = stack.enter_context(story.world)
         try:
             world.loop.run_until_complete(story.live())
             count = story.check()
@@ -236,6 +270,16 @@ def simulate(seed: int, directory: Path | None = None) -> Result:
             told = "; ".join(story.problems[:3])
             raise Broken(f"seed {seed} broke {len(story.problems)} promises: {told} ({story.rates})")
         return Result(count, story.chaos.counts)
+
+
+def simulate_on_disk(seed: int) -> Result:
+    """Run one simulation on SQLite files: nodes and broker are on one disk, whose power fails.
+
+    Raises:
+        Broken: A promise was broken.
+    """
+    with TemporaryDirectory() as directory:
+        return simulate(seed, Path(directory))
 
 
 def main(arguments: list[str], run: Callable[[int], Result] = simulate) -> None:
