@@ -26,6 +26,7 @@ from finality.ports.home import Birth, Head, NodeRow
 CREATE = QUERIES["create"]
 RENEW_HEAD = QUERIES["renew_head"]
 LAST_VERSION = QUERIES["last_version"]
+FOLLOW = QUERIES["follow"]
 INSERT_EVENT = QUERIES["insert_event"]
 INSERT_FACT = QUERIES["insert_fact"]
 INSERT_TAG = QUERIES["insert_tag"]
@@ -89,21 +90,25 @@ class SqliteHomeTransaction(SqliteTransaction):
         self, key: int, events: Sequence[Any], *, expected: Version, summary: Summary | None = None
     ) -> None:
         """Append to a transaction's stream."""
-        rows = encoded(self._codec.encode_event, events)
-        actual = self._version(key)
-        if actual != expected:
-            raise conflict(key, expected, actual or 0)
-        self._insert(key, expected, rows)
+        first, *others = encoded(self._codec.encode_event, events)
+        self._follow(key, expected, first)
+        if others:
+            self._insert(key, expected + 1, others)
         if summary is not None:
             is_open = None if summary.has_ended else 1
-            self._sql(RENEW_HEAD, (expected + len(rows), summary.status, is_open, summary.wake_at, key))
+            self._sql(RENEW_HEAD, (expected + len(events), summary.status, is_open, summary.wake_at, key))
             if summary.has_ended:
                 self._sql(UNLOCK_ALL, (key,))
 
-    def _version(self, key: int) -> int | None:
-        """Return where a stream is; with the write turn in our hands nobody else moves it."""
-        version: int | None = self._sql(LAST_VERSION, (key,)).fetchall()[0][0]
-        return version
+    def _follow(self, key: int, expected: int, row: tuple[str, bytes]) -> None:
+        """Insert an event behind the last one, if that is the expected one."""
+        try:
+            self._sql(FOLLOW, (key, expected, *row, self.at, self._names.own))
+        except apsw.ConstraintError:
+            [(actual,)] = self._sql(LAST_VERSION, (key,)).fetchall()
+            raise conflict(key, expected, actual or 0) from None
+        if not self._is_guarded:
+            self._has_written = True
 
     def append_to(self, stream: StreamName, events: Sequence[Any], *, expected: Version) -> Version:
         """Append to a stream that is no transaction."""

@@ -15,6 +15,11 @@ SELECT max(version) FROM finality_event WHERE stream = ?;
 -- Say something else at a transaction's head.
 UPDATE finality_stream SET version = ?, status = ?, open = ?, wake_at = ? WHERE stream = ?;
 
+-- name: follow
+-- Keep an event behind another one; without that one its version is null, which the table refuses.
+INSERT INTO finality_event (stream, version, type, data, at, node)
+VALUES (?1, (SELECT version FROM finality_event WHERE stream = ?1 AND version = ?2) + 1, ?3, ?4, ?5, ?6);
+
 -- name: insert_event
 -- Keep one event.
 INSERT INTO finality_event (stream, version, type, data, at, node) VALUES (?, ?, ?, ?, ?, ?);
