@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import finality.testing
-from finality.adapters.refusals import CHECK_LOGIN, NAME_AUTHORITY
+from finality.adapters.refusals import CHECK_LOGIN, NAME_AUTHORITY, is_untrusted
 from finality.adapters.system.environment import SystemEnvironment
 from finality.core.errors import Unavailable
 from finality.node.brokers import broker_at
@@ -30,6 +30,16 @@ async def said(url: str) -> str:
     await broker.declare("logins")
     await broker.close()
     return ""
+
+
+def test_an_error_that_is_its_own_cause_is_looked_through_once() -> None:
+    """RabbitMQ's client raises one when the node dies while it connects."""
+    outer, inner = OSError("closed"), OSError("reset")
+    outer.__cause__, inner.__cause__ = inner, outer
+    assert not is_untrusted(outer)
+
+    inner.__cause__ = ssl.SSLCertVerificationError("self-signed")
+    assert is_untrusted(outer)
 
 
 def test_nats_over_an_encrypted_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
