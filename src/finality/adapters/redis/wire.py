@@ -15,6 +15,8 @@ import json
 import struct
 from collections.abc import Mapping
 
+import msgspec
+
 from finality.adapters.foreign import read_envelope
 from finality.core.envelope import Envelope, attributes_of, envelope_of
 
@@ -23,8 +25,8 @@ DATA = b"data"
 CONSUMER = "finality"
 LENGTH = struct.Struct(">I").pack
 
-_encoded = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-_decoded = json.JSONDecoder().raw_decode
+_encoded = msgspec.json.Encoder().encode  # Ten times as fast as the standard library's.
+_decoded = msgspec.json.Decoder().decode
 
 Fields = Mapping[bytes, bytes]
 
@@ -47,7 +49,7 @@ def ids_key(topic: str, partition: int) -> str:
 def packed(envelope: Envelope) -> bytes:
     """Return an event's id and fields as ``publish.lua`` reads them; one argument is sooner sent."""
     name = f"{envelope.source}#{envelope.id}".encode()
-    attributes = _encoded(attributes_of(envelope)).encode()
+    attributes = _encoded(attributes_of(envelope))
     data = envelope.data
     return b"".join((LENGTH(len(name)), name, LENGTH(len(attributes)), attributes, LENGTH(len(data)), data))
 
@@ -55,7 +57,7 @@ def packed(envelope: Envelope) -> bytes:
 def envelope_in(fields: Fields, *, topic: str, position: str, broker: str) -> Envelope:
     """Return the envelope of an event that was read."""
     try:
-        return envelope_of(_decoded(fields[ATTRIBUTES].decode())[0], fields[DATA], topic=topic)
+        return envelope_of(_decoded(fields[ATTRIBUTES]), fields[DATA], topic=topic)
     except (KeyError, ValueError, TypeError, AttributeError):  # Somebody else's.
         return read_envelope({}, _data(fields), topic=topic, position=position, broker=broker)
 
