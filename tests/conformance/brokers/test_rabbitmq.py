@@ -7,11 +7,15 @@ from typing import Any
 
 import aio_pika
 import pytest
+from pamqp.frame import unmarshal
 
 from finality.adapters.rabbitmq.broker import broker
-from finality.adapters.rabbitmq.wire import MARK
+from finality.adapters.rabbitmq.frames import frames_of
+from finality.adapters.rabbitmq.wire import MARK, PREFIX
 from finality.adapters.system.environment import SystemEnvironment
+from finality.core.envelope import Envelope, attributes_of
 from finality.core.errors import DefinitionError, Unavailable
+from finality.ports.broker import Rejected
 from finality.testing.rabbitmq_server import RabbitMqServer
 from tests.conformance.brokers.rabbitmq_world import RabbitMqWorld
 from tests.conformance.brokers.worlds import (
@@ -123,6 +127,44 @@ def test_attributes_with_the_other_prefix_are_understood(
 
             assert (found.envelope.id, found.envelope.source, found.partition) == ("1", "/other", 2)
             assert found.envelope.extensions == {"tenant": "42"}
+
+    run(story())
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"x" * 1_000])
+def test_the_client_reads_what_is_sent_as_its_own(data: bytes) -> None:
+    sent = Envelope("é", "/shop", "Placed", "orders", data, "k", extensions={"tenant": "ü" * 300})
+    left, read = frames_of(sent, 7, channel=3, piece_bytes=400), list[Any]()
+    while left:
+        size, channel, frame = unmarshal(left)
+        left = left[size:]
+        assert channel == 3
+        read.append(frame)
+    publish, header, *body = read
+
+    assert (publish.exchange, publish.routing_key, publish.mandatory) == ("orders", "7", True)
+    attributes = {PREFIX + name: value for name, value in attributes_of(sent).items()}
+    assert header.properties.content_type == attributes.pop(f"{PREFIX}datacontenttype")
+    assert header.properties.headers == attributes
+    assert (header.properties.message_id, header.properties.delivery_mode) == ("é", 2)
+    assert header.body_size == len(data) == sum(len(piece.value) for piece in body)
+    assert b"".join(piece.value for piece in body) == data
+    assert max((len(piece.value) for piece in body), default=0) <= 400
+
+
+@on_rabbitmq
+def test_an_event_that_amqp_cannot_carry_is_rejected_and_its_neighbour_is_stored(
+    world: RabbitMqWorld, rabbitmq_server: RabbitMqServer
+) -> None:
+    async def story() -> None:
+        async with topic_on(world) as (connected, topic):
+            good = event(topic, "k")
+            outcomes = await connected.publish([event(topic, "other")._replace(id="i" * 256), good])
+
+            assert isinstance(outcomes[0], Rejected)
+            assert outcomes[1] is None
+            taken = await take(await connected.subscribe(topic, GROUP, ALL), 1)
+            assert bodies(taken) == [good.data]
 
     run(story())
 

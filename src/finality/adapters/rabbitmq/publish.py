@@ -16,12 +16,11 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from aio_pika.abc import AbstractChannel
-from aio_pika.exceptions import AMQPError, DeliveryError
 from aiormq.channel import Channel
 
 from finality.adapters.rabbitmq.line import Line, answered, closed
 from finality.adapters.rabbitmq.streams import Streams
-from finality.adapters.rabbitmq.wire import properties_of
+from finality.adapters.rabbitmq.wave import Wave
 from finality.adapters.waves import Outcomes, too_large, waves
 from finality.core.envelope import Envelope
 from finality.core.errors import DefinitionError, FinalityError, NotFound, Unavailable
@@ -92,36 +91,32 @@ class Publisher:
 
     async def _send_all(
         self,
-        wave: Sequence[int],
+        going: Sequence[int],
         placed: Mapping[int, int],
         events: Sequence[Envelope],
         outcomes: Outcomes,
     ) -> Unavailable | None:
         """Send a wave, and note what was not stored; return why nothing more can be sent, if so."""
         name = self._line.address.name
+        gone: Unavailable | None = None
+        wave = Wave()
         try:
             channel = await self._ready()
             async with answered(name, "did not confirm events"):
                 underlying = await channel.get_underlay_channel()
                 assert isinstance(underlying, Channel), f"{underlying!r} is no channel of the client"
-                sent = [_sent(underlying, events[number], placed[number]) for number in wave]
-                answers = await asyncio.gather(*sent, return_exceptions=True)
+                await wave.send(underlying, {number: (events[number], placed[number]) for number in going})
         except Unavailable as problem:
-            for number in wave:
-                outcomes.fail(number, problem)
-            return problem
-        gone: Unavailable | None = None
-        for number, answer in zip(wave, answers, strict=True):
-            if answer is None:
-                continue
-            if not isinstance(answer, (AMQPError, OSError, RuntimeError)):
-                raise answer
-            failure = Unavailable(
-                f"{name} did not store the event: {type(answer).__name__} {answer}; try again"
-            )
-            outcomes.fail(number, failure)
-            if not isinstance(answer, DeliveryError):  # The others are of this event alone.
-                gone = failure
+            gone = problem
+        for number in going:
+            answer = wave.answers.get(number, gone)
+            if isinstance(answer, ValueError):
+                outcomes.reject(number, str(answer))
+            elif isinstance(answer, Unavailable):
+                outcomes.fail(number, answer)
+            elif answer is not None:  # The node's word about this event alone.
+                because = f"{name} did not store the event: {type(answer).__name__} {answer}; try again"
+                outcomes.fail(number, Unavailable(because))
         return gone
 
     async def close(self) -> None:
@@ -129,15 +124,3 @@ class Publisher:
         channel, self._channel = self._channel, None
         if channel is not None:
             await closed(channel)
-
-
-async def _sent(channel: Channel, event: Envelope, partition: int) -> None:
-    """Send an event and wait until it is confirmed, but not until it has left: a wave goes out together."""
-    await channel.basic_publish(
-        event.data,
-        exchange=event.topic,
-        routing_key=str(partition),
-        properties=properties_of(event),
-        mandatory=True,
-        wait=False,
-    )

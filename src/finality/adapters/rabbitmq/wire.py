@@ -1,4 +1,4 @@
-"""An envelope as what AMQP carries, and back: the binary mode of CloudEvents' binding for AMQP.
+"""What AMQP carries of an envelope, as it is read: the binary mode of CloudEvents' binding for AMQP.
 
 Attributes travel as application properties with the prefix ``cloudEvents:``, the content type as the property
 of that name. ``cloudEvents_`` is understood, too.
@@ -8,29 +8,15 @@ Source: AMQP Protocol Binding for CloudEvents 1.0.2.
 
 from __future__ import annotations
 
-from aio_pika import DeliveryMode
-from aiormq import spec
 from aiormq.abc import DeliveredMessage
 
 from finality.adapters.foreign import read_envelope
-from finality.core.envelope import Envelope, attributes_of
+from finality.core.envelope import Envelope
 
 PREFIX = "cloudEvents:"
 PREFIXES = (PREFIX, "cloudEvents_")
 OFFSET = START = "x-stream-offset"  # Of a record, and where a consumer starts.
 MARK = "finality-mark"  # Of what is no event: the beginning of a stream.
-
-
-def properties_of(envelope: Envelope) -> spec.Basic.Properties:
-    """Return what travels beside the data; it is on disk before it counts."""
-    attributes = attributes_of(envelope)
-    content_type = attributes.pop("datacontenttype", None)
-    return spec.Basic.Properties(
-        content_type=content_type,
-        headers={PREFIX + name: value for name, value in attributes.items()},
-        message_id=envelope.id,
-        delivery_mode=DeliveryMode.PERSISTENT.value,
-    )
 
 
 def offset_of(delivered: DeliveredMessage) -> int:
