@@ -32,7 +32,7 @@ CREATE TABLE finality_stream (
     parent     bigint,               -- the transaction whose step it is
     started_at float8,
     note       text                  -- why no node can drive it
-) WITH (fillfactor = 70);            -- a transaction's row changes a few times soon after it is made
+) WITH (fillfactor = 70);            -- the row of a stream that is no transaction moves on with each append
 
 CREATE INDEX finality_stream_open ON finality_stream (driver, wake_at) WHERE open;
 CREATE INDEX finality_stream_parent ON finality_stream (parent) WHERE parent IS NOT NULL;
