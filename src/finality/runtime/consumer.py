@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
+from itertools import islice, takewhile
 from typing import Any
 
 from finality.core.backoff import Retry
@@ -212,16 +213,14 @@ class Consumer:
 
     # ── One event, or one batch ─────────────────────────────────────────────────────────────
 
-    def _together(self, waiting: list[Delivery]) -> int:
-        code = self._code(waiting[0].envelope)
+    def _together(self, waiting: Iterable[Delivery]) -> list[Delivery]:
+        """Return the first delivery, or a batch of those whose code is the same."""
+        first = next(iter(waiting))
+        code = self._code(first.envelope)
         if not code.is_batch:
-            return 1
-        count = 0
-        while count < min(len(waiting), BATCH_EVENTS_MAX):
-            if self._code(waiting[count].envelope) is not code:
-                break
-            count += 1
-        return count
+            return [first]
+        alike = takewhile(lambda delivery: self._code(delivery.envelope) is code, waiting)
+        return [*islice(alike, BATCH_EVENTS_MAX)]
 
     async def _serve(self, deliveries: list[Delivery]) -> None:
         """Deal with events until each has run or is parked; only then are they acknowledged."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 
 from finality.ports.broker import Delivery
 
@@ -25,14 +25,14 @@ class Lanes:
 
     Args:
         serve: Deals with the first deliveries of a lane, and returns when they are done with.
-        together: How many of the first ones are dealt with at once.
+        together: Returns those of a lane, from its first, that are dealt with at once.
         done: Called with those that are done with.
     """
 
     def __init__(
         self,
         serve: Serve,
-        together: Callable[[list[Delivery]], int],
+        together: Callable[[Iterable[Delivery]], list[Delivery]],
         done: Callable[[list[Delivery]], None],
         *,
         in_hand_max: int = IN_HAND_MAX,
@@ -69,8 +69,7 @@ class Lanes:
         waiting = self._lanes[lane]
         try:
             while waiting:
-                first = list(waiting) if len(waiting) > 1 else [waiting[0]]
-                first = first[: self._together(first)]
+                first = self._together(waiting)  # Not a copy of all: a hot key's lane may be long.
                 await self._serve(first)
                 for _ in first[: len(waiting)]:  # Those that were dropped meanwhile are not there.
                     waiting.popleft()
