@@ -33,19 +33,6 @@ from tests.conformance.worlds import (
 # ── Streams and heads ───────────────────────────────────────────────────────────────────────
 
 
-def test_of_some_ids_those_that_have_begun_are_known(world: World) -> None:
-    async def main(home: AnyHome) -> None:
-        await prepare(home, "n1")
-        for id in ("t1", "t%", 't"3'):
-            await begin(home, id)
-        asked = ["t1", "t2", "t%", 't"3', ""]
-
-        assert await home.begun([*map(TransactionId, asked)]) == {"t1", "t%", 't"3'}
-        assert await home.begun([]) == set()
-
-    world.run(main)
-
-
 def test_a_new_transaction_has_a_head_and_its_events(world: World) -> None:
     async def main(home: AnyHome) -> None:
         await prepare(home, "n1")
@@ -305,34 +292,6 @@ def test_nobody_sees_a_transaction_that_is_not_committed(world: World) -> None:
     world.run(main)
 
 
-def test_heads_come_newest_first_by_page_and_by_filter(world: World) -> None:
-    async def main(home: AnyHome) -> None:
-        await prepare(home)
-        await do(home, lambda tx: tx.define("Order", "1", "{}"))
-        keys = [await begin(home, f"t{n}", summary=ENDED if n % 2 else RUNNING) for n in range(5)]
-        birth = Birth(TransactionId("o"), "Order", "1")
-        order = await do(home, lambda tx: tx.create(birth, [Noted(1)], Summary("stuck", wake_at=9.0)))
-
-        async def found(**filters: Any) -> list[int]:
-            return [head.key for head in await home.heads(**filters)]
-
-        assert await found() == [order, *reversed(keys)]
-        assert await found(limit=2) == [order, keys[4]]
-        assert await found(before=keys[4], limit=2) == [keys[3], keys[2]]
-        assert await found(before=keys[0]) == []
-        assert await found(kind="Order") == await found(status="stuck") == [order]
-        assert await found(is_open=True) == [order, keys[4], keys[2], keys[0]]
-        assert await found(is_open=False, kind="Trip") == [keys[3], keys[1]]
-        assert await found(status="running", before=keys[4]) == [keys[2], keys[0]]
-        assert await home.counts() == {
-            ("Trip", "running"): 3,
-            ("Trip", "completed"): 2,
-            ("Order", "stuck"): 1,
-        }
-
-    world.run(main)
-
-
 def test_streams_that_are_no_transactions_have_no_head(world: World) -> None:
     async def main(home: AnyHome) -> None:
         await home.append(transaction_stream(TransactionId("x")), [Noted(1)], expected=Version(0))
@@ -340,20 +299,6 @@ def test_streams_that_are_no_transactions_have_no_head(world: World) -> None:
         assert await home.heads() == []
         assert await home.find(TransactionId("x")) is None
         assert await home.counts() == {}
-
-    world.run(main)
-
-
-def test_children_are_found_by_their_parent(world: World) -> None:
-    async def main(home: AnyHome) -> None:
-        await prepare(home)
-        parent = await begin(home, "p")
-        children = [await begin(home, f"c{n}", parent=parent) for n in range(2)]
-        await begin(home, "other")
-
-        assert [head.key for head in await home.children(parent)] == children
-        assert [head.parent for head in await home.children(parent)] == [parent, parent]
-        assert await home.children(children[0]) == []
 
     world.run(main)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from finality.core.ids import NodeId, StreamName, TransactionId, Version
 from finality.core.protocol import Recorded
@@ -23,6 +23,9 @@ from finality.ports.sources import CommittedSources, Sources
 from finality.ports.store import LocalTransaction, Store
 
 HEADS_MAX = 1_000  # One page of heads; longer lists continue behind the last one.
+
+History: TypeAlias = list[Any] | Exception
+"""A transaction's events, oldest first, or why they cannot be read."""
 
 
 @value
@@ -218,6 +221,10 @@ class Home(Store, Journal, Protocol):
         """
         ...
 
+    async def heads_of(self, keys: Collection[int]) -> list[Head]:
+        """Return the heads of those of *keys* that a transaction has, in one look."""
+        ...
+
     async def find(self, id: TransactionId) -> Head | None:
         """Return a transaction's head by its id."""
         ...
@@ -228,6 +235,13 @@ class Home(Store, Journal, Protocol):
 
     async def load(self, key: int, *, after: Version = Version(0)) -> list[Recorded]:
         """Return a transaction's events behind *after*, by key."""
+        ...
+
+    async def histories(self, keys: Collection[int]) -> dict[int, History]:
+        """Return all events of each of these transactions by its key, in one look.
+
+        One that cannot be read keeps nobody from the others.
+        """
         ...
 
     async def next_wake(self, node: NodeId) -> float | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
@@ -24,6 +24,7 @@ from finality.core.saga import events as e
 from finality.core.saga import summary_of
 from finality.core.saga.summary import NEVER
 from finality.ports.home import Head
+from finality.runtime.admission import Admission
 from finality.runtime.answers import reason
 from finality.runtime.arguments import Unreadable, items_of
 from finality.runtime.asking import Asking
@@ -31,7 +32,7 @@ from finality.runtime.breakers import Breakers
 from finality.runtime.context import Context
 from finality.runtime.drive import Drive
 from finality.runtime.leases import LetGoTurn
-from finality.runtime.loading import Loader, ParkTurn
+from finality.runtime.loading import ParkTurn
 from finality.runtime.parents import Children
 from finality.runtime.posting import PostTurn, RestTurn, StartTurn
 from finality.runtime.telling import TROUBLE_SECONDS
@@ -56,17 +57,16 @@ class Coordinator:
         self.ids: set[TransactionId] = set()
         self._context = context
         self._loop = asyncio.get_running_loop()
-        self._in_flight_max = in_flight_max
         self._is_observer = is_observer
-        self._pending: dict[str, deque[int]] = {}
-        self._pending_keys: set[int] = set()
-        self._loading: dict[int, asyncio.Task[None]] = {}
-        self._recalled: set[int] = set()
         self._resting: set[Drive] = set()
         self._called: set[Drive] = set()
         self._troubles: Counter[int] = Counter()
         self._asking = Asking(context, Breakers(context), self._settled)
-        self._loader = Loader(context)
+        self._admission = Admission(
+            context, self.drives, in_flight_max,
+            take=self._take_in_hand, look_at=self._look_at, kick=lambda: self.kick(),
+        )  # fmt: skip
+        self.admit = self._admission.admit
         self._children = Children(
             context, self._asking, self._is_in_hand, self._signal, self._undo_child,
             begun=self._child_begun, advance=self._advance, rest=self._rest, settled=self._settled,
@@ -83,7 +83,7 @@ class Coordinator:
         """Take over a saga that ``start`` has just made durable."""
         drive = turn.drive
         assert drive is not None, "a saga that has begun has its drive"
-        if self._is_draining or self._is_full:
+        if self._is_draining or self._admission.is_full:
             self.admit([(drive.key, drive.definition.kind)])
             return
         self._take_in_hand(drive)
@@ -92,19 +92,6 @@ class Coordinator:
         self.drives[drive.key] = drive
         self.ids.add(drive.id)
         self._advance(drive)
-
-    def admit(self, due: list[tuple[int, str]]) -> None:
-        """Queue sagas that have something to do, each kind in a line of its own."""
-        for key, kind in due:
-            drive = self.drives.get(key)
-            if drive is not None:
-                self._look_at(drive)
-            elif key in self._loading:
-                self._recalled.add(key)
-            elif key not in self._pending_keys:
-                self._pending_keys.add(key)
-                self._pending.setdefault(kind, deque()).append(key)
-        self._load_more()
 
     async def look(self) -> None:
         """See whether sagas that somebody waits for have ended elsewhere."""
@@ -127,8 +114,7 @@ class Coordinator:
         A saga in which nothing is under way any more is handed over at once.
         """
         self._is_draining = True
-        for load in self._loading.values():
-            load.cancel()
+        self._admission.close()
         for drive in self.drives.values():
             drive.is_held = True
         give_up = self._loop.time() + seconds
@@ -152,55 +138,6 @@ class Coordinator:
             await asyncio.wait_for(turn.done, max(seconds, DRAIN_LOOK_SECONDS))
         except (FinalityError, TimeoutError) as error:
             log.warning("sagas could not be handed over yet: %s", error)  # The end of the lease does it.
-
-    # ── Admission: bounded, and fair between kinds ──────────────────────────────────────────
-
-    def _load_more(self) -> None:
-        while self._pending and not self._is_full and not self._is_draining:
-            # The kind that was served goes to the back of the line of kinds.
-            kind = next(iter(self._pending))
-            keys = self._pending.pop(kind)
-            key = keys.popleft()
-            self._pending_keys.discard(key)
-            if keys:
-                self._pending[kind] = keys
-            self._loading[key] = self._loop.create_task(self._load(key, kind))
-
-    @property
-    def _is_full(self) -> bool:
-        return len(self.drives) + len(self._loading) >= self._in_flight_max
-
-    async def _load(self, key: int, kind: str) -> None:
-        self._context.called.discard(key)
-        try:
-            loaded = await self._loader.load(key)
-        except FinalityError as error:
-            self._load_later(key, kind, error)
-            return
-        finally:
-            del self._loading[key]
-            is_recalled = key in self._recalled
-            self._recalled.discard(key)
-        if isinstance(loaded, Drive):
-            loaded.is_claimed = True
-            self._take_in_hand(loaded)
-            if is_recalled:  # What it was called for may have come after it was read.
-                self._look_at(loaded)
-            return
-        if loaded is not None:
-            loaded.done = partial(self._load_later, key, kind)
-            self._context.home.submit(loaded)
-        elif is_recalled:
-            self.admit([(key, kind)])
-        self._load_more()
-
-    def _load_later(self, key: int, kind: str, error: BaseException | None) -> None:
-        """Load a saga again after a while if it could not be; its head says that it is in hand."""
-        if error is None:
-            self.kick()
-        elif not isinstance(error, OutcomeUnknown):
-            log.warning("transaction %d could not be loaded, it is tried again: %s", key, error)
-            self._loop.call_later(TROUBLE_SECONDS, self.admit, [(key, kind)])
 
     # ── The loop ────────────────────────────────────────────────────────────────────────────
 
@@ -240,7 +177,7 @@ class Coordinator:
         drive.is_lost = True
         self._let_go(drive)
         turn = ParkTurn(drive.key, drive.version, because)
-        turn.done = partial(self._load_later, drive.key, drive.definition.kind)
+        turn.done = partial(self._admission.load_later, drive.key, drive.definition.kind)
         self._context.home.submit(turn)
 
     def _advance(self, drive: Drive) -> None:
@@ -344,8 +281,7 @@ class Coordinator:
             del self.drives[drive.key]
             self.ids.discard(drive.id)
             self._troubles.pop(drive.key, None)
-            if self._pending:
-                self._load_more()
+            self._admission.load_soon()
 
     def _refresh(self, drive: Drive) -> None:
         """Look at what somebody else has appended to a saga in our hands."""

@@ -1,17 +1,17 @@
-"""Loads a saga from its stream; one that cannot be read is parked, and stops nothing else."""
+"""Loads sagas from their streams, many in one look; one that cannot be read is parked and stops no other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from typing import Any, TypeAlias
 
-from finality.core.errors import NotFound, Unavailable
 from finality.core.ids import Json, Version
 from finality.core.saga import SagaState, Summary, UnknownStep, replay
 from finality.core.saga.events import Migrated, Parked, TakenOver
 from finality.core.saga.summary import NEVER
 from finality.ports.codec import DecodeError
-from finality.ports.home import Head, HomeTransaction
+from finality.ports.home import Head, History, HomeTransaction
+from finality.ports.journal import PAGE_EVENTS_MAX
 from finality.runtime.context import Context
 from finality.runtime.definition import Definition
 from finality.runtime.drive import Drive
@@ -97,73 +97,74 @@ class MigrateTurn(HomeKeepingTurn):
         tx.migrate(self.key, definition.kind, definition.version)
 
 
+Loaded: TypeAlias = Drive | HomeKeepingTurn | None
+
+
 class Loader:
     """Makes drives out of streams."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    async def load(self, key: int) -> Drive | HomeKeepingTurn | None:
-        """Return the saga's drive, or what has to be recorded instead; None if it is not ours to drive.
+    async def load(self, keys: Collection[int]) -> AsyncIterator[tuple[int, Loaded]]:
+        """Give for each key the saga's drive, or what has to be recorded instead; None if it is not ours.
 
         Raises:
-            Unavailable: The store is out of reach.
+            Unavailable: The store is out of reach, so nobody has looked at the rest.
         """
-        context = self._context
-        try:
-            head = await context.home.head(key)
-        except NotFound:
-            return None
-        if head.has_ended or head.driver != context.node:
-            return None
-        definition = context.definitions.get((head.kind, head.definition))
+        home, node = self._context.home, self._context.node
+        heads = {head.key: head for head in await home.heads_of(keys)}
+        ours = []
+        for key in keys:
+            head = heads.get(key)
+            if head is None or head.has_ended or head.driver != node:
+                yield key, None
+            else:
+                ours.append(head)
+        for page in _pages(ours):
+            # Read after the heads, so that whoever has taken a saga over meanwhile is seen here.
+            told = await home.histories([head.key for head in page])
+            for head in page:
+                yield head.key, self._loaded(head, told.get(head.key, []))
+
+    def _loaded(self, head: Head, told: History) -> Loaded:
+        definition = self._context.definitions.get((head.kind, head.definition))
         try:
             if definition is None:
-                return await self._migrated(head)
-            return await self._drive(head, definition)
-        except Unavailable:
-            raise
+                return self._migrated(head, told)
+            return self._drive(head, definition, _events(told))
         except Exception as error:  # Whatever is wrong with one stream, the others go on.
-            return await self._parked(head, error)
+            return self._parked(head, told, error)
 
-    async def _drive(self, head: Head, definition: Definition) -> Drive | None:
+    def _drive(self, head: Head, definition: Definition, events: list[Any]) -> Drive | None:
         context = self._context
-        # Read after the head, so that whoever has taken the saga over meanwhile is seen here.
-        told = await context.home.load(head.key)
-        for recorded in reversed(told):
-            if isinstance(recorded.event, TakenOver):
-                if recorded.event.by != context.node:
+        for event in reversed(events):
+            if isinstance(event, TakenOver):
+                if event.by != context.node:
                     return None
                 break
-        state = replay(definition.graph, [recorded.event for recorded in told])
+        state = replay(definition.graph, events)
         assert state.started is not None, f"the stream of saga {head.id} does not begin with Started"
         saga = context.codec.decode(Json(state.started.input), definition.type)
-        last = told[-1].version if told else Version(0)
         return Drive(
-            head.key, head.id, definition, saga, state, last,
+            head.key, head.id, definition, saga, state, Version(len(events)),
             node=context.node, parent=head.parent,
             secrets=context.secrets_of(saga) if definition.may_hold_secrets else (),
         )  # fmt: skip
 
-    async def _parked(self, head: Head, error: Exception) -> HomeKeepingTurn:
+    def _parked(self, head: Head, told: History, error: Exception) -> HomeKeepingTurn:
         is_expected = isinstance(error, DecodeError | UnknownStep)
         text = str(error) if is_expected else f"{type(error).__name__}: {error}"
         because = f"it cannot be read: {text}"
-        if head.status == PARKED and not await self._was_retried(head):
+        was_retried = isinstance(told, list) and told and not isinstance(told[-1], Parked | TakenOver)
+        if head.status == PARKED and not was_retried:
             return KeepParkedTurn(head.key, because)  # A node before this one has said so already.
         return ParkTurn(head.key, head.version, because)
 
-    async def _was_retried(self, head: Head) -> bool:
-        try:
-            told = await self._context.home.load(head.key)
-        except DecodeError:
-            return False
-        return bool(told) and not isinstance(told[-1].event, Parked | TakenOver)
-
-    async def _migrated(self, head: Head) -> HomeKeepingTurn:
+    def _migrated(self, head: Head, told: History) -> HomeKeepingTurn:
         for definition in self._context.definitions.values():
             if definition.kind == head.kind and head.definition in definition.accepts:
-                why_not = await self._why_not_under(definition, head)
+                why_not = self._why_not_under(definition, head, _events(told))
                 return MigrateTurn(head, definition) if why_not is None else LeaveTurn(head.key, why_not)
         return LeaveTurn(head.key, self.unknown(head))
 
@@ -176,12 +177,11 @@ class Loader:
             f'with `class {head.kind}(finality.Saga, accepts=("{head.definition}",))`'
         )
 
-    async def _why_not_under(self, definition: Definition, head: Head) -> str | None:
+    def _why_not_under(self, definition: Definition, head: Head, events: list[Any]) -> str | None:
         renamed = dict(definition.accepts[head.definition])
-        told: list[Any] = [recorded.event for recorded in await self._context.home.load(head.key)]
         try:
             state: SagaState = replay(
-                definition.graph, [*told, Migrated(definition.version, head.definition, renamed)]
+                definition.graph, [*events, Migrated(definition.version, head.definition, renamed)]
             )
         except UnknownStep as error:
             return (
@@ -197,3 +197,28 @@ class Loader:
                 "give new fields a default, or run a node with the old code"
             )
         return None
+
+
+def _pages(heads: list[Head]) -> Iterator[list[Head]]:
+    """Yield *heads* in pages whose streams may be held in memory together."""
+    page: list[Head] = []
+    events = 0
+    for head in heads:
+        events += head.version
+        if page and events > PAGE_EVENTS_MAX:
+            yield page
+            page, events = [], head.version
+        page.append(head)
+    if page:
+        yield page
+
+
+def _events(told: History) -> list[Any]:
+    """Return the events of a stream.
+
+    Raises:
+        Exception: It cannot be read.
+    """
+    if isinstance(told, Exception):
+        raise told
+    return told

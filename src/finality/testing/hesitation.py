@@ -10,8 +10,9 @@ from finality.ports.home import Home
 from finality.testing.places import MortalHome
 
 READS = frozenset(
-    {"changed", "children", "counts", "definition", "find", "head", "heads", "load", "newest", "next_wake"}
-    | {"nodes", "outbox", "outbox_since", "page", "parked_events", "progress", "query", "read", "streams"}
+    {"changed", "children", "counts", "definition", "find", "head", "heads", "heads_of", "histories", "load"}
+    | {"newest", "next_wake", "nodes", "outbox", "outbox_since", "page", "parked_events", "progress", "query"}
+    | {"read", "streams"}
 )  # fmt: skip
 GLANCES_MAX = 3  # How often others run before and after a read that only gives way.
 WAIT_SECONDS_MAX = 0.1  # Two looks long: turns commit, sagas are taken over.

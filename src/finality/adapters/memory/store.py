@@ -8,6 +8,7 @@ from typing import Any
 from finality.adapters.follow import follow
 from finality.adapters.fork import keep_out_of_children
 from finality.adapters.group_commit import Writer
+from finality.adapters.histories import histories
 from finality.adapters.memory.database import MemoryDatabase
 from finality.adapters.memory.engine import MemoryEngine
 from finality.adapters.memory.events import MemoryEventReads
@@ -30,7 +31,7 @@ from finality.core.ids import (
 from finality.core.protocol import Recorded
 from finality.ports.codec import Codec
 from finality.ports.environment import Environment
-from finality.ports.home import HEADS_MAX, Head, NodeRow
+from finality.ports.home import HEADS_MAX, Head, History, NodeRow
 from finality.ports.journal import PAGE_EVENTS_MAX, Page
 from finality.ports.store import Rows
 
@@ -150,6 +151,13 @@ class MemoryHome(MemoryStore, WrittenHome):
         """Return a transaction's events behind *after*."""
         return self._recorded(key, after, None)
 
+    async def histories(self, keys: Collection[int]) -> dict[int, History]:
+        """Return all events of each of these transactions."""
+        database = self._open_database()
+        with database.lock:
+            events = [event for key in keys for event in database.streams.get(key, ())]
+        return histories([(each.key, each.type_name, each.data) for each in events], self._codec.decode_event)
+
     def _recorded(self, key: int, after: int, limit: int | None) -> list[Recorded]:
         database = self._open_database()
         with database.lock:
@@ -164,6 +172,11 @@ class MemoryHome(MemoryStore, WrittenHome):
         if head is None:
             raise NotFound(f"no transaction has the key {key}")
         return head
+
+    async def heads_of(self, keys: Collection[int]) -> list[Head]:
+        """Return the heads of those of *keys* that a transaction has."""
+        heads = self._open_database().heads.committed
+        return [heads[key] for key in keys if key in heads]
 
     async def find(self, id: TransactionId) -> Head | None:
         """Return a transaction's head by its id."""

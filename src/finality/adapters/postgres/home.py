@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Collection
 from typing import Any
 
 from finality.adapters.follow import follow
+from finality.adapters.histories import histories
 from finality.adapters.postgres.cursor import Place
 from finality.adapters.postgres.home_transaction import PostgresHomeTransaction
 from finality.adapters.postgres.line import Line
@@ -31,7 +32,7 @@ from finality.core.ids import (
 from finality.core.protocol import Recorded
 from finality.ports.codec import Codec
 from finality.ports.environment import Environment
-from finality.ports.home import HEADS_MAX, Head, NodeRow
+from finality.ports.home import HEADS_MAX, Head, History, NodeRow
 from finality.ports.journal import PAGE_EVENTS_MAX, Page
 
 NODES_MAX = 1_000  # Of the newest nodes; older ones stay in the table for the audit trail.
@@ -80,6 +81,10 @@ class PostgresHome(PostgresStore, WrittenHome):
         """Return a transaction's events behind *after*."""
         return await self._recorded("read", key, after, None)
 
+    async def histories(self, keys: Collection[int]) -> dict[int, History]:
+        """Return all events of each of these transactions."""
+        return histories(await self._rows(QUERIES["histories"], [*keys]), self._codec.decode_event)
+
     async def _recorded(self, query: str, *parameters: Any) -> list[Recorded]:
         return [recorded_of(row, self._codec) for row in await self._rows(QUERIES[query], *parameters)]
 
@@ -91,6 +96,10 @@ class PostgresHome(PostgresStore, WrittenHome):
         if not found:
             raise NotFound(f"no transaction has the key {key}")
         return found[0]
+
+    async def heads_of(self, keys: Collection[int]) -> list[Head]:
+        """Return the heads of those of *keys* that a transaction has."""
+        return await self._heads("WHERE s.stream = ANY ($1::bigint[])", [*keys])
 
     async def find(self, id: TransactionId) -> Head | None:
         """Return a transaction's head by its id."""

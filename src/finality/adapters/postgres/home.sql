@@ -172,6 +172,10 @@ SELECT e.position, s.name, e.version, e.type, e.data, e.at, n.id, e.meta
 FROM finality_event e JOIN finality_stream s ON s.stream = e.stream LEFT JOIN finality_node n ON n.node = e.node
 WHERE e.stream = $1 AND e.version > $2 ORDER BY e.version LIMIT $3
 
+-- name: histories
+-- The events of some streams, each from its first.
+SELECT stream, type, data FROM finality_event WHERE stream = ANY ($1::bigint[]) ORDER BY stream, version
+
 -- name: page_by_position
 -- The events behind a position that a snapshot shows. (As below, the limit is hidden from the planner.)
 SELECT e.position, s.name, e.version, e.type, e.data, e.at, n.id, e.meta

@@ -264,8 +264,8 @@ class SqliteHomeTransaction(SqliteTransaction):
         """Take the node's transactions whose time has come in hand."""
         driver = self._names.node(self._connection, node)
         due = self._sql(QUERIES["due"], (driver, now, limit)).fetchall()
-        for key, _ in due:
-            self.write("set_wake", (None, key))
+        if due:
+            self.write("claim_due", (json.dumps([key for key, _ in due]),))
         return [(int(key), str(kind)) for key, kind in due]
 
     def take_over(
@@ -286,9 +286,9 @@ class SqliteHomeTransaction(SqliteTransaction):
         for driver in (None, *(key for key in dead if key != own)):
             previous = self._names.node_id(self._connection, driver or 0)
             event = encoded(self._codec.encode_event, [TakenOver(node, previous)])
-            streams = self._sql(QUERIES["takeable"], (driver, known, accepted, limit - taken)).fetchall()
+            self._guard()
+            streams = self.ask("take", (own, driver, known, accepted, limit - taken))
             for key, version in streams:
-                self.write("take", (own, key))
-                self._insert(int(key), int(version), event)
+                self._insert(key, version, event)
             taken += len(streams)
         return taken

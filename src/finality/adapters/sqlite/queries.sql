@@ -46,6 +46,11 @@ SELECT e.position, s.name, e.version, e.type, e.data, e.at, e.node, e.meta
 FROM finality_event e JOIN finality_stream s ON s.stream = e.stream
 WHERE e.stream = ? AND e.version > ? ORDER BY e.version LIMIT ?;
 
+-- name: histories
+-- The events of some streams, each from its first.
+SELECT stream, type, data FROM finality_event WHERE stream IN (SELECT value FROM json_each(?))
+ORDER BY stream, version;
+
 -- name: page
 -- The events of all streams behind a position.
 SELECT e.position, s.name, e.version, e.type, e.data, e.at, e.node, e.meta
@@ -158,25 +163,27 @@ UPDATE finality_stream SET driver = NULL, wake_at = 0, note = ? WHERE stream = ?
 SELECT s.stream, d.kind FROM finality_stream s JOIN finality_definition d USING (definition)
 WHERE s.open = 1 AND s.driver = ? AND s.wake_at <= ? ORDER BY s.wake_at LIMIT ?;
 
+-- name: claim_due
+-- Take transactions in hand.
+UPDATE finality_stream SET wake_at = NULL WHERE stream IN (SELECT value FROM json_each(?));
+
 -- name: dead_drivers
 -- Nodes whose lease has ended while they still have open transactions.
 SELECT node FROM finality_node
 WHERE lease_until < ? AND EXISTS (SELECT 1 FROM finality_stream WHERE open = 1 AND driver = node);
 
--- name: takeable
--- Open transactions of one driver, or of none, whose definition is in a list, or in another and not noted.
-SELECT stream, (SELECT max(version) FROM finality_event e WHERE e.stream = s.stream) FROM finality_stream s
-WHERE open = 1 AND driver IS ?
-    AND (definition IN (SELECT value FROM json_each(?))
-        OR note IS NULL AND definition IN (SELECT value FROM json_each(?)))
-LIMIT ?;
-
 -- name: take
--- Give a transaction to a node.
+-- Give a node open transactions of one driver, or of none, that it can drive; return where each is.
 UPDATE finality_stream
 SET driver = ?, note = NULL,
     wake_at = CASE WHEN status = 'compensating' THEN 0 ELSE ifnull(wake_at, 0) END
-WHERE stream = ?;
+WHERE stream IN (
+    SELECT stream FROM finality_stream
+    WHERE open = 1 AND driver IS ?
+        AND (definition IN (SELECT value FROM json_each(?))
+            OR note IS NULL AND definition IN (SELECT value FROM json_each(?)))
+    LIMIT ?
+) RETURNING stream, (SELECT max(version) FROM finality_event e WHERE e.stream = finality_stream.stream);
 
 -- name: begun
 -- Which streams there are, of some.

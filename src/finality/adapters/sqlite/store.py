@@ -12,6 +12,7 @@ import apsw
 from finality.adapters.follow import follow
 from finality.adapters.fork import keep_out_of_children
 from finality.adapters.group_commit import Writer
+from finality.adapters.histories import histories
 from finality.adapters.sqlite.connection import OUT_OF_REACH, connect, explain, health_of
 from finality.adapters.sqlite.engine import SqliteEngine
 from finality.adapters.sqlite.events import SqliteEventReads
@@ -38,11 +39,13 @@ from finality.core.ids import (
 from finality.core.protocol import Recorded
 from finality.ports.codec import Codec
 from finality.ports.environment import Environment
-from finality.ports.home import HEADS_MAX, Head, NodeRow
+from finality.ports.home import HEADS_MAX, Head, History, NodeRow
 from finality.ports.journal import PAGE_EVENTS_MAX, Page
 from finality.ports.store import Rows
 
 QUIET_SECONDS = 5.0  # Of a file that is heard: in case that a write was not.
+# By their index: it is short, and the newest heads may all have ended. So the planner would not do it.
+OPEN = "s.stream IN (SELECT stream FROM finality_stream INDEXED BY finality_stream_open WHERE open = 1)"
 NODES_MAX = 1_000  # Of the newest nodes; older ones stay in the table for the audit trail.
 
 
@@ -193,6 +196,10 @@ class SqliteHome(SqliteStore, WrittenHome):
         """Return a transaction's events behind *after*."""
         return self._recorded("read", (key, after, -1))
 
+    async def histories(self, keys: Collection[int]) -> dict[int, History]:
+        """Return all events of each of these transactions."""
+        return histories(self._rows(QUERIES["histories"], (json.dumps([*keys]),)), self._codec.decode_event)
+
     def _recorded(self, query: str, parameters: tuple[Any, ...]) -> list[Recorded]:
         rows = self._rows(QUERIES[query], parameters)
         return [recorded_of(row, self._codec, self._names, self._reader) for row in rows]
@@ -205,6 +212,10 @@ class SqliteHome(SqliteStore, WrittenHome):
         if not found:
             raise NotFound(f"no transaction has the key {key}")
         return found[0]
+
+    async def heads_of(self, keys: Collection[int]) -> list[Head]:
+        """Return the heads of those of *keys* that a transaction has."""
+        return self._heads("WHERE s.stream IN (SELECT value FROM json_each(?))", (json.dumps([*keys]),))
 
     async def find(self, id: TransactionId) -> Head | None:
         """Return a transaction's head by its id."""
@@ -230,7 +241,7 @@ class SqliteHome(SqliteStore, WrittenHome):
         conditions = [condition for condition, value in wanted.items() if value is not None]
         values = [value for value in wanted.values() if value is not None]
         if is_open is not None:
-            conditions.append("s.open = 1" if is_open else "s.open IS NULL")
+            conditions.append(OPEN if is_open else "s.open IS NULL")
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         return self._heads(f"{where} ORDER BY s.stream DESC LIMIT ?", (*values, limit))
 
