@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from pathlib import Path
 
+import aio_pika
 import pytest
 
 import finality.testing
@@ -118,6 +119,36 @@ def test_kafka_with_a_password_over_an_encrypted_line(
         assert (wrong.endswith(CHECK_LOGIN), "guessed" in wrong) == (True, False)
 
     asyncio.run(story(f"kafka://{USER}:{WRITTEN}@{place}{mechanism}"))
+
+
+@pytest.mark.parametrize("url", ["kafka://127.0.0.1:1", "amqp://127.0.0.1:1"])
+def test_what_a_client_logs_of_a_broker_that_is_away_is_one_line_of_ours(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    async def story() -> None:
+        for _ in range(3):
+            assert "is out of reach" in await said(url)
+
+    asyncio.run(story())
+
+    [line] = caplog.records
+    assert (line.name, line.levelname) == ("finality.brokers", "WARNING")
+    assert "in trouble, and tries again" in line.getMessage()
+    assert line.exc_info is None
+
+
+def test_what_a_client_logs_for_somebody_else_is_theirs(caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        assert await said("amqp://127.0.0.1:2")
+        caplog.clear()
+        with pytest.raises(ConnectionError):
+            await aio_pika.connect("amqp://127.0.0.1:2")
+
+    asyncio.run(story())
+
+    assert [each.name for each in caplog.records] == ["aiormq.connection"]
 
 
 @pytest.mark.xdist_group("kafka")

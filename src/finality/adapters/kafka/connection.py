@@ -23,9 +23,11 @@ from aiokafka.errors import (
 )
 from aiokafka.helpers import create_ssl_context
 
+from finality.adapters.client_log import ClientLog
 from finality.adapters.refusals import CHECK_LOGIN, NAME_AUTHORITY, is_untrusted
 from finality.core.errors import DefinitionError, Unavailable
 
+CLIENT_LOG = ClientLog("aiokafka")
 ANSWER_SECONDS_MAX = 5.0  # A healthy cluster answers in milliseconds; whoever asks, asks again.
 SECURITY = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 SEE = "see that it runs and listens for what security= in its URL says, then ask again"
@@ -116,8 +118,9 @@ async def answered(name: str, what: str, *, seconds: float = ANSWER_SECONDS_MAX)
         Unavailable: It did not answer, or has an error of its own.
     """
     try:
-        async with asyncio.timeout(seconds):
-            yield
+        with CLIENT_LOG.about(name):
+            async with asyncio.timeout(seconds):
+                yield
     except TimeoutError as error:
         raise Unavailable(f"{name} {what}: no answer in {seconds:g} seconds; try again") from error
     except (KafkaError, OSError) as error:

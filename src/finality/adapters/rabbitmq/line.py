@@ -15,10 +15,12 @@ from aio_pika.exceptions import (
     ProbableAuthenticationError,
 )
 
+from finality.adapters.client_log import ClientLog
 from finality.adapters.rabbitmq.address import Address
 from finality.adapters.refusals import CHECK_LOGIN, NAME_AUTHORITY, is_untrusted
 from finality.core.errors import FinalityError, Unavailable
 
+CLIENT_LOG = ClientLog("aiormq")
 ANSWER_SECONDS_MAX = 5.0  # A healthy node answers in milliseconds; whoever asks, asks again.
 CLOSE_SECONDS_MAX = 1.0  # A node that is blocked does not even let a channel go.
 HEARTBEAT_SECONDS = 10  # A node that says nothing for twice as long is taken for gone.
@@ -108,8 +110,9 @@ async def answered(name: str, what: str, *, seconds: float = ANSWER_SECONDS_MAX)
         Unavailable: It did not answer, or has an error of its own.
     """
     try:
-        async with asyncio.timeout(seconds):
-            yield
+        with CLIENT_LOG.about(name):
+            async with asyncio.timeout(seconds):
+                yield
     except FinalityError:
         raise
     except TimeoutError as error:
