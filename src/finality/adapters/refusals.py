@@ -10,10 +10,8 @@ NAME_AUTHORITY = "name the file of its authority's certificate in SSL_CERT_FILE"
 
 def is_untrusted(error: BaseException | None) -> bool:
     """Say whether the server's certificate is the cause; clients wrap that in errors of their own."""
-    seen: set[int] = set()
-    while (
-        error is not None and id(error) not in seen
-    ):  # RabbitMQ's client has errors that are their own cause.
+    seen: set[int] = set()  # RabbitMQ's client raises errors that are their own cause.
+    while error is not None and id(error) not in seen:
         if isinstance(error, ssl.SSLCertVerificationError):
             return True
         seen.add(id(error))
