@@ -81,6 +81,22 @@ class Connections(Generic[C]):
             self._idle.append(connection)
         self._leave()
 
+    async def renewed(self, lost: C) -> C:
+        """Return a new connection in place of one that was lost; the others have lain as long, and go too.
+
+        Raises:
+            Unavailable: None can be had, or the participant is closed; *lost* is still to be given back.
+        """
+        self.forget_idle()
+        connection = await self._connect()
+        if self._is_closed:
+            self._drop(connection)
+            raise self._closed()
+        self._out.discard(lost)
+        self._drop(lost)
+        self._out.add(connection)
+        return connection
+
     def forget_idle(self) -> None:
         """Drop what is idle, since its server has gone."""
         while self._idle:

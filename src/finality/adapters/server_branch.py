@@ -68,7 +68,7 @@ class ServerBranch(ABC):
         except BaseException as error:
             self._failure = self._said(error)
             told = self._meaning(error)
-            if told is None or not isinstance(error, Exception):
+            if told is None or told is error or not isinstance(error, Exception):
                 raise
             raise told from error
 

@@ -1,12 +1,17 @@
-"""A branch in a PostgreSQL database: BEGIN, the user's statements, PREPARE TRANSACTION."""
+"""A branch in a PostgreSQL database: BEGIN, the user's statements, PREPARE TRANSACTION.
+
+It begins with its first statement, in the same message: one that does nothing costs nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 from finality.adapters.connections import Connections
+from finality.adapters.postgres.ahead import send_ahead
 from finality.adapters.postgres.session import (
+    ERRORS,
     Connection,
     answer,
     is_servers_no,
@@ -25,13 +30,11 @@ from finality.ports.store import Rows
 SURELY_ABORTED = ("40", "23", "25P02")  # On COMMIT. Whatever else it answers, it may have happened.
 WITNESS_KEY = "finality_branch_pkey"
 
+T = TypeVar("T")
+
 
 class PostgresBranch(ServerBranch):
-    """Fulfils ``ports.participant.StatementBranch``.
-
-    Attributes:
-        session: The server's process that runs it, as ``pg_stat_activity`` calls it.
-    """
+    """Fulfils ``ports.participant.StatementBranch``."""
 
     def __init__(
         self,
@@ -39,12 +42,19 @@ class PostgresBranch(ServerBranch):
         connection: Connection,
         connections: Connections[Connection],
         sql: Callable[[str, BranchId], str],
+        opening: Callable[[Connection], Sequence[str]],
     ) -> None:
         super().__init__(id)
-        self.session: int = connection.get_server_pid()
         self._connection = connection
         self._connections = connections
         self._sql = sql
+        self._opening = opening
+        self._is_open = False  # It was asked to begin, and has not answered that it has ended.
+
+    @property
+    def session(self) -> int:
+        """Return the server's process that runs it, as ``pg_stat_activity`` calls it."""
+        return int(self._connection.get_server_pid())
 
     async def execute(self, sql: str, *parameters: Any) -> Rows:
         """Run one statement with ``$1`` for the first of *parameters*; return its rows.
@@ -62,22 +72,44 @@ class PostgresBranch(ServerBranch):
         if statement.writes:
             self._has_written = True
         with self._watched():
-            return Rows(map(tuple, await self._connection.fetch(sql, *parameters)))
+            return Rows(map(tuple, await self._run(lambda line: line.fetch(sql, *parameters))))
 
     async def write_ours(self, sql: str, parameters: Sequence[Any]) -> int:
         """Write a table of Finality's in the branch, for ``join_async``; return how many rows that are."""
         self._check_open()
         self._has_written = True
         with self._watched():
-            tag: str = await self._connection.execute(sql, *parameters)
+            tag: str = await self._run(lambda line: line.execute(sql, *parameters))
         return int(tag.rpartition(" ")[2])
 
+    async def _run(self, statement: Callable[[Connection], Awaitable[T]]) -> T:
+        """Run a statement, behind the branch's beginning if it is the first one."""
+        if self._is_open:
+            return await statement(self._connection)
+        try:
+            return await self._begin(statement)
+        except ERRORS:
+            if not self._connection.is_closed():
+                raise
+        # The line may have died unnoticed, and the server has undone what it heard.
+        self._is_open = False
+        self._connection = await self._connections.renewed(self._connection)
+        return await self._begin(statement)
+
+    async def _begin(self, statement: Callable[[Connection], Awaitable[T]]) -> T:
+        self._is_open = True
+        send_ahead(self._connection, *self._opening(self._connection))
+        told = await statement(self._connection)
+        assert self._connection.is_in_transaction(), f"branch {self.id} has run a statement and not begun"
+        return told
+
     async def _prepare(self) -> Vote:
+        if not self._is_open:
+            return Vote.READ_ONLY
         if await self._has_only_read():
             await self._vote("COMMIT", "COMMIT")
             return Vote.READ_ONLY
-        vote = f"{self._sql('testify_vote', self.id)}; {self._sql('prepare', self.id)}"
-        await self._vote(vote, "PREPARE TRANSACTION")
+        await self._vote(self._sql("vote", self.id), "PREPARE TRANSACTION")
         return Vote.YES
 
     async def _has_only_read(self) -> bool:
@@ -98,21 +130,26 @@ class PostgresBranch(ServerBranch):
         if tag != expected:
             # A transaction that has failed answers so, without an error.
             raise Refused(f"{self._name} says no: it answered {tag} to {expected}", branch=self.id.name)
+        self._is_open = False
 
     async def _commit(self) -> None:
-        witness = "testify" if self._has_written else "testify_if_written"
+        if not self._is_open:
+            return
         try:
-            tag = await answer(self._connection, f"{self._sql(witness, self.id)}; COMMIT")
+            tag = await answer(
+                self._connection, self._sql("commit" if self._has_written else "commit_if_written", self.id)
+            )
         except Exception as error:
             raise (self._no(error) if self._is_surely_aborted(error) else self._unknown(error)) from error
         if tag != "COMMIT":
             raise Refused(f"{self._name} says no: it answered {tag} to COMMIT", branch=self.id.name)
+        self._is_open = False
 
     def _is_surely_aborted(self, error: Exception) -> bool:
         return self._is_in_transaction or state_of(error).startswith(SURELY_ABORTED)
 
     async def _let_go(self) -> None:
-        if self._is_in_transaction:
+        if self._is_open and not self._is_lost:
             try:
                 await answer(self._connection, "ROLLBACK")
             except Exception:
@@ -131,7 +168,7 @@ class PostgresBranch(ServerBranch):
         return not self._is_lost and bool(self._connection.is_in_transaction())
 
     async def _tell(self, *statements: str) -> None:
-        await self._connection.execute("; ".join(statements))
+        await self._run(lambda line: line.execute("; ".join(statements)))
 
     def _cut(self) -> None:
         self._connection.terminate()
@@ -140,19 +177,20 @@ class PostgresBranch(ServerBranch):
         return said(error)
 
     def _meaning(self, error: BaseException) -> FinalityError | None:
+        if isinstance(error, FinalityError):
+            return error  # No connection could be had for its first statement.
         return meaning(self._name, self._connection, error)
 
     def _is_late(self, error: BaseException) -> bool:
         return getattr(error, "constraint_name", None) == WITNESS_KEY
 
 
-async def begin(connection: Connection, isolation: str, seconds_left: float | None) -> None:
-    """Begin a transaction, in one message."""
-    sql = f"BEGIN ISOLATION LEVEL {isolation} READ WRITE"
-    if seconds_left is not None:
-        # What is abandoned, by a node that is paused or gone, is aborted by the server itself.
-        # A prepared transaction is exempt from every time-out.
-        is_new = connection.get_server_version() >= (17,)
-        setting = "transaction_timeout" if is_new else "idle_in_transaction_session_timeout"
-        sql += f"; SET LOCAL {setting} = {max(1, int(seconds_left * 1_000))}"
-    await answer(connection, sql)
+def opening(isolation: str, seconds_left: float | None, version: tuple[int, ...]) -> Sequence[str]:
+    """Return what begins a transaction, on a server of that *version*."""
+    begin = f"BEGIN ISOLATION LEVEL {isolation} READ WRITE"
+    if seconds_left is None:
+        return (begin,)
+    # What is abandoned, by a node that is paused or gone, is aborted by the server itself.
+    # A prepared transaction is exempt from every time-out.
+    setting = "transaction_timeout" if version >= (17,) else "idle_in_transaction_session_timeout"
+    return begin, f"SET LOCAL {setting} = {max(1, int(seconds_left * 1_000))}"

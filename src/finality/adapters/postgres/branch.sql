@@ -32,18 +32,33 @@ CREATE INDEX IF NOT EXISTS finality_branch_at ON {table} USING brin (at)
 -- What has voted and committed is found newest first, to be compared with the decisions.
 CREATE INDEX IF NOT EXISTS finality_branch_voted ON {table} (at) WHERE outcome = 'voted'
 
--- name: testify_vote
--- The witness of a branch that votes, seen once it has committed.
-INSERT INTO {table} (transaction_id, home, branch, outcome) VALUES ({transaction}, {home}, {branch}, 'voted')
+-- name: keep_witness
+-- Plan the witness once for each connection.
+PREPARE finality_witness (text, text, text, text) AS
+INSERT INTO {table} (transaction_id, home, branch, outcome) VALUES ($1, $2, $3, $4)
 
--- name: testify
+-- name: vote
+-- The witness of a branch that votes, seen once it has committed; and its yes: from here on the branch outlives its
+-- session and the server's death.
+EXECUTE finality_witness ({transaction}, {home}, {branch}, 'voted'); PREPARE TRANSACTION {gid}
+
+-- name: vote_elsewhere
+-- The same on another library's connection.
+INSERT INTO {table} (transaction_id, home, branch, outcome) VALUES ({transaction}, {home}, {branch}, 'voted');
+PREPARE TRANSACTION {gid}
+
+-- name: commit
 -- The witness of a branch that commits in one phase: its own commit is the decision.
-INSERT INTO {table} (transaction_id, home, branch, outcome) VALUES ({transaction}, {home}, {branch}, 'commit')
+EXECUTE finality_witness ({transaction}, {home}, {branch}, 'commit'); COMMIT
 
--- name: testify_if_written
--- The same, unless the branch has written nothing.
+-- name: commit_elsewhere
+-- The same on another library's connection.
+INSERT INTO {table} (transaction_id, home, branch, outcome) VALUES ({transaction}, {home}, {branch}, 'commit'); COMMIT
+
+-- name: commit_if_written
+-- The same, without a witness if the branch has written nothing.
 INSERT INTO {table} (transaction_id, home, branch, outcome)
-SELECT {transaction}, {home}, {branch}, 'commit' WHERE pg_current_xact_id_if_assigned() IS NOT NULL
+SELECT {transaction}, {home}, {branch}, 'commit' WHERE pg_current_xact_id_if_assigned() IS NOT NULL; COMMIT
 
 -- name: give_up
 -- Take the witness's place, so that the branch never commits; waits for one that is about to.
@@ -99,10 +114,6 @@ SELECT name, setting FROM pg_settings WHERE name IN
 SELECT count(*), min(gid) FILTER (WHERE is_old), count(*) FILTER (WHERE is_old) FROM (
     SELECT gid, gid NOT LIKE 'finality:%' AND prepared < now() - interval '1 hour' AS is_old FROM pg_prepared_xacts
 ) p
-
--- name: prepare
--- Vote yes: from here on the branch outlives its session and the server's death.
-PREPARE TRANSACTION {gid}
 
 -- name: commit_prepared
 -- Finish it, from any session.

@@ -22,7 +22,7 @@ import asyncpg
 from finality.adapters.borrowed import VoteStatements
 from finality.adapters.connections import Connections
 from finality.adapters.named_statements import named_statements
-from finality.adapters.postgres.branch import WITNESS_KEY, PostgresBranch, begin
+from finality.adapters.postgres.branch import WITNESS_KEY, PostgresBranch, opening
 from finality.adapters.postgres.health import findings, holds
 from finality.adapters.postgres.session import (
     ERRORS,
@@ -91,14 +91,14 @@ class PostgresParticipant:
 
     async def _connect(self) -> Connection:
         connection = await self._server.connect()
-        if not self._table:
-            try:
-                self._table = await self._make_table(connection)
-            except BaseException as error:
-                drop(connection)
-                if isinstance(error, ERRORS):
-                    raise unavailable(self.name, error) from error
-                raise
+        try:
+            self._table = self._table or await self._make_table(connection)
+            await connection.execute(self._queries["keep_witness"].format(table=self._table))
+        except BaseException as error:
+            drop(connection)
+            if isinstance(error, ERRORS):
+                raise unavailable(self.name, error) from error
+            raise
         return connection
 
     async def _make_table(self, connection: Connection) -> str:
@@ -114,12 +114,10 @@ class PostgresParticipant:
         return str(table)
 
     def _sql(self, name: str, branch: BranchId) -> str:
-        """Return one of our statements for *branch*, without parameters: several make one message."""
-        query = self._queries[name]
-        if "{gid}" in query:
-            return query.format(gid=literal(str(branch)))
-        return query.format(
+        """Return what *branch* says, without parameters: several statements make one message."""
+        return self._queries[name].format(
             table=self._table,
+            gid=literal(str(branch)),
             transaction=literal(branch.transaction),
             home=literal(branch.home),
             branch=literal(branch.name),
@@ -148,20 +146,12 @@ class PostgresParticipant:
     async def begin(self, branch: BranchId, *, deadline: float | None = None) -> PostgresBranch:
         """Begin a branch."""
         check_branch(branch)
-        for attempt in (1, 2):
-            connection = await self._connections.take()
-            try:
-                await begin(connection, self._isolation, self._seconds_left(deadline))
-                return PostgresBranch(branch, connection, self._connections, self._sql)
-            except BaseException as error:
-                drop(connection)
-                self._connections.give_back(connection)
-                if not isinstance(error, ERRORS):
-                    raise
-                if attempt == 2:
-                    raise unavailable(self.name, error) from error
-                self._connections.forget_idle()
-        raise AssertionError("the second attempt has returned or raised")
+
+        def begins(connection: Connection) -> Sequence[str]:
+            return opening(self._isolation, self._seconds_left(deadline), connection.get_server_version())
+
+        connection = await self._connections.take()
+        return PostgresBranch(branch, connection, self._connections, self._sql, begins)
 
     def _seconds_left(self, deadline: float | None) -> float | None:
         if deadline is None or self._environment is None:
@@ -178,14 +168,15 @@ class PostgresParticipant:
             await self._ask(lambda connection: connection.fetchval("SELECT 1"))
         return VoteStatements(
             has_written=self._queries["has_written"],
-            prepare=f"{self._sql('testify_vote', branch)}; {self._sql('prepare', branch)}",
-            commit=f"{self._sql('testify', branch)}; COMMIT",
+            prepare=self._sql("vote_elsewhere", branch),
+            commit=self._sql("commit_elsewhere", branch),
             witness_key=WITNESS_KEY,
         )
 
     async def finish(self, branch: BranchId, decision: Decision) -> Decision:
         """Finish a branch that may be prepared, as decided; return what it has really done."""
-        sql = self._sql("commit_prepared" if decision is Decision.COMMIT else "abort_prepared", branch)
+        sql = self._queries["commit_prepared" if decision is Decision.COMMIT else "abort_prepared"]
+        sql = sql.format(gid=literal(str(branch)))
         if await self._ask(lambda connection: self._was_prepared(connection, sql)):
             return decision
         if decision is Decision.ABORT:

@@ -124,5 +124,7 @@ def unavailable(name: str, error: BaseException, kind: str = "participant") -> U
 def literal(text: str) -> str:
     """Return *text* as a literal of SQL, whatever the session thinks of backslashes."""
     assert text.isascii() and text.isprintable(), f"{text!r} is no name of ours"  # noqa: PT018
+    if "'" not in text and "\\" not in text:
+        return f"'{text}'"
     quoted = text.replace("\\", "\\\\").replace("'", "''")
-    return f"E'{quoted}'" if "\\" in text else f"'{quoted}'"
+    return f"E'{quoted}'"
