@@ -274,7 +274,7 @@ class Insides:
             for loop in self._loops:
                 loop.cancel()
             await asyncio.gather(*self._loops, return_exceptions=True)
-            await asyncio.wait_for(self.commitments.drain(), LET_GO_SECONDS)
+            await asyncio.wait_for(self.commitments.recording.drain(), LET_GO_SECONDS)
             await self.requests.close()
             await self.reactions.close()
             await asyncio.wait_for(self.projections.close(), LET_GO_SECONDS)

@@ -52,13 +52,13 @@ from finality.ports.participant import Branch, BranchId, Participant
 from finality.ports.store import Scope
 from finality.runtime.decisions import DecideTurn, Decisions, Known, heard_by
 from finality.runtime.finishing import Finisher
+from finality.runtime.recording import Recording
 from finality.runtime.unbroken import unbroken
 
 log = logging.getLogger("finality.two_phase")
 
 B = TypeVar("B", bound=Branch)
 
-RECORD_SECONDS = 0.02  # The time of some flushes; a crash meanwhile only lets a sweep ask again.
 HOME = "home"  # The work in the home store votes with the decision itself; no participant has this name.
 
 
@@ -80,36 +80,11 @@ class Commitments:
         self.environment = environment
         self.finisher = Finisher(participants, decisions, environment)
         self.under_way: set[TransactionId] = set()
-        self._heard: dict[TransactionId, tuple[Known, Sequence[Finish]]] = {}
-        self._recording: asyncio.Task[None] | None = None
+        self.recording = Recording(decisions, self.finisher)
 
     def drives(self, id: TransactionId) -> bool:
         """Say whether this process is about to finish a transaction, so that no sweep needs to."""
-        return id in self.under_way or id in self._heard
-
-    def record_later(self, known: Known, heard: Sequence[Finish]) -> None:
-        """Record what branches have answered; the block need not wait, since a sweep could ask again."""
-        self._heard[known.id] = known, heard
-        if self._recording is None:
-            self._recording = asyncio.ensure_future(self._record())
-
-    async def _record(self) -> None:
-        # One flush for many: nobody waits for it, and those who wait for decisions need the disk.
-        while self._heard:
-            await asyncio.sleep(RECORD_SECONDS)
-            heard = dict(self._heard)
-            try:
-                await asyncio.gather(*(self.finisher.record(*each) for each in heard.values()))
-            except Exception:  # A sweep asks the branches again.
-                log.exception("what became of %d transactions could not be recorded", len(heard))
-            for id in heard:
-                del self._heard[id]
-        self._recording = None
-
-    async def drain(self) -> None:
-        """Wait until everything is recorded."""
-        if self._recording is not None:
-            await self._recording
+        return id in self.under_way or id in self.recording
 
 
 class Commitment:
@@ -307,7 +282,7 @@ class Commitment:
             await self._give_up(Conflict(f"another node has given it up: {known.state.because}"))
             raise self._aborted()
         heard = await self._node.finisher.tell(known)
-        self._node.record_later(known, heard)
+        self._node.recording.later(known, heard)
         self._check_agree(known, heard)
 
     async def _decide(self, scope: Scope | None) -> Known | None:
@@ -316,7 +291,10 @@ class Commitment:
         decided = Decided(Decision.COMMIT, prepared)
         decisions = self._node.decisions
         if scope is None:
-            return await decisions.decide(self.id, decided) if prepared else None
+            if not prepared:
+                return None
+            self._node.recording.now()
+            return await decisions.decide(self.id, decided)
         if not prepared:
             await scope.commit()
             return None

@@ -5,6 +5,7 @@ Whoever comes second finds the first one's decision and keeps to it, whatever it
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
@@ -12,7 +13,6 @@ from typing import NamedTuple
 from finality.core.errors import Conflict, OutcomeUnknown, Unavailable, VersionConflict
 from finality.core.ids import TransactionId, Version
 from finality.core.protocol import fold
-from finality.core.saga import Summary
 from finality.core.two_phase import (
     DEFINITION,
     HOME_STREAM,
@@ -21,6 +21,7 @@ from finality.core.two_phase import (
     STUCK,
     Decided,
     Decision,
+    Finish,
     HomeNamed,
     TwoPhaseEvent,
     TwoPhaseSignal,
@@ -80,21 +81,6 @@ class Known(NamedTuple):
     version: Version
 
 
-class HearTurn(Asked[None]):
-    """Appends what a decided transaction has heard."""
-
-    def __init__(self, known: Known, events: Sequence[TwoPhaseEvent], summary: Summary) -> None:
-        super().__init__(f"record of transaction {known.id}", answer=None)
-        self._known = known
-        self._events = events
-        self._summary = summary
-
-    def run(self, tx: HomeTransaction) -> None:
-        """Append, unless somebody has come first."""
-        known = self._known
-        tx.append(known.key, self._events, expected=known.version, summary=self._summary)
-
-
 def heard_by(known: Known, signals: Sequence[TwoPhaseSignal]) -> tuple[list[TwoPhaseEvent], Known]:
     """Return what *signals* make true of a transaction, and what it comes to by that."""
     state = known.state
@@ -104,6 +90,24 @@ def heard_by(known: Known, signals: Sequence[TwoPhaseSignal]) -> tuple[list[TwoP
         events += new
         state = fold(evolve, state, new)
     return events, Known(known.id, known.key, state, Version(known.version + len(events)))
+
+
+Answers = tuple[Known, Sequence[Finish]]
+"""A decided transaction, and what its branches have answered."""
+
+
+class HearTurn(Asked[None]):
+    """Appends what decided transactions have heard, all or nothing."""
+
+    def __init__(self, told: Sequence[tuple[Known, list[TwoPhaseEvent], Known]]) -> None:
+        super().__init__(f"record of transaction {told[0][0].id}, {len(told)} in all", answer=None)
+        self._told = told
+
+    def run(self, tx: HomeTransaction) -> None:
+        """Append, unless somebody has come first."""
+        for known, events, heard in self._told:
+            if events:
+                tx.append(known.key, events, expected=known.version, summary=summary_of(heard.state))
 
 
 class Decisions:
@@ -198,7 +202,7 @@ class Decisions:
             events, heard = heard_by(known, signals)
             if not events:
                 break
-            turn = HearTurn(known, events, summary_of(heard.state))
+            turn = HearTurn([(known, events, heard)])
             self._context.home.submit(turn)
             try:
                 await turn.done
@@ -209,6 +213,12 @@ class Decisions:
             else:
                 return heard
         return known
+
+    def record(self, answers: Sequence[Answers]) -> asyncio.Future[None]:
+        """Record what branches of several transactions have answered, all or nothing; durable once done."""
+        turn = HearTurn([(known, *heard_by(known, finished)) for known, finished in answers])
+        self._context.home.submit(turn)
+        return turn.done
 
     async def open(self) -> AsyncIterator[list[Head]]:
         """Give the heads of the decided transactions that some branch has not heard of, page by page."""

@@ -188,7 +188,7 @@ class ThreePhaseCommitment(Commitment):
                 did=dict.fromkeys(names, "committed"),
             )
         heard = await self._node.finisher.tell(known)
-        self._node.record_later(known, heard)
+        self._node.recording.later(known, heard)
         self._check_agree(known, heard)
 
     async def _record(self, decided: Decided) -> bool:
