@@ -53,6 +53,7 @@ from finality.ports.store import Scope
 from finality.runtime.decisions import DecideTurn, Decisions, Known, heard_by
 from finality.runtime.finishing import Finisher
 from finality.runtime.recording import Recording
+from finality.runtime.together import together
 from finality.runtime.unbroken import unbroken
 
 log = logging.getLogger("finality.two_phase")
@@ -179,7 +180,7 @@ class Commitment:
                 case (CommitAlone(branch),):
                     await self._commit_alone(branch)
                 case commands:
-                    await asyncio.gather(*(self._prepare(command.branch) for command in commands))  # type: ignore[union-attr]  # undecided, so all are Prepare
+                    await together(self._prepare(command.branch) for command in commands)  # type: ignore[union-attr]  # undecided, so all are Prepare
                     await self._finish(scope)
         finally:
             self._node.under_way.discard(self.id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 
@@ -16,6 +15,7 @@ from finality.core.two_phase import (
 from finality.ports.environment import FINISH_AFTER, FINISH_BEFORE, Environment
 from finality.ports.participant import Branch, BranchId, Participant
 from finality.runtime.decisions import Decisions, Known, heard_by
+from finality.runtime.together import together
 
 log = logging.getLogger("finality.two_phase")
 
@@ -43,10 +43,9 @@ class Finisher:
     async def tell(self, known: Known) -> list[Finish]:
         """Tell every branch that has not heard; return the answers that came."""
         commands = [command for command in outstanding(known.state) if isinstance(command, FinishBranch)]
-        if len(commands) == 1:  # Recovery finishes branches by the thousand: this spares a task for each.
-            answers = [await self._tell(known, commands[0])]
-        else:
-            answers = await asyncio.gather(*(self._tell(known, command) for command in commands))
+        if not commands:
+            return []
+        answers = await together(self._tell(known, command) for command in commands)
         return [answer for answer in answers if answer is not None]
 
     async def record(self, known: Known, heard: Sequence[Finish]) -> Known:

@@ -71,7 +71,7 @@ def evolve(state: TwoPhaseState, event: TwoPhaseEvent) -> TwoPhaseState:
         case Enlisted(branch):
             return _with(state, branch, BranchState.WORKING)
         case WorkEnded():
-            return state._replace(is_voting=True)
+            return TwoPhaseState(state.branches, True, state.decision, state.because, state.is_accepted)
         case Voted(branch, Vote.YES):
             return _with(state, branch, BranchState.PREPARED)
         case Voted(branch, _):
@@ -79,12 +79,13 @@ def evolve(state: TwoPhaseState, event: TwoPhaseEvent) -> TwoPhaseState:
         case Decided(decision, branches, because):
             named = dict.fromkeys(branches, BranchState.PREPARED)
             merged = MappingProxyType({**state.branches, **named})
-            return state._replace(branches=merged, decision=decision, because=because)
+            return TwoPhaseState(merged, state.is_voting, decision, because, state.is_accepted)
         case BranchFinished(branch, did):
             done = BranchState.COMMITTED if did is Decision.COMMIT else BranchState.ABORTED
             # What a person has put right before does not excuse one more branch that went wrong.
-            is_accepted = state.is_accepted and did is state.decision
-            return _with(state, branch, done)._replace(is_accepted=is_accepted)
+            if state.is_accepted and did is not state.decision:
+                state = state._replace(is_accepted=False)
+            return _with(state, branch, done)
         case Accepted():
             return state._replace(is_accepted=True)
         case _:
