@@ -55,7 +55,7 @@ def insides_of(node: finality.AsyncNode) -> Insides:
 async def drain(stage: Stage, node: finality.AsyncNode) -> None:
     """Sweep until nothing is left, as the loop does."""
     recovery: Recovery = insides_of(node).recovery
-    await insides_of(node).commitments.drain()
+    await insides_of(node).commitments.recording.drain()
     await recovery.sweep()  # It sees what is in doubt for the first time.
     stage.clock.move(seconds=3)
     await recovery.sweep()
@@ -82,7 +82,7 @@ def test_all_branches_commit_together(stage: Stage) -> None:
     async def main() -> None:
         async with stage.node() as node:
             await pay(stage, node)
-            await insides_of(node).commitments.drain()
+            await insides_of(node).commitments.recording.drain()
             [head] = await node.transactions()
 
             assert (head.kind, head.status) == ("two-phase", "committed")
