@@ -116,7 +116,7 @@ class Connections(Generic[C]):
     async def _enter(self, limit: int) -> None:
         if self._is_closed:
             raise self._closed()
-        if self._taken < limit and not self._is_waited_for(limit):
+        if self._taken < limit and not (self._waiting and self._is_waited_for(limit)):
             self._taken += 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

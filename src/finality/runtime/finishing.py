@@ -45,7 +45,8 @@ class Finisher:
         commands = [command for command in outstanding(known.state) if isinstance(command, FinishBranch)]
         if not commands:
             return []
-        answers = await together(self._tell(known, command) for command in commands)
+        home = await self._decisions.identity()
+        answers = await together(self._tell(home, known, command) for command in commands)
         return [answer for answer in answers if answer is not None]
 
     async def record(self, known: Known, heard: Sequence[Finish]) -> Known:
@@ -56,7 +57,7 @@ class Finisher:
             log.warning("what became of transaction %s could not be recorded: %s", known.id, error)
             return heard_by(known, heard)[1]
 
-    async def _tell(self, known: Known, command: FinishBranch) -> Finish | None:
+    async def _tell(self, home: str, known: Known, command: FinishBranch) -> Finish | None:
         name = command.branch.partition(".")[0]
         participant = self._participants.get(name)
         if participant is None:
@@ -65,7 +66,7 @@ class Finisher:
                 command.branch, known.id, command.decision.value, name,
             )  # fmt: skip
             return None
-        branch = BranchId.named(await self._decisions.identity(), known.id, command.branch)
+        branch = BranchId.named(home, known.id, command.branch)
         self._environment.reach(FINISH_BEFORE)
         try:
             did = await participant.finish(branch, command.decision)
