@@ -14,7 +14,7 @@ import pytest
 import finality
 from finality.core.errors import Unavailable
 from finality.core.ids import TransactionId
-from finality.core.two_phase import Decided, Decision, Finish
+from finality.core.two_phase import Decided, Decision
 from finality.node.insides import Insides
 from finality.ports.participant import BranchId
 from finality.runtime.recovery import Recovery
@@ -88,26 +88,6 @@ def test_all_branches_commit_together(stage: Stage) -> None:
             assert (head.kind, head.status) == ("two-phase", "committed")
             assert (stage.bank.numbers, stage.shop.numbers) == ({ALICE: 70}, {BOB: 30})
             assert await node.decision(head.id) is Decision.COMMIT
-
-    asyncio.run(main())
-
-
-def test_what_another_node_has_recorded_keeps_no_record_from_the_others(stage: Stage) -> None:
-    """Records of several transactions are one turn of the store, and one of them may come too late."""
-
-    async def main() -> None:
-        async with stage.node() as node:
-            commitments = insides_of(node).commitments
-            decided, finished = Decided(Decision.COMMIT, ("bank",)), [Finish("bank", Decision.COMMIT)]
-            known = [await commitments.decisions.decide(TransactionId(id), decided) for id in ("t1", "t2")]
-            await commitments.decisions.hear(known[0], finished)
-            for each in known:
-                commitments.recording.later(each, finished)
-            assert commitments.drives(TransactionId("t2"))
-            await commitments.recording.drain()
-
-            assert [head.status for head in await node.transactions()] == ["committed", "committed"]
-            assert not commitments.drives(TransactionId("t2"))
 
     asyncio.run(main())
 
