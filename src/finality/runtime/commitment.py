@@ -294,7 +294,7 @@ class Commitment:
         if scope is None:
             if not prepared:
                 return None
-            self._node.recording.now()
+            self._node.recording.with_decision()
             return await decisions.decide(self.id, decided)
         if not prepared:
             await scope.commit()

@@ -24,6 +24,7 @@ from finality.runtime.finishing import Finisher
 log = logging.getLogger("finality.two_phase")
 
 RECORD_SECONDS = 0.05  # Some transactions' time; a crash meanwhile only lets a sweep ask again.
+GATHER_SECONDS = 0.01  # A turn of the store for each decision would cost more than what it writes.
 
 
 class Recording:
@@ -35,26 +36,33 @@ class Recording:
         self._waiting: list[Answers] = []
         self._unrecorded: set[TransactionId] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._submitted_at = 0.0
         self._under_way: set[asyncio.Task[None]] = set()
 
     def __contains__(self, id: TransactionId) -> bool:
         return id in self._unrecorded
 
     def later(self, known: Known, heard: Sequence[Finish]) -> None:
-        """Record it with the next decision, or soon."""
+        """Record it with one of the next decisions, or soon."""
         self._waiting.append((known, heard))
         self._unrecorded.add(known.id)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(RECORD_SECONDS, self.now)
 
+    def with_decision(self) -> None:
+        """Submit what has been heard to the commit of a decision, unless some was submitted just now."""
+        if self._waiting and asyncio.get_running_loop().time() - self._submitted_at >= GATHER_SECONDS:
+            self.now()
+
     def now(self) -> None:
-        """Submit what has been heard, so that it shares the commit of what is submitted beside it."""
+        """Submit what has been heard."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if not self._waiting:
             return
         answers, self._waiting = self._waiting, []
+        self._submitted_at = asyncio.get_running_loop().time()
         task = asyncio.ensure_future(self._record(answers, self._decisions.record(answers)))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
