@@ -69,13 +69,19 @@ class Recording:
 
     async def _record(self, answers: Sequence[Answers], recorded: asyncio.Future[None]) -> None:
         try:
-            await recorded
-        except FinalityError:  # Another node has recorded one of them, so each is looked at.
-            await asyncio.gather(*(self._finisher.record(*each) for each in answers))
+            await self._record_singly_if_need_be(answers, recorded)
         except Exception:  # A sweep asks the branches again.
             log.exception("what became of %d transactions could not be recorded", len(answers))
         finally:
             self._unrecorded.difference_update(known.id for known, _ in answers)
+
+    async def _record_singly_if_need_be(
+        self, answers: Sequence[Answers], recorded: asyncio.Future[None]
+    ) -> None:
+        try:
+            await recorded
+        except FinalityError:  # Another node has recorded one of them, so each is looked at.
+            await asyncio.gather(*(self._finisher.record(*each) for each in answers))
 
     async def drain(self) -> None:
         """Wait until everything is recorded."""
