@@ -7,6 +7,8 @@ from typing import Any
 from finality.runtime import reacting
 from finality.runtime.reacting import ReactTurn, SettleTurn
 
+BETWEEN = "planted.between"  # The effect is durable, and its witness is not.
+
 
 def plant() -> None:
     """Make the mistake in this process."""
@@ -14,6 +16,7 @@ def plant() -> None:
 
     def settle(turn: ReactTurn, error: BaseException | None) -> None:
         if error is None:
+            turn._kit.context.environment.reach(BETWEEN)
             turn._kit.context.home.submit(SettleTurn(turn._code.consumer, turn._arrived, is_home=True))
         settled(turn, error)
 

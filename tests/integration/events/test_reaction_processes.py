@@ -13,6 +13,7 @@ import pytest
 import finality
 from finality.ports.environment import COMMIT_AFTER, REACTION_AFTER
 from tests.integration.events.kit import TOPIC, Placed, place
+from tests.integration.events.planted_inbox import BETWEEN
 from tests.integration.kit import effects, eventually, table, url_of
 from tests.integration.processes import process
 
@@ -101,7 +102,7 @@ def test_a_consumer_killed_between_effect_and_acknowledgement_leaves_one_effect(
 
 def test_an_inbox_outside_the_transaction_is_caught(tmp_path: Path) -> None:
     """The planted bug: effect and witness are two commits, and the node dies between them."""
-    noted, _ = asyncio.run(survivors(tmp_path, COMMIT_AFTER, 1, "planted"))
+    noted, _ = asyncio.run(survivors(tmp_path, BETWEEN, 1, "planted"))
 
     assert len(noted) > len({*noted})
 
