@@ -8,6 +8,7 @@ the deadline.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, make_dataclass
@@ -32,6 +33,7 @@ from finality.runtime.reacting import Reacting
 from finality.runtime.reaction import ReactionCode
 from tests.integration.kit import MovedClock
 
+HOMES = itertools.count()
 SEEDS = 40
 TWICE = 0.3  # So much of what is delivered comes again.
 HANGS = 0.15  # So many services hear of nothing until the deadline has passed.
@@ -160,7 +162,9 @@ class Home:
 
 
 async def home(plan: Plan, number: int, clock: MovedClock) -> Home:
-    node = finality.open_async(f"memory://random-{plan.choreography.name}-{number}", environment=clock)
+    # A database lives until the last that knew it is collected, so each has a name that none had before.
+    name = f"random-{plan.choreography.name}-{number}-{next(HOMES)}"
+    node = finality.open_async(f"memory://{name}", environment=clock)
     await node.run(lambda tx: tx.execute("CREATE TABLE effect (run TEXT, what TEXT)"))
     await node.run(lambda tx: tx.execute("CREATE TABLE part (run TEXT, what TEXT)"))
     codec = node._insides.context.codec
