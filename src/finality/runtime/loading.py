@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from typing import Any, TypeAlias
 
@@ -19,7 +20,7 @@ from finality.runtime.drive import Drive
 PARKED = "parked"
 
 
-class HomeKeepingTurn:
+class HomeKeepingTurn(ABC):
     """A small change of one head. Whoever submits it may set *done*, to hear what became of it."""
 
     def __init__(self, key: int) -> None:
@@ -27,11 +28,11 @@ class HomeKeepingTurn:
         self.key = key
         self.done: Callable[[BaseException | None], None] = lambda error: None
 
+    @abstractmethod
     def run(self, tx: HomeTransaction) -> None:
         """Change it."""
-        raise NotImplementedError
 
-    def forget(self) -> None:
+    def forget(self) -> None:  # noqa: B027 - none of them changes anything in memory
         """Nothing in memory has changed."""
 
     def settle(self, error: BaseException | None) -> None:
