@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import finality
+from finality.cli.bench.nodes import open_nodes, shared_out
 from finality.cli.bench.peers import dbos_saga
 from finality.cli.bench.peers.run import Figures, two_phase
 from finality.cli.bench.saga import Server, run
@@ -34,14 +35,31 @@ def test_sagas_on_a_server_end_once_each_and_stand_beside_their_bound(
 ) -> None:
     url = finality_postgres.database()
 
-    result = asyncio.run(run(Server(url, tmp_path), SECONDS, 1, [8], lambda line: None))
+    result = asyncio.run(run(Server(url, tmp_path), SECONDS, 1, [8], [2], lambda line: None))
 
     [figures] = result["results"]
-    variants = {"success", "compensation"}
-    check_figures(figures, variants | {f"{each} bound" for each in variants})
-    assert figures["success"]["ratio_to_bound"] > 0
+    variants = {"success, 2 nodes", "compensation, 2 nodes"}
+    bounds = {f"{each} bound{more}" for each in ("success", "compensation") for more in ("", ", 2 writers")}
+    check_figures(figures, variants | bounds)
+    assert figures["success, 2 nodes"]["ratio_to_bound"] > 0
+    assert figures["success, 2 nodes"]["ratio_to_as_many_writers"] > 0
     assert result["checked"]["sagas"] == sum(figures[each]["count"] for each in variants)
     assert result["machine"]["fsync"] == "off", "as it is on the server of a test"
+
+
+@pytest.mark.parametrize("clients, shares", [(1, [1]), (5, [2, 2, 1]), (9, [3, 3, 3])])
+def test_nodes_share_the_clients_and_none_is_without(clients: int, shares: list[int]) -> None:
+    assert shared_out(clients, 3) == shares
+
+
+def test_a_node_process_that_fails_ends_the_bench(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    async def story() -> None:
+        async with open_nodes(1) as nodes:
+            await nodes.measure("node", f"sqlite:///{tmp_path}/absent/bench.db", "success", [1], SECONDS)
+
+    with pytest.raises(finality.Unavailable, match="has ended too soon"):
+        asyncio.run(story())
+    assert "check that its folder exists" in capfd.readouterr().err
 
 
 def test_the_count_finds_a_saga_that_is_missing_or_too_many(finality_postgres: PostgresServer) -> None:

@@ -8,12 +8,15 @@ What the product does more is the engine: deciding, folding, running steps, tell
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 import time
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
+from finality.adapters.engine import Busy
+from finality.adapters.group_commit import BUSY_WAIT_SECONDS
 from finality.adapters.sqlite.connection import connect
 from finality.adapters.sqlite.engine import SqliteEngine
 from finality.adapters.sqlite.queries import QUERIES
@@ -98,7 +101,7 @@ class BareWriter:
         sql = self._sql
         answers = []
         now = time.time()
-        self._engine.begin()
+        self._begin()
         for future, (key, version, records, is_end) in batch:
             if version == 0:
                 sql(QUERIES["create"], (key, 1, 1, "running", 1, None, 1, None, now))
@@ -114,6 +117,13 @@ class BareWriter:
             answers.append((future, stream))
         self._engine.commit()
         self._loop.call_soon_threadsafe(_answer, answers)
+
+    def _begin(self) -> None:
+        while True:
+            try:
+                return self._engine.begin()
+            except Busy:  # A writer in another process has the turn.
+                time.sleep(BUSY_WAIT_SECONDS)
 
 
 def _answer(answers: list[tuple[asyncio.Future[int], int]]) -> None:
@@ -138,7 +148,7 @@ async def measure_bound(writer: Bare, variant: str, *, concurrency: int, seconds
     latencies: list[float] = []
     clock = time.perf_counter
     stop = clock() + seconds
-    chance = 0
+    chance = random.getrandbits(72)  # Writers in several processes want names of their own.
 
     async def client() -> None:
         nonlocal chance

@@ -20,24 +20,37 @@ SCHEMA = "finality_bound"
 QUERIES = named_statements("finality.cli.bench", "bound_postgres.sql")
 
 
+async def make_schema(url: str) -> None:
+    """Make an empty schema beside the product's."""
+    connection = await asyncpg.connect(url, server_settings={"search_path": SCHEMA})
+    await connection.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE; CREATE SCHEMA {SCHEMA}")
+    await migrate(connection, is_home=True)
+    await connection.close()
+
+
+async def remove_schema(url: str) -> None:
+    """Leave nothing of it."""
+    connection = await asyncpg.connect(url)
+    await connection.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
+    await connection.close()
+
+
 class BarePostgres:
     """Connections that write what waits and commit it together."""
 
-    def __init__(self, connections: list[Any]) -> None:
+    def __init__(self, connections: list[Any], number: int) -> None:
         self._connections = connections
         self._waiting: list[tuple[asyncio.Future[int], tuple[Any, ...]]] = []
         self._has_some = asyncio.Event()
-        self._key = 0
+        self._key = number << 40  # Writers in several processes share the schema.
         self._tasks = [asyncio.ensure_future(self._run(connection)) for connection in connections]
 
     @classmethod
-    async def open(cls, url: str) -> BarePostgres:
-        """Connect, and make an empty schema beside the product's."""
+    async def open(cls, url: str, number: int) -> BarePostgres:
+        """Connect to the schema that was made for this."""
         settings = {"search_path": SCHEMA}
         connections = [await asyncpg.connect(url, server_settings=settings) for _ in range(CONNECTIONS)]
-        await connections[0].execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE; CREATE SCHEMA {SCHEMA}")
-        await migrate(connections[0], is_home=True)
-        return cls(connections)
+        return cls(connections, number)
 
     def write(self, item: tuple[Any, ...]) -> asyncio.Future[int]:
         """Return what resolves, with the stream's key, once *item* is durable."""
@@ -47,11 +60,10 @@ class BarePostgres:
         return future
 
     async def close(self) -> None:
-        """Stop, and leave nothing."""
+        """Stop."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._connections[0].execute(f"DROP SCHEMA {SCHEMA} CASCADE")
         for connection in self._connections:
             await connection.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -26,6 +27,13 @@ def bench() -> None:
 @click.option("--seconds", default=10.0, show_default=True, help="For each figure.")
 @click.option("--rounds", default=3, show_default=True, help="Product and bound in turn, so often.")
 @click.option("--concurrency", "concurrencies", type=int, multiple=True, help="Sagas in flight; repeatable.")
+@click.option(
+    "--nodes",
+    "counts",
+    type=click.IntRange(min=1),
+    multiple=True,
+    help="Processes on the store; repeatable. By default 1, and as many as there are cores.",
+)
 @click.option("--json", "is_json", is_flag=True, help="Print one object.")
 def saga(
     store: str | None,
@@ -33,10 +41,11 @@ def saga(
     seconds: float,
     rounds: int,
     concurrencies: tuple[int, ...],
+    counts: tuple[int, ...],
     is_json: bool,
 ) -> None:
     """A three-step saga, done and compensated, against a bare group-commit writer."""
-    from finality.cli.bench.saga import File, Server, run
+    from finality.cli.bench.saga import place_at, run
 
     if store and is_postgres:
         raise click.UsageError("--postgres starts a server, and --store names one: give one of them")
@@ -47,14 +56,10 @@ def saga(
 
             settings = {"fsync": "on", "shared_buffers": "256MB"}
             store = stack.enter_context(postgres(settings=settings)).database("bench")
-        each, wanted, say = seconds / max(rounds, 1), concurrencies or CONCURRENCIES, _say(is_json)
-        if store and store.startswith("postgres"):
-            _print(asyncio.run(run(Server(store, Path(directory)), each, rounds, wanted, say)), is_json)
-            return
-        path = Path(store.removeprefix("sqlite:///")) if store else Path(directory) / "bench.db"
-        if path.exists():
-            raise click.ClickException(f"{path} exists: a bench measures a store of its own; name a new file")
-        _print(asyncio.run(run(File(path), each, rounds, wanted, say)), is_json)
+        each, wanted = seconds / max(rounds, 1), concurrencies or CONCURRENCIES
+        nodes = counts or (1, os.cpu_count() or 1)
+        work = run(place_at(store, Path(directory)), each, rounds, wanted, nodes, _say(is_json))
+        _print(asyncio.run(work), is_json)
 
 
 @bench.command()

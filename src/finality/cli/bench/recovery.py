@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import resource
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import finality
+from finality.cli.bench.child import child
 from finality.cli.bench.machine import description
 from finality.cli.bench.workload import ThreeSteps, check
 
@@ -30,7 +29,7 @@ METHOD = (
 async def run(path: Path, sagas: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Leave *sagas* open, kill the process that has started them, and recover."""
     machine = description(path.parent)
-    started_mib = _leave_open(path, sagas, say)
+    started_mib = await _leave_open(path, sagas, say)
     await asyncio.sleep(LEASE.total_seconds())
     say("recovering")
     begun = time.perf_counter()
@@ -61,17 +60,11 @@ async def run(path: Path, sagas: int, say: Callable[[str], None]) -> dict[str, A
     }
 
 
-def _leave_open(path: Path, sagas: int, say: Callable[[str], None]) -> int:
+async def _leave_open(path: Path, sagas: int, say: Callable[[str], None]) -> int:
     say(f"starting {sagas} sagas")
-    child = subprocess.Popen(  # noqa: S603  # this very program
-        [sys.executable, "-m", "finality.cli.bench.recovery", str(path), str(sagas)],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert child.stdout is not None, "it was asked for"
-    peak = int(child.stdout.readline())
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    async with child("finality.cli.bench.recovery", path, sagas) as process:
+        peak = await process.said()
+    assert isinstance(peak, int), f"{peak!r} is no number"
     return peak
 
 

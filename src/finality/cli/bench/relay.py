@@ -9,9 +9,7 @@ CloudEvents, and the data.
 from __future__ import annotations
 
 import asyncio
-import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from typing import Any
 
 import finality
 from finality.cli.bench.bare import bare_events
+from finality.cli.bench.child import child
 from finality.cli.bench.machine import description
 from finality.core.errors import NotFound
 from finality.node.brokers import ADAPTERS
@@ -92,38 +91,22 @@ async def _relayed(store: str, broker: str, topic: str, events: int, pings: int)
         for begin in range(0, events, FILLED_AT_ONCE):
             numbers = range(begin, min(begin + FILLED_AT_ONCE, events))
             await node.run(partial(_fill, topic=topic, numbers=numbers))
-    consumer = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "finality.cli.bench.relay_consumer", broker, topic, str(events), str(pings),
-        stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        await _said(consumer)
+    async with child("finality.cli.bench.relay_consumer", broker, topic, events, pings) as consumer:
+        await consumer.said()
         begun, cpu = time.time(), time.process_time()
         async with finality.open_async(store, broker=broker) as node:
-            done = json.loads(await _said(consumer))
+            done = await consumer.said()
             used = time.process_time() - cpu
             for _ in range(pings):
                 await asyncio.sleep(PING_SECONDS)
                 await node.run(lambda tx: tx.publish(topic, Placed(time.time()), key="ping"))
-            late = json.loads(await _said(consumer))["late"]
-    finally:
-        if consumer.returncode is None:
-            consumer.kill()
-        await consumer.wait()
+            late = (await consumer.said())["late"]
     return {"rate": events / (done["done_at"] - begun), "cpu": used / events * 1e6, "late": late}
 
 
 def _fill(tx: finality.SyncTx, topic: str, numbers: range) -> None:
     for number in numbers:
         tx.publish(topic, Placed(0.0), key=f"k{number % KEYS}")
-
-
-async def _said(consumer: asyncio.subprocess.Process) -> bytes:
-    assert consumer.stdout is not None, "its output is a pipe"
-    line = await consumer.stdout.readline()
-    if not line:
-        raise finality.Unavailable("the consumer has ended too soon: what it said stands above")
-    return line
 
 
 async def _bare(broker: str, topic: str, events: int) -> dict[str, float] | None:

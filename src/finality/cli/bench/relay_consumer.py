@@ -17,7 +17,7 @@ async def consume(url: str, topic: str, count: int, pings: int) -> None:
     await broker.open(SystemEnvironment())
     partitions = await broker.declare(topic)
     subscription = await broker.subscribe(topic, "bench", range(partitions))
-    print("ready", flush=True)
+    print(json.dumps("ready"), flush=True)
     seen: set[str] = set()
     while len(seen) < count:
         taken = await subscription.take(500)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-COLUMNS = ("in flight", "what", "a second", "spread", "p50 ms", "p99 ms", "CPU µs", "of bound")
+COLUMNS = ("in flight", "what", "a second", "spread", "p50 ms", "p99 ms", "CPU µs")
+BOUNDS = {
+    "ratio_to_bound": "of bound",
+    "ratio_to_as_many_writers": "of as many writers",
+    "ratio_to_one_node": "of one node",
+    "ratio_to_success": "of success",
+}
+PEERS = {"ratio_of_rate": "rate", "ratio_of_median_latency": "latency"}
 
 
 def lines(result: dict[str, Any]) -> Iterator[str]:
@@ -15,13 +22,13 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     yield result["method"]
     yield ""
     if result["bench"] == "saga":
-        yield from _saga(result)
+        yield from _figures(result["results"], BOUNDS)
     elif result["bench"] == "two-phase":
-        yield from _beside(result["results"])
+        yield from _figures(result["results"], PEERS)
     elif result["bench"] in ("peers", "append"):
         for what, results in result["results"].items():
             yield f"{what}:"
-            yield from _beside(results)
+            yield from _figures(results, PEERS)
             yield ""
         for name, why in result.get("left_out", {}).items():
             yield f"{name} was left out: {why}"
@@ -32,25 +39,8 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     yield "checked: " + ", ".join(f"{name} {value}" for name, value in result["checked"].items())
 
 
-def _saga(result: dict[str, Any]) -> Iterator[str]:
-    rows: list[tuple[str, ...]] = [COLUMNS]
-    for each in result["results"]:
-        for name in ("success", "success bound", "compensation", "compensation bound"):
-            run = each[name]
-            spread = "{}–{}".format(*run["spread"])
-            ratio = str(run.get("ratio_to_bound", ""))
-            rows.append(
-                (
-                    str(each["concurrency"]), name,
-                    f"{run['per_second']:.0f}", spread,
-                    f"{run['p50_ms']:.1f}", f"{run['p99_ms']:.1f}", f"{run['cpu_us']:.0f}", ratio,
-                )
-            )  # fmt: skip
-    yield from _aligned(rows)
-
-
-def _beside(results: list[dict[str, Any]]) -> Iterator[str]:
-    rows = [("in flight", "what", "a second", "spread", "p50 ms", "p99 ms", "CPU µs", "rate", "latency")]
+def _figures(results: list[dict[str, Any]], ratios: dict[str, str]) -> Iterator[str]:
+    rows: list[tuple[str, ...]] = [(*COLUMNS, *ratios.values())]
     for each in results:
         for name, run in each.items():
             if name == "concurrency":
@@ -60,7 +50,7 @@ def _beside(results: list[dict[str, Any]]) -> Iterator[str]:
                     str(each["concurrency"]), name,
                     f"{run['per_second']:.0f}", "{}–{}".format(*run["spread"]),
                     f"{run['p50_ms']:.1f}", f"{run['p99_ms']:.1f}", f"{run['cpu_us']:.0f}",
-                    str(run.get("ratio_of_rate", "")), str(run.get("ratio_of_median_latency", "")),
+                    *(str(run.get(ratio, "")) for ratio in ratios),
                 )
             )  # fmt: skip
     yield from _aligned(rows)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import finality
@@ -61,7 +63,7 @@ class Run:
     """What one measured run was like.
 
     Attributes:
-        cpu: Seconds of processor time of this whole process.
+        cpu: Seconds of processor time of the whole process, or processes.
         latencies: From the call of start to the outcome, in seconds, sorted.
     """
 
@@ -90,6 +92,16 @@ class Run:
         if not self.latencies:
             return 0.0
         return self.latencies[min(int(len(self.latencies) * share), len(self.latencies) - 1)]
+
+
+def together(runs: Sequence[Run]) -> Run:
+    """Return what runs in several processes at once were like as one."""
+    return Run(
+        sum(run.count for run in runs),
+        max(run.seconds for run in runs),
+        sum(run.cpu for run in runs),
+        sorted(chain.from_iterable(run.latencies for run in runs)),
+    )
 
 
 async def measure(node: AsyncNode, variant: str, *, concurrency: int, seconds: float) -> Run:
