@@ -39,6 +39,9 @@ class ServerBranch(ABC):
     @abstractmethod
     async def _let_go(self) -> None: ...
 
+    async def _flush(self) -> None:
+        """Send what is held back; a library's session may do so."""
+
     # How it votes, or ends if it has only read, and how it commits in one phase.
 
     @abstractmethod
@@ -121,6 +124,7 @@ class ServerBranch(ABC):
         try:
             self._check_open()
             self._is_ending = True
+            await self._flush()
             if self._failure is not None:
                 raise Refused(
                     f"{self._name} says no: a statement of branch {self.id} has failed: {self._failure}; "

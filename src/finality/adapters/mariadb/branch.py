@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, Protocol
 
+from finality.adapters.mariadb.catalog import Catalog, Known
 from finality.adapters.mariadb.session import (
     ERRORS,
     ROLLED_BACK,
@@ -15,7 +17,7 @@ from finality.adapters.mariadb.session import (
 )
 from finality.adapters.mariadb.statement import Statement, refuse, statement_of
 from finality.adapters.server_branch import ServerBranch
-from finality.core.errors import FinalityError
+from finality.core.errors import Conflict, FinalityError
 from finality.core.two_phase import Vote
 from finality.ports.participant import BranchId
 from finality.ports.store import Rows
@@ -24,13 +26,16 @@ WITNESS_KEY = "finality_branch"
 
 
 class Keeper(Protocol):
-    """Where a branch's session comes from, and goes to."""
+    """Where a branch's session comes from, and goes to.
+
+    Attributes:
+        catalog: What the names in its statements stand for.
+    """
+
+    catalog: Catalog
 
     def sql(self, name: str, branch: BranchId) -> str:
         """Return one of our statements for *branch*."""
-
-    async def reads(self, session: Session, statement: Statement) -> bool:
-        """Say whether a statement surely writes nothing; raise if it writes what XA does not take back."""
 
     def hold(self, branch: BranchId, session: Session) -> None:
         """Keep the session of a prepared branch: only it can finish the branch while it is open."""
@@ -39,36 +44,32 @@ class Keeper(Protocol):
         """Take back a session that nothing is open on; others are dropped."""
 
 
-class MariaDbBranch(ServerBranch):
-    """Fulfils ``ports.participant.StatementBranch``.
+def exists_already(branch: BranchId) -> Conflict:
+    """Return that a branch of this id is prepared."""
+    return Conflict(
+        f"branch {branch} is in doubt already: its id was used before; begin a new one",
+        transaction_id=branch.transaction,
+    )
 
-    Attributes:
-        session: What the server calls its connection, in ``SHOW PROCESSLIST``.
-    """
+
+class XaBranch(ServerBranch):
+    """How a branch ends, whoever sends its statements."""
 
     def __init__(self, id: BranchId, session: Session, keeper: Keeper) -> None:
         super().__init__(id)
-        self.session = session.thread
         self._session = session
         self._keeper = keeper
 
-    async def execute(self, sql: str, *parameters: Any) -> Rows:
-        """Run one statement with ``?`` for each of *parameters*; return its rows.
-
-        Raises:
-            StatementRefused: It would end the branch, or XA does not take it back; it had no effect.
-            Refused: It breaks a constraint. Conflict: somebody else was first.
-            Unavailable: The server is out of reach.
-            Exception: What is wrong with the statement itself, as the driver tells it.
-        """
+    def _checked(self, sql: str) -> Statement:
         self._check_open()
         statement = statement_of(sql)
         if statement.refusal:
             raise refuse(sql, statement.refusal)
-        with self._watched():
-            if not await self._keeper.reads(self._session, statement):
-                self._has_written = True
-            return Rows(await self._session.run(sql, parameters))
+        return statement
+
+    @abstractmethod
+    async def _leave_prepared(self) -> None:
+        """Do with the session of a branch that is prepared what lets others finish it."""
 
     async def _prepare(self) -> Vote:
         if not self._has_written:
@@ -76,7 +77,7 @@ class MariaDbBranch(ServerBranch):
             return Vote.READ_ONLY
         await self._vote("testify_vote", "mark", "end", "prepare")
         self._has_ended = True
-        self._keeper.hold(self.id, self._session)
+        await self._leave_prepared()
         return Vote.YES
 
     async def _vote(self, *names: str) -> None:
@@ -100,11 +101,6 @@ class MariaDbBranch(ServerBranch):
 
     async def _say(self, *names: str) -> None:
         await self._tell(*(self._keeper.sql(name, self.id) for name in names))
-
-    async def _let_go(self) -> None:
-        if not self._session.is_clean:
-            await self._undo()
-        self._keeper.give_back(self._session)
 
     async def _undo(self) -> None:
         for name in ("end", "abort_prepared"):
@@ -135,3 +131,44 @@ class MariaDbBranch(ServerBranch):
 
     def _is_late(self, error: BaseException) -> bool:
         return self._session.done == 0 and WITNESS_KEY in str(error)
+
+
+class MariaDbBranch(XaBranch):
+    """Fulfils ``ports.participant.StatementBranch``.
+
+    Attributes:
+        session: What the server calls its connection, in ``SHOW PROCESSLIST``.
+    """
+
+    def __init__(self, id: BranchId, session: Session, keeper: Keeper) -> None:
+        super().__init__(id, session, keeper)
+        self.session = session.thread
+
+    async def execute(self, sql: str, *parameters: Any) -> Rows:
+        """Run one statement with ``?`` for each of *parameters*; return its rows.
+
+        Raises:
+            StatementRefused: It would end the branch, or XA does not take it back; it had no effect.
+            Refused: It breaks a constraint. Conflict: somebody else was first.
+            Unavailable: The server is out of reach.
+            Exception: What is wrong with the statement itself, as the driver tells it.
+        """
+        statement = self._checked(sql)
+        with self._watched():
+            known = self._keeper.catalog.known(statement) or await self._learned(statement)
+            if not known.surely_reads():
+                self._has_written = True
+            return Rows(await self._session.run(sql, parameters))
+
+    async def _learned(self, statement: Statement) -> Known:
+        catalog = self._keeper.catalog
+        [found] = await self._session.say(catalog.question(statement))
+        return catalog.learn(statement, found)
+
+    async def _leave_prepared(self) -> None:
+        self._keeper.hold(self.id, self._session)
+
+    async def _let_go(self) -> None:
+        if not self._session.is_clean:
+            await self._undo()
+        self._keeper.give_back(self._session)

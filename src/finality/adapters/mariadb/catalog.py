@@ -6,11 +6,12 @@ does not take part in XA, so that an abort leaves what was written.
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from finality.adapters.mariadb.session import Session
+from finality.adapters.mariadb.session import Row
 from finality.adapters.mariadb.statement import Statement
 from finality.ports.store import StatementRefused
 
@@ -26,6 +27,19 @@ class Known:
     lasting: str
     until: float
 
+    def surely_reads(self) -> bool:
+        """Say whether the statement surely writes nothing.
+
+        Raises:
+            StatementRefused: It writes a table that XA does not take back.
+        """
+        if self.lasting:
+            raise StatementRefused(
+                f"the statement is refused: {self.lasting}, which does not take part in XA, so an abort "
+                "would leave what is written there; convert it with ALTER TABLE … ENGINE = InnoDB"
+            )
+        return self.reads
+
 
 class Catalog:
     """Remembers what the database says about statements; each is asked about once a minute."""
@@ -34,32 +48,25 @@ class Catalog:
         self._query = query
         self._known: OrderedDict[Statement, Known] = OrderedDict()
 
-    async def reads(self, session: Session, statement: Statement) -> bool:
-        """Say whether a statement surely writes nothing.
-
-        Raises:
-            StatementRefused: It writes a table that XA does not take back.
-        """
+    def known(self, statement: Statement) -> Known | None:
+        """Return what is known about a statement; None if the database is to be asked."""
         known = self._known.get(statement)
-        now = asyncio.get_running_loop().time()
-        if known is None or known.until < now:
-            known = self._known[statement] = await self._ask(session, statement, now)
-            while len(self._known) > KNOWN_MAX:
-                self._known.popitem(last=False)
-        if known.lasting:
-            raise StatementRefused(
-                f"the statement is refused: {known.lasting}, which does not take part in XA, so an abort "
-                "would leave what is written there; convert it with ALTER TABLE … ENGINE = InnoDB"
-            )
-        return known.reads
+        return None if known is None or known.until < time.monotonic() else known
 
-    async def _ask(self, session: Session, statement: Statement, now: float) -> Known:
+    def question(self, statement: Statement) -> str:
+        """Return what to ask the database about a statement."""
         words = ", ".join(f"'{word}'" for word in sorted(statement.words) if word.isascii())
-        [found] = await session.say(self._query.format(words=words or "''"))
+        return self._query.format(words=words or "''")
+
+    def learn(self, statement: Statement, found: Sequence[Row]) -> Known:
+        """Remember what the database has answered."""
         lasting = [f"table {name} has the engine {engine}" for name, engine in found if engine is not None]
         hides = any(engine is None for _, engine in found)
-        return Known(
+        known = self._known[statement] = Known(
             reads=statement.reads and not hides,
             lasting="" if statement.reads else ", ".join(lasting),
-            until=now + KNOWN_SECONDS,
+            until=time.monotonic() + KNOWN_SECONDS,
         )
+        while len(self._known) > KNOWN_MAX:
+            self._known.popitem(last=False)
+        return known

@@ -22,7 +22,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from finality.adapters.connections import Connections
-from finality.adapters.mariadb.branch import MariaDbBranch
+from finality.adapters.mariadb.branch import MariaDbBranch, exists_already
 from finality.adapters.mariadb.catalog import Catalog
 from finality.adapters.mariadb.health import findings
 from finality.adapters.mariadb.session import (
@@ -35,10 +35,9 @@ from finality.adapters.mariadb.session import (
     server_at,
     unavailable,
 )
-from finality.adapters.mariadb.statement import Statement
 from finality.adapters.mariadb.xid import branch_of, xid_of
 from finality.adapters.named_statements import named_statements
-from finality.core.errors import Conflict, DefinitionError, Unavailable
+from finality.core.errors import DefinitionError, Unavailable
 from finality.core.ids import TransactionId
 from finality.core.two_phase import Decision
 from finality.ports.branch_names import check_branch, check_name
@@ -88,7 +87,7 @@ class MariaDbParticipant:
             drop=lambda session: session.drop(),
         )
         self._queries = named_statements(__package__, "branch.sql")
-        self._catalog = Catalog(self._queries["known_words"])
+        self.catalog = Catalog(self._queries["known_words"])
         self._held: dict[BranchId, Session] = {}
         self._finishing: dict[BranchId, asyncio.Future[None]] = {}
         self._has_table = False
@@ -101,7 +100,16 @@ class MariaDbParticipant:
     async def open(self, environment: Environment) -> None:
         """Connect, and make sure that the witness's table is there."""
         self._environment = environment
-        self.give_back(await self._connections.take())
+        await self.make_table()
+
+    async def make_table(self) -> None:
+        """Make sure that the witness's table is there.
+
+        Raises:
+            Unavailable: The server is out of reach.
+        """
+        if not self._has_table:
+            self.give_back(await self._connections.take(is_finishing=True))
 
     async def _connect(self) -> Session:
         session = await self._server.connect()
@@ -129,10 +137,6 @@ class MariaDbParticipant:
             home=literal(branch.home),
             branch=literal(branch.name),
         )
-
-    async def reads(self, session: Session, statement: Statement) -> bool:
-        """Say whether a statement surely writes nothing."""
-        return await self._catalog.reads(session, statement)
 
     def hold(self, branch: BranchId, session: Session) -> None:
         """Keep the session of a prepared branch."""
@@ -164,16 +168,13 @@ class MariaDbParticipant:
         for attempt in (1, 2):
             session = await self._connections.take()
             try:
-                await session.say(*self._limits(session, deadline), self.sql("begin", branch))
+                await session.say(*self.limits(session, deadline), self.sql("begin", branch))
                 return MariaDbBranch(branch, session, self)
             except BaseException as error:
                 session.drop()
                 self.give_back(session)
                 if number_of(error) == BRANCH_EXISTS:
-                    raise Conflict(
-                        f"branch {branch} is in doubt already: its id was used before; begin a new one",
-                        transaction_id=branch.transaction,
-                    ) from error
+                    raise exists_already(branch) from error
                 if not isinstance(error, ERRORS):
                     raise
                 if attempt == 2:
@@ -181,7 +182,8 @@ class MariaDbParticipant:
                 self._connections.forget_idle()
         raise AssertionError("the second attempt has returned or raised")
 
-    def _limits(self, session: Session, deadline: float | None) -> list[str]:
+    def limits(self, session: Session, deadline: float | None) -> list[str]:
+        """Return what keeps a branch that was abandoned from staying after its deadline."""
         if not session.is_mariadb or self._environment is None:
             return []
         # Zero is without end; it takes back what the last branch of the session had.
