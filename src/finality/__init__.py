@@ -118,7 +118,7 @@ _EXTRAS = {
     "postgres": "postgres",
     "psycopg": "postgres,psycopg",
     "service": "http",
-    "sqlalchemy": "postgres,sqlalchemy",
+    "sqlalchemy": "sqlalchemy",
 }
 """What is needed beside the package itself, where a name needs more."""
 

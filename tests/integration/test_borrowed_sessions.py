@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 import finality
-from finality.adapters.borrowed import BorrowedBranch, BorrowingParticipant, TransactionEnded
+from finality.adapters.borrowed import BorrowingParticipant, SessionBranch
+from finality.adapters.postgres.borrowed import BorrowedBranch, TransactionEnded
 from finality.adapters.system.environment import SystemEnvironment
 from finality.core.errors import DefinitionError, Refused
 from finality.core.ids import TransactionId
@@ -76,12 +77,12 @@ class Bank:
     def items(self) -> list[int]:
         return [n for (n,) in self.sql("SELECT n FROM item ORDER BY n")]
 
-    async def execute(self, branch: BorrowedBranch, sql: str) -> None:
+    async def execute(self, branch: SessionBranch, sql: str) -> None:
         answer = branch.session.execute(sql if self.kind.startswith("psycopg") else text(sql))
         if asyncio.iscoroutine(answer):
             await answer
 
-    async def begin(self, id: str) -> BorrowedBranch:
+    async def begin(self, id: str) -> SessionBranch:
         return await self.participant.begin(BranchId("h0me", TransactionId(id), "bank"))
 
     @contextlib.asynccontextmanager
@@ -163,7 +164,7 @@ def test_the_tag_is_looked_at(bank: Bank) -> None:
                     await bank.execute(branch, "SELECT 1 / 0")
                 # Without the witness, which the server would refuse before.
                 with pytest.raises(TransactionEnded, match=f"it answered ROLLBACK to {tag}"):
-                    await branch._last(sql, tag)
+                    await cast(BorrowedBranch, branch)._last(sql, tag)
                 await branch.abort()
 
     run(story())

@@ -16,7 +16,13 @@ T = TypeVar("T")
 
 
 class ServerBranch(ABC):
-    """Fulfils ``ports.participant.StatementBranch`` but for ``execute``, around what a driver does."""
+    """Fulfils ``ports.participant.StatementBranch`` but for ``execute``, around what a driver does.
+
+    Attributes:
+        savepoint_words: What one calls to undo a part of it alone.
+    """
+
+    savepoint_words = "branch.savepoint()"
 
     def __init__(self, id: BranchId) -> None:
         self.id = id
@@ -40,7 +46,8 @@ class ServerBranch(ABC):
     async def _let_go(self) -> None: ...
 
     async def _flush(self) -> None:
-        """Send what is held back; a library's session may do so."""
+        """Send what is held back, as a library's session may do."""
+        return
 
     # How it votes, or ends if it has only read, and how it commits in one phase.
 
@@ -128,7 +135,7 @@ class ServerBranch(ABC):
             if self._failure is not None:
                 raise Refused(
                     f"{self._name} says no: a statement of branch {self.id} has failed: {self._failure}; "
-                    "run what may fail in a branch.savepoint()",
+                    f"run what may fail in a {self.savepoint_words}",
                     branch=self.id.name,
                     transaction_id=self.id.transaction,
                 )

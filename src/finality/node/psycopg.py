@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from finality.adapters.borrowed import BorrowingParticipant, Limits
+from finality.adapters.postgres.borrowed import PostgresSessions
 from finality.adapters.postgres.participant import postgres
 from finality.adapters.psycopg.connection import BorrowedAsyncConnection, BorrowedConnection
 from finality.ports.environment import Environment
@@ -17,7 +17,7 @@ def psycopg(
     lock_timeout: timedelta = timedelta(seconds=5),
     witness_kept: timedelta = timedelta(days=30),
     is_async: bool = True,
-) -> BorrowingParticipant:
+) -> PostgresSessions:
     """Return a PostgreSQL database as a participant whose branches are psycopg connections.
 
     Args:
@@ -29,11 +29,11 @@ def psycopg(
     """
 
     async def borrow(
-        environment: Environment, limits: Limits
+        environment: Environment, begin_sql: str
     ) -> BorrowedAsyncConnection | BorrowedConnection:
         if is_async:
-            return await BorrowedAsyncConnection.of(url, limits)
-        return await BorrowedConnection.of(url, limits, environment)
+            return await BorrowedAsyncConnection.of(url, begin_sql)
+        return await BorrowedConnection.of(url, begin_sql, environment)
 
     recovery = postgres(url, name=name, witness_kept=witness_kept)
-    return BorrowingParticipant(name, recovery, lock_timeout.total_seconds(), borrow)
+    return PostgresSessions(recovery, lock_timeout.total_seconds(), borrow)

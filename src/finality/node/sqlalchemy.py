@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from finality.adapters.borrowed import BorrowingParticipant, Limits
-from finality.adapters.postgres.participant import postgres
+import finality
+from finality.adapters.borrowed import BorrowingParticipant
 from finality.adapters.sqlalchemy.session import BorrowedAsyncSession, BorrowedSession
 from finality.core.errors import DefinitionError
 from finality.ports.environment import Environment
 
-DRIVERS = ("asyncpg", "psycopg", "psycopg_async")
+Borrow = Callable[[Environment, str], Awaitable[BorrowedAsyncSession | BorrowedSession]]
 
 
 def sqlalchemy(
@@ -29,25 +31,49 @@ def sqlalchemy(
     ``Session`` for an ``Engine``.
 
     Args:
-        engine: On PostgreSQL, by asyncpg or psycopg. Others find what is in doubt by its URL.
+        engine: On PostgreSQL, by asyncpg or psycopg, or on MariaDB, by asyncmy or PyMySQL. Others find
+            what is in doubt by its URL.
         name: What decisions call it, the same on every node and for ever.
-        lock_timeout: How long a statement waits for another transaction's lock.
-        witness_kept: How long it is known what became of a branch. See ``postgres``.
+        lock_timeout: How long a statement waits for another transaction's lock; whole seconds on MariaDB.
+        witness_kept: How long it is known what became of a branch. See ``postgres`` and ``mariadb``.
 
     Raises:
-        DefinitionError: The engine's database is another one.
+        DefinitionError: The engine's database or driver is another one.
+        ModuleNotFoundError: The extra that its recovery needs is not installed.
     """
-    if engine.dialect.name != "postgresql" or engine.dialect.driver not in DRIVERS:
-        raise DefinitionError(
-            f"sessions of {engine.dialect.name}+{engine.dialect.driver} cannot take part: only those of "
-            "postgresql+asyncpg and postgresql+psycopg can; use finality.mariadb or finality.sqlite"
-        )
-    url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
 
-    async def borrow(environment: Environment, limits: Limits) -> BorrowedAsyncSession | BorrowedSession:
+    async def borrow(environment: Environment, first: str) -> BorrowedAsyncSession | BorrowedSession:
         if isinstance(engine, AsyncEngine):
-            return await BorrowedAsyncSession.of(engine, limits)
-        return await BorrowedSession.of(engine, limits, environment)
+            return await BorrowedAsyncSession.of(engine, first)
+        return await BorrowedSession.of(engine, first, environment)
 
-    recovery = postgres(url, name=name, witness_kept=witness_kept)
-    return BorrowingParticipant(name, recovery, lock_timeout.total_seconds(), borrow)
+    options = {"name": name, "lock_timeout": lock_timeout, "witness_kept": witness_kept}
+    match engine.dialect.name, engine.dialect.driver:
+        case "postgresql", "asyncpg" | "psycopg" | "psycopg_async":
+            return _on_postgres(engine.url, borrow, options)
+        case "mysql" | "mariadb", "asyncmy" | "pymysql":
+            return _on_mariadb(engine.url, borrow, options)
+    raise DefinitionError(
+        f"sessions of {engine.dialect.name}+{engine.dialect.driver} cannot take part: only those of "
+        "postgresql+asyncpg, postgresql+psycopg, mysql+asyncmy and mysql+pymysql can; use finality.sqlite "
+        "for a file"
+    )
+
+
+def _on_postgres(url: URL, borrow: Borrow, options: dict[str, Any]) -> BorrowingParticipant:
+    recovery = finality.postgres(_rendered(url.set(drivername="postgresql")), **options)
+    from finality.adapters.postgres.borrowed import PostgresSessions
+
+    return PostgresSessions(recovery, options["lock_timeout"].total_seconds(), borrow)
+
+
+def _on_mariadb(url: URL, borrow: Borrow, options: dict[str, Any]) -> BorrowingParticipant:
+    known = {key: value for key, value in url.query.items() if key in ("unix_socket", "ssl_ca")}
+    recovery = finality.mariadb(_rendered(url.set(drivername="mariadb", query=known)), **options)
+    from finality.adapters.mariadb.borrowed import MariaDbSessions
+
+    return MariaDbSessions(recovery, options["lock_timeout"].total_seconds(), borrow)
+
+
+def _rendered(url: URL) -> str:
+    return url.render_as_string(hide_password=False)

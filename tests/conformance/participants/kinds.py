@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.participants.borrowed_worlds import PsycopgWorld, SqlAlchemyWorld
+from tests.conformance.participants.borrowed_worlds import (
+    MariaDbEngineWorld,
+    PostgresEngineWorld,
+    PsycopgWorld,
+)
 from tests.conformance.participants.mariadb_world import MariaDbWorld
 from tests.conformance.participants.postgres_world import PostgresWorld
 from tests.conformance.participants.sqlite_world import SqliteWorld
@@ -25,9 +29,10 @@ class DebianPostgresWorld(PostgresWorld):
 KINDS: dict[str, type[World]] = {
     "sqlite": SqliteWorld,
     "postgres": PostgresWorld,
-    "sqlalchemy": SqlAlchemyWorld,
+    "sqlalchemy": PostgresEngineWorld,
     "psycopg": PsycopgWorld,
     "mariadb": MariaDbWorld,
+    "sqlalchemy-mariadb": MariaDbEngineWorld,
 }
 if DEBIAN:
     KINDS["debian"] = DebianPostgresWorld

@@ -29,6 +29,7 @@ class MariaDbWorld:
     """Fulfils ``World``: a database of its own in a server that is shared."""
 
     takes_statements = takes_more = can_cut = takes_several = can_commit_by_hand = can_die = True
+    recovers = True
     can_defer = False
     refused: tuple[tuple[str, str], ...] = (
         ("COMMIT", "ends the branch"),

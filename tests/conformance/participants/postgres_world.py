@@ -31,6 +31,7 @@ class PostgresWorld:
 
     fixture = "finality_postgres"
     takes_statements = takes_more = can_cut = can_defer = takes_several = can_commit_by_hand = can_die = True
+    recovers = True
     refused: tuple[tuple[str, str], ...] = (
         ("COMMIT", "ends the branch"),
         ("  rollback to savepoint a", "ends the branch"),

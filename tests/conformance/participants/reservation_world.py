@@ -70,7 +70,7 @@ class ReservationWorld:
     """Fulfils ``World``: a SQLite store, and a connection of its own to look at it."""
 
     takes_statements = can_defer = can_die = can_cut = takes_more = False
-    takes_several = can_commit_by_hand = True
+    takes_several = can_commit_by_hand = recovers = True
     insert_code = f'branch.reserve("Item", {HERE}.Item(1))'
     refused: tuple[tuple[str, str], ...] = ()
 

@@ -25,7 +25,7 @@ SCHEMA = (
 class SqliteWorld:
     """Fulfils ``World``: a file, and SQLite in another process to look at it."""
 
-    takes_statements = takes_more = can_cut = can_defer = True
+    takes_statements = takes_more = can_cut = can_defer = recovers = True
     takes_several = can_commit_by_hand = can_die = False
     refused: tuple[tuple[str, str], ...] = (
         ("COMMIT", "end the branch"),

@@ -86,7 +86,7 @@ def test_many_may_finish_it_at_once(world: World, decision: Decision) -> None:
     run(story())
 
 
-@only("can_die")
+@only("can_die", "recovers")
 @pytest.mark.slow
 @DECISIONS
 def test_it_survives_the_death_of_the_server(world: World, decision: Decision) -> None:
@@ -137,6 +137,7 @@ asyncio.run(main())
 """
 
 
+@only("recovers")
 @pytest.mark.slow
 @pytest.mark.parametrize("is_prepared", [True, False])
 def test_it_survives_the_death_of_its_process(world: World, tmp_path: Path, is_prepared: bool) -> None:
@@ -160,7 +161,7 @@ def test_it_survives_the_death_of_its_process(world: World, tmp_path: Path, is_p
 
 
 @pytest.mark.slow
-@only("can_die")
+@only("can_die", "recovers")
 def test_it_is_finished_although_its_process_is_paused(world: World, tmp_path: Path) -> None:
     code = PREPARING.format(
         participant=world.code(), home=id_of("t1").home, insert=world.insert_code, is_prepared=True

@@ -39,6 +39,7 @@ class World(Protocol):
         can_commit_by_hand: A DBA could commit a branch in doubt.
         can_cut: A branch has a session, which may end before it votes.
         can_die: The server can be killed and started again.
+        recovers: Its recovery is its own, and not that of another kind.
         insert_code: An expression that adds item 1 to ``branch``, for a process of its own.
         refused: Statements that a branch refuses at once, each with a word of the reason.
     """
@@ -50,6 +51,7 @@ class World(Protocol):
     can_commit_by_hand: bool
     can_cut: bool
     can_die: bool
+    recovers: bool
     insert_code: str
     refused: tuple[tuple[str, str], ...]
 

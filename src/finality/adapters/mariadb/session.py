@@ -100,7 +100,7 @@ class Session:
 
     def _mind(self, error: BaseException) -> None:
         if number_of(error) in LOST or not isinstance(error, errors.MySQLError):
-            self._connection.close()
+            self.drop()
 
 
 @dataclass(frozen=True, slots=True)

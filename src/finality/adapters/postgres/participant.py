@@ -19,9 +19,9 @@ from typing import TypeVar
 
 import asyncpg
 
-from finality.adapters.borrowed import VoteStatements
 from finality.adapters.connections import Connections
 from finality.adapters.named_statements import named_statements
+from finality.adapters.postgres.borrowed import VoteStatements
 from finality.adapters.postgres.branch import WITNESS_KEY, PostgresBranch, opening
 from finality.adapters.postgres.health import findings, holds
 from finality.adapters.postgres.session import (

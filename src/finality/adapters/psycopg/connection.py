@@ -7,7 +7,6 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from finality.adapters.borrowed import Limits
 from finality.ports.environment import Environment
 
 # Begun as one of two phases, a connection refuses commit() and rollback(); savepoints are
@@ -16,17 +15,17 @@ TWO_PHASE = "finality"
 
 
 class BorrowedAsyncConnection:
-    """Fulfils ``adapters.borrowed.Borrowed`` for ``psycopg.AsyncConnection``."""
+    """Fulfils ``adapters.postgres.borrowed.Borrowed`` for ``psycopg.AsyncConnection``."""
 
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self.session = connection
 
     @classmethod
-    async def of(cls, url: str, limits: Limits) -> BorrowedAsyncConnection:
+    async def of(cls, url: str, begin_sql: str) -> BorrowedAsyncConnection:
         """Connect, and begin."""
         connection = await psycopg.AsyncConnection.connect(url)
         await connection.tpc_begin(TWO_PHASE)
-        await connection.execute(limits.begin_sql.encode())
+        await connection.execute(begin_sql.encode())
         return cls(connection)
 
     def is_in_transaction(self) -> bool:
@@ -54,20 +53,20 @@ class BorrowedAsyncConnection:
 
 
 class BorrowedConnection:
-    """Fulfils ``adapters.borrowed.Borrowed`` for ``psycopg.Connection``, which blocks: in threads."""
+    """The same for ``psycopg.Connection``, which blocks: in threads."""
 
     def __init__(self, connection: psycopg.Connection[Any], environment: Environment) -> None:
         self.session = connection
         self._run = environment.run_blocking
 
     @classmethod
-    async def of(cls, url: str, limits: Limits, environment: Environment) -> BorrowedConnection:
+    async def of(cls, url: str, begin_sql: str, environment: Environment) -> BorrowedConnection:
         """Connect, and begin."""
 
         def begin() -> psycopg.Connection[Any]:
             connection = psycopg.Connection.connect(url)
             connection.tpc_begin(TWO_PHASE)
-            connection.execute(limits.begin_sql.encode())
+            connection.execute(begin_sql.encode())
             return connection
 
         return cls(await environment.run_blocking(begin), environment)
