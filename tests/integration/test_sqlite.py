@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -316,6 +317,27 @@ def test_one_gap_between_readers_lets_the_log_begin_anew(
 
     world.run(main)
     check_integrity(world.path)
+
+
+def test_a_commit_is_answered_before_its_log_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(SQLITE, tmp_path)
+
+    async def main(home: AnyHome) -> None:
+        await do(home, append_to("a", 1))
+        reader = apsw.Connection(str(world.path))
+        reader.execute("BEGIN; SELECT count(*) FROM finality_event").fetchall()
+        monkeypatch.setattr(sqlite_log, "CHECKPOINT_PAGES", 1)
+        monkeypatch.setattr(sqlite_log, "RESTART_PAGES", 1)  # To copy means to wait for whoever reads.
+        monkeypatch.setattr(sqlite_log, "RESTART_MILLISECONDS", 60_000)
+        try:
+            async with asyncio.timeout(20):
+                await do(home, append_to("b", 1))
+        finally:
+            reader.close()
+
+    world.run(main)
 
 
 def test_the_file_of_the_log_is_longer_than_the_log(world: World, tmp_path: Path) -> None:

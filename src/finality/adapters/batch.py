@@ -126,6 +126,7 @@ class Batches:
         problem = spoiled or self._failure(self._begin_commit)
         if self._waits is None:
             self._conclude(outcomes, problem)
+            self._engine.keep_house()
         else:
             self._sent, self._overlaps = outcomes, True
 
@@ -134,6 +135,8 @@ class Batches:
         if self._waits is not None:
             sent = self._sent
             self._conclude(sent, self._failure())
+        else:
+            self._engine.keep_house()  # After a scope's commit.
 
     def _next(self) -> list[Turn]:
         """Take the turns of the next commit from the queue."""

@@ -55,6 +55,9 @@ class Engine(Protocol):
             Exception: Nobody knows.
         """
 
+    def keep_house(self) -> None:
+        """Do what nobody waits for: outside of a transaction, once its turns have been told."""
+
     def abort(self) -> None:
         """Leave nothing of the transaction, and give the write turn back."""
 

@@ -40,6 +40,9 @@ class MemoryEngine:
         database.apply()
         database.holder = None
 
+    def keep_house(self) -> None:
+        """Do nothing: nothing is left behind."""
+
     def abort(self) -> None:
         """Leave nothing of the transaction."""
         database = self._database

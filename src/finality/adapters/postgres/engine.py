@@ -135,6 +135,9 @@ class PostgresEngine:
             "what it wrote"
         ) from error
 
+    def keep_house(self) -> None:
+        """Do nothing: the server sees to itself."""
+
     def abort(self) -> None:
         """Leave nothing of the transaction."""
         try:

@@ -58,6 +58,10 @@ class SqliteEngine:
             # Both are found before the commit record is written.
             raise explain(error) from error
 
+    def keep_house(self) -> None:
+        """Copy the log into the file if it is long, which takes several flushes."""
+        self._log.shorten()
+
     def abort(self) -> None:
         """Leave nothing of the transaction."""
         if self._connection.in_transaction:

@@ -76,7 +76,7 @@ class SqliteFile:
         self._log.begun()
         try:
             did = do()
-            commit(self._connection, self._reach)
+            commit(self._connection, self._log, self._reach)
         except BaseException:
             self.work.is_broken = not give_back_turn(self._connection)
             raise

@@ -32,12 +32,14 @@ FRAME_HEAD_BYTES = 24
 
 
 class WriteAheadLog:
-    """Looks after the log of a connection, from its commits on."""
+    """Looks after the log of a connection, between its commits."""
 
     def __init__(self, connection: apsw.Connection, database: Path | str) -> None:
         self._database = os.path.abspath(database)
         self._frame_bytes = int(connection.pragma("page_size")) + FRAME_HEAD_BYTES
+        self._connection = connection
         self._pages = 0  # At our last commit.
+        self._is_long = False
         self._enough_pages = SHORT_PAGES  # While the log has no more, its file is long enough.
         self._noted_pages = 2 * RESTART_PAGES
         connection.set_wal_hook(self._committed)
@@ -65,19 +67,25 @@ class WriteAheadLog:
         return (size - AHEAD_BYTES // 4) // self._frame_bytes
 
     def _committed(self, connection: apsw.Connection, database: str, pages: int) -> int:
-        """Copy the log into the file, after a commit that made it long."""
         self._pages = pages
-        if pages < CHECKPOINT_PAGES:
-            return apsw.SQLITE_OK
+        self._is_long = pages >= CHECKPOINT_PAGES
+        return apsw.SQLITE_OK
+
+    def shorten(self) -> None:
+        """Copy the log into the file if the last commit has made it long; outside of a transaction."""
+        if not self._is_long:
+            return
+        self._is_long = False
+        connection, pages = self._connection, self._pages
         try:
             if pages < RESTART_PAGES:
-                connection.wal_checkpoint(database, apsw.SQLITE_CHECKPOINT_PASSIVE)
+                connection.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_PASSIVE)
             else:
                 connection.set_busy_timeout(RESTART_MILLISECONDS)
-                connection.wal_checkpoint(database, apsw.SQLITE_CHECKPOINT_RESTART)
+                connection.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_RESTART)
         except apsw.Error as error:
-            # The commit itself is durable and must not look as if it had failed; the next one tries
-            # again. That somebody else is at it, or reads, is worth a word only when it goes on.
+            # What was committed is durable all the same; whoever commits next tries again. That
+            # somebody else is at it, or reads, is worth a word only when it goes on.
             if pages >= self._noted_pages or not isinstance(error, apsw.BusyError):
                 self._noted_pages = 2 * pages
                 log.warning(
@@ -86,4 +94,3 @@ class WriteAheadLog:
                 )  # fmt: skip
         finally:
             connection.set_busy_timeout(0)  # Whoever writes waits by itself.
-        return apsw.SQLITE_OK

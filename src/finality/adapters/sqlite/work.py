@@ -169,7 +169,7 @@ class Work:
             if not self._has_triggers:
                 make_triggers(self._connection, self._guard.tables)
             intents.keep(self._connection, intent)
-            commit(self._connection, self._reach)
+            commit(self._connection, self._log, self._reach)
         except apsw.Error as error:
             self.abort()
             raise Unavailable(
@@ -268,7 +268,7 @@ class Work:
                 return
             self._close_session()
             intents.testify(self._connection, branch, Decision.COMMIT, at)
-            commit(self._connection, self._reach)
+            commit(self._connection, self._log, self._reach)
         except SURELY_NOTHING as error:
             self.abort()
             raise no(branch, f"nothing was written: {error}") from error
@@ -334,8 +334,9 @@ def give_back_turn(connection: apsw.Connection) -> bool:
     return True
 
 
-def commit(connection: apsw.Connection, reach: Callable[[str], None]) -> None:
+def commit(connection: apsw.Connection, log: WriteAheadLog, reach: Callable[[str], None]) -> None:
     """Make everything durable."""
     reach(COMMIT_BEFORE)
     connection.execute("COMMIT")
     reach(COMMIT_AFTER)
+    log.shorten()
