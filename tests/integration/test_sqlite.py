@@ -334,6 +334,8 @@ def test_a_commit_is_answered_before_its_log_is_copied(
         try:
             async with asyncio.timeout(20):
                 await do(home, append_to("b", 1))
+
+            assert reader.in_transaction  # So nothing can have been copied.
         finally:
             reader.close()
 
