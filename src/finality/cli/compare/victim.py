@@ -67,6 +67,7 @@ async def begin_and_die(
         await world.calm()
         print(READY, flush=True)
         await asyncio.to_thread(sys.stdin.readline)
+        await which.ready(node)  # A machine that was busy for a lease may have given its part to another.
         world.is_armed = True
         await which.act(node, id, deadline=timedelta(seconds=seconds))
         if not death.path:
