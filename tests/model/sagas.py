@@ -7,6 +7,7 @@ production functions answer is asked once for each number and checked there and 
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import fields
 
 from finality.core.ids import Json
 from finality.core.protocol import fold
@@ -79,7 +80,7 @@ class Sagas:
 
 
 def _key(state: SagaState) -> Hashable:
-    return tuple(_frozen(value) for name, value in state._asdict().items() if name != "graph")
+    return tuple(_frozen(getattr(state, each.name)) for each in fields(state) if each.name != "graph")
 
 
 def _frozen(value: object) -> Hashable:
