@@ -53,11 +53,17 @@ def advance(state: SagaState, signal: e.SagaSignal) -> tuple[Events, SagaState]:
 
 
 def _answer(state: SagaState, signal: e.SagaSignal) -> Events:
-    match signal:
+    match signal:  # The most frequent first: each case is looked at in turn.
         case e.Succeeded():
             return _succeeded(state, signal)
         case e.Begin():
             return _begun(state, signal)
+        case e.CompensationSucceeded(step, attempt):
+            return (e.CompensationDone(step, attempt),) if _is_to_undo(state, step, attempt) else NOTHING
+        case e.RefusedBy():
+            if not _is_awaited(state, signal.step, signal.attempt):
+                return NOTHING
+            return _refused(state, signal.step, signal.attempt, signal.because)
         case e.AboutToRun(step, attempt):
             is_next = _is_awaited(state, step, attempt) and _is_new(state, step, attempt)
             return (e.StepStarted(step, attempt),) if is_next else NOTHING
@@ -65,18 +71,12 @@ def _answer(state: SagaState, signal: e.SagaSignal) -> Events:
             # A child that has begun does not fail: it ends, done or undone.
             is_failure = _is_awaited(state, step, attempt) and not _is_child_begun(state, step)
             return _failed(state, signal) if is_failure else NOTHING
-        case e.RefusedBy():
-            if not _is_awaited(state, signal.step, signal.attempt):
-                return NOTHING
-            return _refused(state, signal.step, signal.attempt, signal.because)
         case e.Declined(step):
             return (e.StepSkipped(step),) if _can_be_skipped(state, step) else NOTHING
         case e.Postponed(step, until, because):
             return _postponed(state, step, until, because)
         case e.AnswerLost(step):
             return _lost(state, step)
-        case e.CompensationSucceeded(step, attempt):
-            return (e.CompensationDone(step, attempt),) if _is_to_undo(state, step, attempt) else NOTHING
         case e.CompensationErred(step, attempt):
             return _compensation_failed(state, signal) if _is_to_undo(state, step, attempt) else NOTHING
         case e.Cancel(by, because):

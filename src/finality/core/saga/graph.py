@@ -95,6 +95,8 @@ class Graph:
         version: Derived from its shape; sagas of another version are left alone.
         deadline_seconds: From the start; None has no deadline.
         returns: The step whose result is the saga's.
+        needed_by: The steps that come right after each.
+        behind: The steps that come after each, however far.
         plain: The steps that run at once and once: no wait, no list, no child.
         owed: What is outstanding once exactly these steps are settled, as far as it was asked.
         owed_back: What is outstanding on the way back while exactly these still stand, likewise.
@@ -107,6 +109,7 @@ class Graph:
     returns: str | None = None
     by_name: dict[str, Step] = field(init=False, compare=False, repr=False)
     needed_by: dict[str, tuple[str, ...]] = field(init=False, compare=False, repr=False)
+    behind: dict[str, frozenset[str]] = field(init=False, compare=False, repr=False)
     pivot: Step | None = field(init=False, compare=False, repr=False)
     plain: frozenset[str] = field(init=False, compare=False, repr=False)
     owed: dict[tuple[str, ...], Any] = field(init=False, compare=False, repr=False)
@@ -117,9 +120,14 @@ class Graph:
             step.name: tuple(other.name for other in self.steps if step.name in other.after)
             for step in self.steps
         }
+        behind: dict[str, frozenset[str]] = {}
+        for step in reversed(self.steps):
+            next_ones = needed_by[step.name]
+            behind[step.name] = frozenset(next_ones).union(*(behind[name] for name in next_ones))
         # A frozen dataclass lets its own __post_init__ set derived fields only this way.
         object.__setattr__(self, "by_name", {step.name: step for step in self.steps})
         object.__setattr__(self, "needed_by", needed_by)
+        object.__setattr__(self, "behind", behind)
         plain = (s.name for s in self.steps if s.wait is None and s.each is None and not s.is_child)
         object.__setattr__(self, "plain", frozenset(plain))
         object.__setattr__(self, "owed", {})

@@ -91,17 +91,11 @@ def is_nothing_to_undo(state: SagaState) -> bool:
 
 def is_free(state: SagaState, name: str) -> bool:
     """Say whether nothing that comes after the step *name* still stands or may yet answer."""
-    needed_by = state.graph.needed_by
-    later = [*needed_by[name]]
-    seen = set(later)
-    while later:
-        name = later.pop()
-        if name in state.branches and not _is_cleared(state, state.graph.by_name[name]):
+    graph = state.graph
+    behind = graph.behind[name]
+    for later in state.branches:
+        if later in behind and not _is_cleared(state, graph.by_name[later]):
             return False
-        for after in needed_by[name]:
-            if after not in seen:
-                seen.add(after)
-                later.append(after)
     return True
 
 
