@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
 from finality.core.errors import Compensated
 from finality.core.explain import Explanation
 from finality.core.ids import TransactionId
+from finality.core.value import value
 
 
 class OutcomeStatus(Enum):
@@ -22,7 +22,7 @@ COMPLETED = OutcomeStatus.COMPLETED
 COMPENSATED = OutcomeStatus.COMPENSATED
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outcome:
     """How a saga ended.
 
@@ -86,7 +86,7 @@ class Asks(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Handle:
     """A saga that was started; ask it what became of the saga, now or later."""
 

@@ -127,10 +127,8 @@ class SyncSourcing:
     """Event sourcing for plain functions."""
 
     _local: LocalTransaction
-
-    def __init__(self, codec: Codec, origin: Origin) -> None:
-        self._codec = codec
-        self._origin = origin
+    _codec: Codec
+    _origin: Origin
 
     @cached_property
     def _book(self) -> Book:  # Most transactions neither load nor append.

@@ -41,7 +41,8 @@ class SyncTx(SyncSourcing, SyncRequests):
     def __init__(
         self, local: LocalTransaction, codec: Codec, key: int | None = None, origin: Origin = NOWHERE
     ) -> None:
-        super().__init__(codec, origin)
+        self._codec = codec
+        self._origin = origin
         self._local = local
         self._key = key
 

@@ -100,7 +100,7 @@ class Drive:
                 # Its end may have called this saga already, and that call is answered in memory
                 # alone: whoever takes the saga over must find it in hand, not asleep.
                 summary = replace(summary, wake_at=None)
-            is_said = summary == said
+            is_said = summary is said or summary == said
             try:
                 tx.append(self.key, events, expected=version, summary=None if is_said else summary)
             except VersionConflict:
