@@ -63,6 +63,18 @@ def test_a_stream_is_read_by_pages_up_to_the_version_that_was_found(world: World
     world.run(main)
 
 
+@pytest.mark.parametrize("count", [1, 25, 60])
+def test_however_many_are_recorded_at_once_all_are_read_in_order_and_found(world: World, count: int) -> None:
+    async def main(home: AnyHome) -> None:
+        await prepare(home, "n1")
+        await do(home, record(A, *(fact(n, "course:c1", type_="Taken") for n in range(count))))
+
+        assert await values(home) == [*range(count)]
+        assert len(await home.sources.matching(C1)) == count
+
+    world.run(main)
+
+
 def test_facts_are_read_back_as_they_were_with_everything_about_them(world: World) -> None:
     async def main(home: AnyHome) -> None:
         await prepare(home, "n1")
