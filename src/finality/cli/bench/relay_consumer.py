@@ -9,6 +9,7 @@ import time
 
 from finality.adapters.system.environment import SystemEnvironment
 from finality.node.brokers import broker_at
+from finality.runtime.consumer import Acks
 
 
 async def consume(url: str, topic: str, count: int, pings: int) -> None:
@@ -18,11 +19,13 @@ async def consume(url: str, topic: str, count: int, pings: int) -> None:
     partitions = await broker.declare(topic)
     subscription = await broker.subscribe(topic, "bench", range(partitions))
     print(json.dumps("ready"), flush=True)
+    acks = Acks(subscription)  # As a node does: the next events are taken meanwhile.
     seen: set[str] = set()
     while len(seen) < count:
         taken = await subscription.take(500)
-        await subscription.ack(taken)
+        acks.put(taken)
         seen.update(delivery.envelope.id for delivery in taken)
+    await acks.close()
     print(json.dumps({"done_at": time.time(), "events": len(seen)}), flush=True)
     late: list[float] = []
     while len(late) < pings:
