@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 import finality
 from finality.adapters.system.environment import SystemEnvironment
-from finality.core.errors import Conflict, DefinitionError, Refused, TransactionAborted, Unavailable
+from finality.core.errors import Conflict, Refused, TransactionAborted, Unavailable
 from finality.core.two_phase import Decision, Vote
 from finality.ports.store import StatementRefused
 from tests.integration.sqlite_branches import Bank, committed, id_of, prepared, run, worked
@@ -347,8 +348,6 @@ def test_a_branch_may_do_nothing_but_publish(bank: Bank, phases: int) -> None:
             branch = await participant.begin(id_of("t1"))
             joined = finality.join_async(branch)
             await joined.publish("topic", {}, key="alone")
-            with pytest.raises(DefinitionError, match="cannot tell whether place of 'r' is the first"):
-                await joined.is_first("r", "place")
             if phases == 1:
                 await branch.commit()
             else:
@@ -360,3 +359,40 @@ def test_a_branch_may_do_nothing_but_publish(bank: Bank, phases: int) -> None:
     run(story())
 
     assert [key for key, _ in bank.sql(OUTBOX)] == ["alone"]
+
+
+@pytest.mark.parametrize("decision", list(Decision))
+def test_who_asks_whether_it_is_the_first_never_hears_yes_beside_a_branch_in_doubt(
+    bank: Bank, decision: Decision
+) -> None:
+    """Two of them would do the same request twice. The witness of a saga's step may be left meanwhile."""
+    ask = (
+        "INSERT INTO finality_witness VALUES ('request', 'place', 'joined', 'null', 0) ON CONFLICT DO NOTHING"
+    )
+    step = "INSERT INTO finality_witness VALUES ('saga', 'step', 'action', 'null', 0)"
+
+    async def story() -> None:
+        async with bank.opened() as participant:
+            branch = await participant.begin(id_of("t1"))
+            joined = finality.join_async(branch)
+            with contextlib.suppress(Refused):
+                async with branch.savepoint():
+                    assert await joined.is_first("request", "place")
+                    raise Refused("not that")
+
+            assert await joined.is_first("request", "place")
+            assert not await joined.is_first("request", "place")
+            assert await branch.prepare() is Vote.YES
+
+            with pytest.raises(sqlite3.IntegrityError, match="in doubt holds this file"):
+                bank.sql(ask)
+            bank.sql(step)
+            await participant.finish(branch.id, decision)
+
+            second = await participant.begin(id_of("t2"))
+            is_first = await finality.join_async(second).is_first("request", "place")
+
+            assert is_first is (decision is Decision.ABORT)
+            assert await second.prepare() is (Vote.YES if is_first else Vote.READ_ONLY)
+
+    run(story())

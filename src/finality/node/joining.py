@@ -18,6 +18,7 @@ from finality.core.errors import DefinitionError
 from finality.core.placement import partition_of
 from finality.patterns.outbox import published
 from finality.ports.events import SHARES, Published
+from finality.ports.store import JOINED
 
 PUBLISH = (
     "INSERT INTO finality_outbox (id, aggregatetype, aggregateid, type, payload, headers, at, share) "
@@ -30,7 +31,6 @@ TESTIFY = (
     "INSERT INTO finality_witness (transaction_id, branch, operation, answer, at) "
     "VALUES ({}, {}, {}, {}, {}) ON CONFLICT DO NOTHING"
 )
-WITNESS = "joined"  # What such a witness is of, beside the actions and compensations of sagas.
 
 PLACEHOLDERS: dict[str, Callable[[int], str]] = {
     "qmark": lambda place: "?",
@@ -91,19 +91,12 @@ class AsyncJoined:
         await self._execute(*inserted(self._style, row, delay))
 
     async def is_first(self, id: str, operation: str) -> bool:
-        """Leave a witness that *operation* ran for *id*; False when there is one: it ran before."""
+        """Leave a witness that *operation* ran for *id*; False when there is one: it ran before.
+
+        Whoever asks at the same time waits until this transaction has ended; in a SQLite file that has a
+        branch in doubt it is refused until that is decided, as every other write.
+        """
         return await self._execute(*testified(self._style, id, operation)) == 1
-
-
-class PublishingBranch(AsyncJoined):
-    """What is written into a branch in a SQLite file, which keeps nobody from ours while it is in doubt."""
-
-    async def is_first(self, id: str, operation: str) -> bool:
-        """Refuse."""
-        raise DefinitionError(
-            f"a branch in a SQLite file cannot tell whether {operation} of {id!r} is the first: nobody would "
-            "wait for it while it is in doubt; keep a row with a unique key in a table of your own"
-        )
 
 
 def join(session: Any) -> Joined:
@@ -166,7 +159,7 @@ def join_async(session: Any) -> AsyncJoined:
         case "finality.PostgresBranch":
             return AsyncJoined(session.write_ours, "numeric_dollar")
         case "finality.SqliteBranch":
-            return PublishingBranch(session.write_ours, "qmark")
+            return AsyncJoined(session.write_ours, "qmark")
     raise cannot_join(session)
 
 
@@ -254,7 +247,7 @@ def inserted(style: str, event: Published, delay: timedelta | None) -> tuple[str
 
 def testified(style: str, id: str, operation: str) -> tuple[str, tuple[Any, ...]]:
     """Return the statement and the values that leave a witness, if there is none."""
-    values = (id, operation, WITNESS, "null", time.time())
+    values = (id, operation, JOINED, "null", time.time())
     return filled(TESTIFY, style, len(values)), values
 
 

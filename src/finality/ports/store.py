@@ -19,6 +19,7 @@ from finality.ports.events import EventReads, EventTransaction
 
 T = TypeVar("T")
 
+JOINED = "joined"  # The operation of a witness that a transaction of the user's own has left.
 HOLD = "hold"  # The operation of a branch that waits for a decision; few stand at a time.
 
 

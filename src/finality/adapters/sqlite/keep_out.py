@@ -1,6 +1,7 @@
 """What keeps every other writer out of the file while a branch is in doubt: triggers on each table.
 
-They refuse whoever writes, with any program, as long as there is an intent. They stay in the file:
+They refuse whoever writes, with any program, as long as there is an intent. Our own tables are free,
+but for witnesses of ``is_first``: the branch may have left the same one. They stay in the file:
 otherwise they cost a look at an empty table, and to make them anew for each transaction cost 10 ms
 with 50 tables.
 """
@@ -15,16 +16,20 @@ from finality.adapters.sqlite.queries import QUERIES
 from finality.adapters.sqlite.tables import Tables, quoted
 from finality.core.errors import Conflict
 from finality.ports.participant import BranchId
+from finality.ports.store import JOINED
 
 PREFIX = "finality_keep_out_"
 HELD = "finality: a transaction in doubt holds this file until it is decided; see the table finality_intent"
 WRITES = ("insert", "update", "delete")
+WITNESSES = "finality_witness"
+HOLDS = "EXISTS (SELECT 1 FROM finality_intent)"
 
 
 def has_triggers(connection: apsw.Connection, tables: Tables) -> bool:
     """Say whether each table has its triggers."""
     counts: list[Any] = connection.execute(QUERIES["keep_out_counts"]).fetchall()
-    return set(counts) == {(table.name, len(WRITES)) for table in tables.by_name.values() if table.columns}
+    asked = {(table.name, len(WRITES)) for table in tables.by_name.values() if table.columns}
+    return set(counts) == asked | {(WITNESSES, 1)}
 
 
 def make_triggers(connection: apsw.Connection, tables: Tables) -> None:
@@ -36,11 +41,16 @@ def make_triggers(connection: apsw.Connection, tables: Tables) -> None:
     for table in tables.by_name.values():
         if table.columns:
             for write in WRITES:
-                trigger, on = quoted(f"{PREFIX}{write}_{table.name}"), quoted(table.name)
-                connection.execute(
-                    f"CREATE TRIGGER main.{trigger} BEFORE {write} ON {on} "  # noqa: S608 - names are quoted
-                    f"WHEN EXISTS (SELECT 1 FROM finality_intent) BEGIN SELECT RAISE(ABORT, '{HELD}'); END"
-                )
+                _refuse(connection, write, table.name, HOLDS)
+    _refuse(connection, "insert", WITNESSES, f"NEW.operation = '{JOINED}' AND {HOLDS}")
+
+
+def _refuse(connection: apsw.Connection, write: str, table: str, when: str) -> None:
+    trigger, on = quoted(f"{PREFIX}{write}_{table}"), quoted(table)
+    connection.execute(
+        f"CREATE TRIGGER main.{trigger} BEFORE {write} ON {on} "
+        f"WHEN {when} BEGIN SELECT RAISE(ABORT, '{HELD}'); END"
+    )
 
 
 def check_kept_out(connection: apsw.Connection, error: Exception) -> None:

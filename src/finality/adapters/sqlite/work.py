@@ -123,8 +123,10 @@ class Work:
             raise explain(error) from error
         finally:
             self._session.enabled = True
-        self._ours = (*self._ours, (sql, values))
-        return self._connection.changes()
+        rows = self._connection.changes()
+        if rows:
+            self._ours = (*self._ours, (sql, values))
+        return rows
 
     def enter_savepoint(self, number: int) -> Before:
         """Begin a savepoint; return what there was before it."""
