@@ -62,6 +62,29 @@ def test_a_node_with_an_alarm_takes_nothing_and_says_so(
 
 
 @on_rabbitmq
+def test_a_batch_whose_channel_is_closed_takes_no_other_with_it(
+    world: RabbitMqWorld, rabbitmq_server: RabbitMqServer
+) -> None:
+    """The node closes a channel on which somebody publishes to an exchange that is gone."""
+
+    async def story() -> None:
+        async with topic_on(world) as (connected, kept):
+            gone = topic_name()
+            await connected.declare(gone)
+            async with await aio_pika.connect(rabbitmq_server.url) as line:
+                await (await line.channel()).exchange_delete(gone)
+            [lost], *others = await asyncio.gather(
+                connected.publish([event(gone, "k")]),
+                *(connected.publish([event(kept, f"{n}")]) for n in range(3)),
+            )
+
+            assert isinstance(lost, Unavailable)
+            assert others == [[None]] * 3
+
+    run(story())
+
+
+@on_rabbitmq
 def test_a_stream_that_is_deleted_under_a_reader_is_noticed(
     world: RabbitMqWorld, rabbitmq_server: RabbitMqServer
 ) -> None:

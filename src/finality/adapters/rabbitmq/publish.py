@@ -1,4 +1,4 @@
-"""Publishing on RabbitMQ: in waves on one channel, each event confirmed.
+"""Publishing on RabbitMQ: each batch in waves on a channel of its own, each event confirmed.
 
 ```
    a1 b1 a2 a3 ──▶ wave 1: a1 b1 ──▶ exchange ──▶ orders/0   a1 a2 a3      confirmed when most replicas
@@ -6,13 +6,15 @@
                    wave 3: a3
 ```
 
+A node closes a channel on which anything is wrong, and we do so when it does not confirm. Batches of other
+shares go on, since each has its channel as long as it is under way.
+
 A node that starts returns what it has no route for yet, and stores what comes a moment later. So a key is
 never twice under way: what is behind an event that was not stored is not sent.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 
 from aio_pika.abc import AbstractChannel
@@ -36,23 +38,32 @@ class Publisher:
     def __init__(self, line: Line, streams: Streams) -> None:
         self._line = line
         self._streams = streams
-        self._channel: AbstractChannel | None = None
-        self._opening = asyncio.Lock()
+        self._idle: list[AbstractChannel] = []
 
     async def publish(self, events: Sequence[Envelope]) -> list[FinalityError | None]:
         """Store events, each on the partition of its key; return what became of each."""
         outcomes = Outcomes(events)
         placed = await self._placed(events, outcomes)
-        problem: Unavailable | None = None
-        for wave in waves(placed, events):
-            going = [number for number in wave if outcomes.may_go(number)]
-            if problem is None:
-                problem = await self._send_all(going, placed, events, outcomes)
-            else:
-                for number in going:
-                    outcomes.fail(number, problem)
-        if problem is not None:
-            await self.close()
+        try:
+            channel = await self._taken()
+        except Unavailable as problem:
+            for number in placed:
+                outcomes.fail(number, problem)
+            return outcomes.each
+        gone: Unavailable | None = None
+        try:
+            for wave in waves(placed, events):
+                going = [number for number in wave if outcomes.may_go(number)]
+                if gone is None:
+                    gone = await self._send_all(channel, going, placed, events, outcomes)
+                else:
+                    for number in going:
+                        outcomes.fail(number, gone)
+        finally:
+            if gone is None:
+                self._idle.append(channel)
+        if gone is not None:
+            await closed(channel)
         return outcomes.each
 
     async def _placed(self, events: Sequence[Envelope], outcomes: Outcomes) -> dict[int, int]:
@@ -83,14 +94,16 @@ class Publisher:
         except Unavailable as problem:
             return problem
 
-    async def _ready(self) -> AbstractChannel:
-        async with self._opening:
-            if self._channel is None or self._channel.is_closed:
-                self._channel = await self._line.channel()
-            return self._channel
+    async def _taken(self) -> AbstractChannel:
+        while self._idle:
+            channel = self._idle.pop()
+            if not channel.is_closed:
+                return channel
+        return await self._line.channel()
 
     async def _send_all(
         self,
+        channel: AbstractChannel,
         going: Sequence[int],
         placed: Mapping[int, int],
         events: Sequence[Envelope],
@@ -101,7 +114,6 @@ class Publisher:
         gone: Unavailable | None = None
         wave = Wave()
         try:
-            channel = await self._ready()
             async with answered(name, "did not confirm events"):
                 underlying = await channel.get_underlay_channel()
                 assert isinstance(underlying, Channel), f"{underlying!r} is no channel of the client"
@@ -120,7 +132,6 @@ class Publisher:
         return gone
 
     async def close(self) -> None:
-        """Let go of the channel."""
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            await closed(channel)
+        """Let go of the channels."""
+        while self._idle:
+            await closed(self._idle.pop())
