@@ -36,6 +36,7 @@ from finality.runtime.reader import Reader
 RELAY = "relay"
 OUTBOX_KEPT_SECONDS = 3 * 86_400.0  # A weekend: until somebody sees that the broker has lost something.
 RELEASE_MAX = 500  # Delayed events that go into the outbox in one turn.
+HOUSE_SECONDS = 1.0  # How long what is old or delayed waits at most in a share that always has a next page.
 PRUNE_SECONDS = 60.0
 PRUNE_ROWS_MAX = 1_000  # In one turn; the next step goes on.
 PARKED_LOOK_SECONDS = 1.0  # How soon an operator's word about a parked event is heard.
@@ -212,19 +213,22 @@ class RelayWork:
         self._parked_keys: set[Key] = set()
         self._look_at_parked = 0.0
         self._has_parked = True
-        self._prune_at = 0.0
+        self._prune_at = self._keep_house_at = 0.0
 
     async def step(self) -> float | None:
-        """Relay a page; without one see to what is delayed, parked or old."""
+        """Relay a page; without one, and now and then, see to what is delayed, parked or old."""
         now = self._relay.environment.now()
         if self._page is None and self._has_parked and now >= self._look_at_parked:
             await self._go_on_with_parked(now)
         if self._page is None:
             self._begin(await self._read(), await self._relay.source())
+        has_page = self._page is not None
         if self._page is not None:
             await self._publish_page(self._page)
+        if has_page and now < self._keep_house_at:
             return 0
-        return await self._keep_house(now)
+        again_at = await self._keep_house(now)
+        return 0 if has_page else again_at
 
     async def close(self) -> None:
         """Drop the page that was read ahead."""
@@ -374,12 +378,15 @@ class RelayWork:
         if now >= self._prune_at:
             before = now - self._relay.retention_seconds
             if await self._advance(self._cursor, prune_before=before):
-                return 0
-            self._prune_at = now + PRUNE_SECONDS
+                again.append(0)
+            else:
+                self._prune_at = now + PRUNE_SECONDS
         if self._progress.share == 0 and (due := await self._store.next_release()) is not None:
             if due <= now:
                 await self._advance(self._cursor, releases=True)
                 self._relay.reader.kick()
-                return 0
+                due = 0
             again.append(due)
-        return min(again, default=None)
+        again_at = min(again, default=None)
+        self._keep_house_at = 0 if again_at == 0 else now + HOUSE_SECONDS  # The rest goes with the next page.
+        return again_at
