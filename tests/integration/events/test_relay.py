@@ -20,7 +20,6 @@ from finality.core.envelope import Envelope
 from finality.core.errors import FinalityError, Unavailable
 from finality.core.ids import Cursor
 from finality.core.outbox import ResendAsked, outbox_stream
-from finality.core.placement import partition_of
 from finality.node import outbox as outbox_of_nodes
 from finality.node.brokers import broker_at
 from finality.node.outbox import Outbox
@@ -47,21 +46,6 @@ class Shaky(MemoryBroker):
         half = len(events) // 2
         lost = Unavailable("broker shaky is out of reach")
         return [*await super().publish(events[:half]), *[lost] * (len(events) - half)]
-
-
-class Endless(MemoryBroker):
-    """A broker that is never done: as long as there is a node to ask, each batch brings one more event."""
-
-    KEY = next(f"k{n}" for n in range(1_000) if partition_of(f"{TOPIC}/k{n}", SHARES) == 0)
-
-    def __init__(self) -> None:
-        super().__init__(own_broker().topics)
-        self.node: finality.AsyncNode | None = None
-
-    async def publish(self, events: Sequence[Envelope]) -> list[FinalityError | None]:
-        if self.node is not None:
-            await place(self.node, "more", key=self.KEY)
-        return await super().publish(events)
 
 
 def by_key(events: Sequence[Envelope]) -> dict[str, list[int]]:
@@ -279,27 +263,6 @@ def test_what_was_relayed_is_sent_again_until_it_is_pruned(tmp_path: Path) -> No
             await eventually(is_pruned)
             with pytest.raises(finality.NotFound, match="pruned"):
                 await outbox.event(newest.id)
-
-    asyncio.run(story())
-
-
-def test_a_share_that_never_rests_forgets_what_is_old_and_sends_what_is_due(tmp_path: Path) -> None:
-    async def story() -> None:
-        clock, broker = MovedClock(), Endless()
-        async with relaying(url_of(tmp_path), broker, environment=clock) as (node, _):
-            await place(node, "old", key=Endless.KEY)
-            await arrived(broker, 1)
-            broker.node = node
-            await node.run(lambda tx: tx.publish(TOPIC, Placed("due"), key="due", delay=timedelta(days=4)))
-            await place(node, "first", key=Endless.KEY)
-            clock.move(days=5)
-
-            async def has_kept_house() -> bool:
-                rows = await node.query("SELECT min(position) FROM finality_outbox")
-                return rows[0][0] > 1 and "due" in [event.key for event in await stored(broker)]
-
-            await eventually(has_kept_house)
-            broker.node = None
 
     asyncio.run(story())
 
