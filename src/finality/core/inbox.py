@@ -44,7 +44,7 @@ class ReplayAsked:
 
 
 Word = RetryAsked | Discarded
-InboxEvent = RetryAsked | Discarded | ReplayAsked
+InboxEvent = Word | ReplayAsked
 
 
 def inbox_stream(consumer: str, event: str = "") -> StreamName:

@@ -62,11 +62,6 @@ class Waiting:
                     future.set_exception(error)
                     future.exception()  # Whoever asked may look elsewhere just now, and never come back.
 
-    @property
-    def is_empty(self) -> bool:
-        """Say whether nobody waits."""
-        return not self._futures
-
 
 def is_over(head: Head) -> bool:
     """Say whether waiting on is of no use: it has ended, or needs a person."""

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from finality.testing.loop import SimulatedLoop
-from finality.testing.process import CURRENT, Crash, Process
+from finality.testing.process import Crash, Process
 
 T = TypeVar("T")
 
@@ -79,8 +79,3 @@ class SimulatedEnvironment:
     def run_blocking(self, work: Callable[[], T]) -> Awaitable[T]:
         """Run *work* in line, after a while."""
         return self._blocked(work)
-
-
-def current_process() -> Process | None:
-    """Return the simulated process whose code runs now; None outside of any."""
-    return CURRENT.get()

@@ -43,6 +43,18 @@ from finality.core.secret import Secret
 from finality.core.two_phase import DurableEvent, HomeNamed
 from finality.ports.codec import DecodeError
 
+EVENTS = {
+    "breaker": typing.get_args(BreakerEvent),
+    "choreography": typing.get_args(ChoreographyEvent),
+    "inbox": typing.get_args(InboxEvent),
+    "outbox": typing.get_args(OutboxEvent),
+    "projection": typing.get_args(ProjectionEvent),
+    "request": typing.get_args(RequestEvent),
+    "saga": typing.get_args(SagaEvent),
+    "two_phase": (*typing.get_args(DurableEvent), HomeNamed),
+}
+"""Our own, by what stands before their names in the journal."""
+
 # What to_builtins need not turn into text just to look for floats.
 PLAIN = (bytes, bytearray, datetime.datetime, datetime.date, datetime.time, datetime.timedelta, UUID, Decimal)
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -63,22 +75,9 @@ class JsonCodec:
         self._with_floats: dict[type, bool] = {}
         self._names: dict[type, str] = {}
         self._events: dict[str, msgspec.json.Decoder[Any]] = {}
-        for event in typing.get_args(SagaEvent):
-            self.register(event, f"saga.{event.__name__}")
-        for event in typing.get_args(BreakerEvent):
-            self.register(event, f"breaker.{event.__name__}")
-        for event in typing.get_args(ChoreographyEvent):
-            self.register(event, f"choreography.{event.__name__}")
-        for event in typing.get_args(InboxEvent):
-            self.register(event, f"inbox.{event.__name__}")
-        for event in typing.get_args(OutboxEvent):
-            self.register(event, f"outbox.{event.__name__}")
-        for event in typing.get_args(ProjectionEvent):
-            self.register(event, f"projection.{event.__name__}")
-        for event in typing.get_args(RequestEvent):
-            self.register(event, f"request.{event.__name__}")
-        for event in (*typing.get_args(DurableEvent), HomeNamed):
-            self.register(event, f"two_phase.{event.__name__}")
+        for prefix, events in EVENTS.items():
+            for event in events:
+                self.register(event, f"{prefix}.{event.__name__}")
 
     def register(self, cls: type, name: str) -> None:
         """Give events of *cls* their *name* in the journal, for ever."""
