@@ -29,7 +29,6 @@ from finality.core.errors import (
     Unavailable,
 )
 from finality.core.ids import TransactionId
-from finality.core.protocol import fold
 from finality.core.two_phase import (
     NEW,
     BranchState,
@@ -147,13 +146,14 @@ class Commitment:
         number = self._numbers.get(name, -1) + 1 if is_new else 0
         # At once: others may enlist while this one waits.
         self._numbers[name] = max(number, self._numbers.get(name, 0))
-        branch_id = BranchId(await self._node.decisions.identity(), self.id, name, number)
-        if branch_id.name in self._branches:
-            return cast(B, self._branches[branch_id.name])
+        id = BranchId(await self._node.decisions.identity(), self.id, name, number)
+        branch_name = id.name
+        if branch_name in self._branches:
+            return cast(B, self._branches[branch_name])
         self._node.under_way.add(self.id)
-        branch = await participant.begin(branch_id, deadline=self._deadline)
-        self._branches[branch_id.name] = branch
-        self._hear(Enlist(branch_id.name))
+        branch = await participant.begin(id, deadline=self._deadline)
+        self._branches[branch_name] = branch
+        self._hear(Enlist(branch_name))
         return branch
 
     async def commit(self, scope: Scope | None) -> None:
@@ -195,7 +195,8 @@ class Commitment:
             self._node.under_way.discard(self.id)
 
     def _hear(self, signal: TwoPhaseSignal) -> None:
-        self._state = fold(evolve, self._state, decide(self._state, signal))
+        for event in decide(self._state, signal):
+            self._state = evolve(self._state, event)
 
     # ── Voting ──────────────────────────────────────────────────────────────────────────────
 
@@ -288,7 +289,7 @@ class Commitment:
 
     async def _decide(self, scope: Scope | None) -> Known | None:
         """Write the decision; None if there is nobody to tell."""
-        prepared = tuple(name for name, at in self._state.branches.items() if at is BranchState.PREPARED)
+        prepared = self._state.prepared
         decided = Decided(Decision.COMMIT, prepared)
         decisions = self._node.decisions
         if scope is None:
@@ -309,8 +310,8 @@ class Commitment:
     async def _give_up(self, error: Exception) -> None:
         """Abort what has voted yes, and is not committed after all."""
         self._fail(error)
-        names = tuple(name for name, at in self._state.branches.items() if at is BranchState.PREPARED)
-        self._state = evolve(self._state, Decided(Decision.ABORT, names, str(error)))
+        decided = Decided(Decision.ABORT, self._state.prepared, str(error))
+        self._state = evolve(self._state, decided)
         await self._undo()
 
     async def _undo(self) -> None:

@@ -50,6 +50,7 @@ class DecideTurn(Asked[int | None]):
     """Begins the transaction's stream with a decision; answers its key, None if somebody was first.
 
     Attributes:
+        state: What a transaction comes to that is decided so.
         is_last: It ends a local transaction, which must not commit when somebody was first.
     """
 
@@ -57,12 +58,12 @@ class DecideTurn(Asked[int | None]):
         super().__init__(f"decision of transaction {id}", answer=None)
         self.id = id
         self.decided = decided
+        self.state = evolve(NEW, decided)
         self._is_last = is_last
 
     def run(self, tx: HomeTransaction) -> None:
         """Decide, unless somebody has."""
-        summary = summary_of(evolve(NEW, self.decided))
-        self.answer = tx.create(Birth(self.id, KIND, DEFINITION), [self.decided], summary)
+        self.answer = tx.create(Birth(self.id, KIND, DEFINITION), [self.decided], summary_of(self.state))
         if self.answer is None and self._is_last:
             raise Conflict(f"transaction {self.id} was given up by another node", transaction_id=self.id)
 
@@ -171,7 +172,7 @@ class Decisions:
                 ) from lost
             turn = second
         if key is not None:
-            return Known(turn.id, key, evolve(NEW, turn.decided), Version(1))
+            return Known(turn.id, key, turn.state, Version(1))
         known = await self.find(turn.id)
         assert known is not None, f"transaction {turn.id} was decided by somebody else"
         return known

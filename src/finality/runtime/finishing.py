@@ -58,15 +58,14 @@ class Finisher:
             return heard_by(known, heard)[1]
 
     async def _tell(self, home: str, known: Known, command: FinishBranch) -> Finish | None:
-        name = command.branch.partition(".")[0]
-        participant = self._participants.get(name)
+        branch = BranchId.named(home, known.id, command.branch)
+        participant = self._participants.get(branch.participant)
         if participant is None:
             log.warning(
                 "branch %s of transaction %s waits for the decision %s: this node has no participant %r",
-                command.branch, known.id, command.decision.value, name,
+                command.branch, known.id, command.decision.value, branch.participant,
             )  # fmt: skip
             return None
-        branch = BranchId.named(home, known.id, command.branch)
         self._environment.reach(FINISH_BEFORE)
         try:
             did = await participant.finish(branch, command.decision)

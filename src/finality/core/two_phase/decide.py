@@ -9,7 +9,6 @@ from finality.core.two_phase.events import (
     Accepted,
     AskPerson,
     BranchFinished,
-    BranchState,
     CommitAlone,
     Decided,
     Decision,
@@ -32,7 +31,7 @@ from finality.core.two_phase.events import (
     Voted,
     WorkEnded,
 )
-from finality.core.two_phase.state import TwoPhaseState, evolve
+from finality.core.two_phase.state import OPEN, WORKING, TwoPhaseState, evolve
 
 
 def decide(state: TwoPhaseState, signal: TwoPhaseSignal) -> tuple[TwoPhaseEvent, ...]:
@@ -63,16 +62,14 @@ def decide(state: TwoPhaseState, signal: TwoPhaseSignal) -> tuple[TwoPhaseEvent,
 def _hear(state: TwoPhaseState, branch: str, vote: Vote, because: str) -> tuple[TwoPhaseEvent, ...]:
     if state.decision is not None or not state.is_voting:
         return ()
-    if state.branches.get(branch) is not BranchState.WORKING:
+    if state.branches.get(branch) is not WORKING:
         return ()
     voted = Voted(branch, vote)
-    after = evolve(state, voted)
     if vote is Vote.NO:
-        return voted, _abort(after, because, "")
-    if BranchState.WORKING in after.branches.values():
+        return voted, _abort(evolve(state, voted), because, "")
+    if state.waits_for_more_than(branch):
         return (voted,)
-    prepared = tuple(name for name, at in after.branches.items() if at is BranchState.PREPARED)
-    return voted, Decided(Decision.COMMIT, prepared)
+    return voted, Decided(Decision.COMMIT, evolve(state, voted).prepared)
 
 
 def _find(state: TwoPhaseState, branch: str) -> tuple[TwoPhaseEvent, ...]:
@@ -95,25 +92,23 @@ def _accuse(state: TwoPhaseState, branch: str) -> tuple[TwoPhaseEvent, ...]:
 
 def _abort(state: TwoPhaseState, because: str, by: str) -> Decided:
     """Name every branch that may be prepared: a vote that was lost may have been a yes."""
-    may_be = (BranchState.WORKING, BranchState.PREPARED)
-    return Decided(
-        Decision.ABORT, tuple(name for name, at in state.branches.items() if at in may_be), because, by
-    )
+    may_be = tuple([name for name, at in state.branches.items() if at in OPEN])
+    return Decided(Decision.ABORT, may_be, because, by)
 
 
 def _commits_alone(state: TwoPhaseState) -> bool:
-    return state.is_voting and tuple(state.branches.values()) == (BranchState.WORKING,)
+    return state.is_voting and tuple(state.branches.values()) == (WORKING,)
 
 
 def outstanding(state: TwoPhaseState) -> tuple[TwoPhaseCommand, ...]:
     """Return what the participants still owe."""
     if state.decision is not None:
-        if state.unfinished:
-            return tuple(FinishBranch(name, state.decision) for name in state.unfinished)
+        if unfinished := state.unfinished:
+            return tuple([FinishBranch(name, state.decision) for name in unfinished])
         return (AskPerson(state.diverged),) if state.diverged and not state.is_accepted else ()
     if not state.is_voting:
         return ()
-    working = (name for name, at in state.branches.items() if at is BranchState.WORKING)
+    working = [name for name, at in state.branches.items() if at is WORKING]
     return tuple(map(CommitAlone if _commits_alone(state) else Prepare, working))
 
 

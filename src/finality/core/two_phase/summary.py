@@ -17,15 +17,20 @@ COMMITTED, ABORTED = "committed", "aborted"
 STUCK = "stuck"  # Every branch has finished, one of them against the decision: a person is needed.
 
 
+IS_COMMITTING, IS_ABORTING = Summary(COMMITTING, wake_at=NEVER), Summary(ABORTING, wake_at=NEVER)
+HAS_COMMITTED, HAS_ABORTED = Summary(COMMITTED, has_ended=True), Summary(ABORTED, has_ended=True)
+IS_STUCK = Summary(STUCK, wake_at=NEVER)
+
+
 def summary_of(state: TwoPhaseState) -> Summary:
     """Return what the journal keeps beside the stream of a decided transaction."""
     assert state.decision is not None, "only what is decided has a stream"
     is_commit = state.decision is Decision.COMMIT
-    if state.has_ended:
-        return Summary(COMMITTED if is_commit else ABORTED, has_ended=True)
-    if not state.unfinished:
-        return Summary(STUCK, wake_at=NEVER)
-    return Summary(COMMITTING if is_commit else ABORTING, wake_at=NEVER)
+    if state.unfinished:
+        return IS_COMMITTING if is_commit else IS_ABORTING
+    if state.diverged and not state.is_accepted:
+        return IS_STUCK
+    return HAS_COMMITTED if is_commit else HAS_ABORTED
 
 
 @dataclass(frozen=True, slots=True)
