@@ -52,7 +52,8 @@ class Connections(Generic[C]):
             Unavailable: None can be had in time, or the participant is closed.
         """
         limit = self._branches_max + (FINISHING_MAX if is_finishing else 0)
-        await self._enter(limit)
+        if not self._enters(limit):
+            await self._wait(limit)
         try:
             connection = self._idle_one() or await self._connect()
             if self._is_closed:
@@ -113,12 +114,15 @@ class Connections(Generic[C]):
             if not turn.done():
                 turn.set_exception(self._closed())
 
-    async def _enter(self, limit: int) -> None:
+    def _enters(self, limit: int) -> bool:
         if self._is_closed:
             raise self._closed()
-        if self._taken < limit and not (self._waiting and self._is_waited_for(limit)):
-            self._taken += 1
-            return
+        if self._taken >= limit or (self._waiting and self._is_waited_for(limit)):
+            return False
+        self._taken += 1
+        return True
+
+    async def _wait(self, limit: int) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((limit, turn))
         try:
@@ -139,8 +143,10 @@ class Connections(Generic[C]):
 
     def _leave(self) -> None:
         self._taken -= 1
-        if not self._waiting:
-            return
+        if self._waiting:
+            self._let_in()
+
+    def _let_in(self) -> None:
         self._waiting = deque((limit, turn) for limit, turn in self._waiting if not turn.done())
         # Whoever finishes branches goes first: others wait for what it sets free.
         for limit, turn in sorted(self._waiting, key=lambda waiting: -waiting[0]):

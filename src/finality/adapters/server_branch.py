@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from finality.core.errors import Conflict, FinalityError, OutcomeUnknown, Refused
@@ -68,18 +68,17 @@ class ServerBranch(ABC):
 
     # ── Work ────────────────────────────────────────────────────────────────────────────────
 
-    @contextmanager
-    def _watched(self) -> Iterator[None]:
-        """Remember that a statement has failed: the server might let the rest commit without it."""
-        try:
-            yield
-        except StatementRefused:
-            raise  # It was not run.
-        except BaseException as error:
-            self._failure = self._said(error)
-            told = self._meaning(error)
-            if told is None or told is error or not isinstance(error, Exception):
-                raise
+    def _fail(self, error: BaseException) -> None:
+        """Remember that a statement has failed: the server might let the rest commit without it.
+
+        Raises:
+            FinalityError: It is what the error means to whoever wants to know whether to try again.
+        """
+        if isinstance(error, StatementRefused):
+            return  # It was not run.
+        self._failure = self._said(error)
+        told = self._meaning(error)
+        if told is not None and told is not error and isinstance(error, Exception):
             raise told from error
 
     @asynccontextmanager

@@ -303,7 +303,8 @@ class AsyncNode(Aggregates, Reacting, Requesting, Projected):
         check_not_projecting("begin a transaction")
 
         async def begin() -> Transaction:
-            await self.opened()
+            if not self._is_open:
+                await self.opened()
             return self._insides.transactions.begin(at, seconds, born, protocol)
 
         # The synchronous node tells of the span in its caller's thread.

@@ -154,11 +154,14 @@ class MariaDbBranch(XaBranch):
             Exception: What is wrong with the statement itself, as the driver tells it.
         """
         statement = self._checked(sql)
-        with self._watched():
+        try:
             known = self._keeper.catalog.known(statement) or await self._learned(statement)
             if not known.surely_reads():
                 self._has_written = True
             return Rows(await self._session.run(sql, parameters))
+        except BaseException as error:
+            self._fail(error)
+            raise
 
     async def _learned(self, statement: Statement) -> Known:
         catalog = self._keeper.catalog

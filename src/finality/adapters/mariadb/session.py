@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import asyncmy
 from asyncmy import errors
 
-from finality.adapters.silence import silence
+from finality.adapters.silence import Silence
 from finality.core.errors import Conflict, DefinitionError, FinalityError, Refused, Unavailable
 
 SCHEMES = ("mariadb", "mysql")
@@ -37,11 +37,12 @@ class Session:
         done: How many commands of the last message have succeeded.
     """
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, silence: Silence | None = None) -> None:
         self.thread: int = connection.thread_id()
         self.is_mariadb = "MariaDB" in connection.get_server_info()
         self.done = 0
         self._connection = connection
+        self._silence = silence or Silence()
         self._cursor = connection.cursor()
         self._statements: OrderedDict[str, Any] = OrderedDict()
 
@@ -64,8 +65,8 @@ class Session:
 
         A line that stays silent is cut.
         """
-        waits, cut = silence(), self._connection.close
-        waits.begins(cut)
+        cut = self._connection.close
+        self._silence.begins(cut)
         answers: list[Sequence[Row]] = []
         self.done = 0
         try:
@@ -79,7 +80,7 @@ class Session:
             self._mind(error)
             raise
         finally:
-            waits.ends(cut)
+            self._silence.ends(cut)
 
     async def run(self, sql: str, parameters: Sequence[Any]) -> Sequence[Row]:
         """Run one statement of the user's, with ``?`` for each of *parameters*; return its rows."""
@@ -110,6 +111,7 @@ class Server:
     name: str
     options: dict[str, Any]
     settings: tuple[str, ...]
+    _silence: Silence = field(default_factory=Silence)
 
     async def connect(self) -> Session:
         """Open a session.
@@ -121,7 +123,7 @@ class Server:
             connection = await asyncmy.connect(
                 **self.options, autocommit=True, connect_timeout=CONNECT_SECONDS_MAX, charset="utf8mb4"
             )
-            session = Session(connection)
+            session = Session(connection, self._silence)
             await session.say(*self.settings)
         except ERRORS as error:
             raise unavailable(self.name, error) from error

@@ -13,7 +13,7 @@ from finality.adapters.postgres.ahead import send_ahead
 from finality.adapters.postgres.session import (
     ERRORS,
     Connection,
-    answer,
+    Server,
     is_servers_no,
     meaning,
     said,
@@ -41,12 +41,14 @@ class PostgresBranch(ServerBranch):
         id: BranchId,
         connection: Connection,
         connections: Connections[Connection],
+        server: Server,
         sql: Callable[[str, BranchId], str],
         opening: Callable[[Connection], Sequence[str]],
     ) -> None:
         super().__init__(id)
         self._connection = connection
         self._connections = connections
+        self._answer = server.answer
         self._sql = sql
         self._opening = opening
         self._is_open = False  # It was asked to begin, and has not answered that it has ended.
@@ -71,15 +73,21 @@ class PostgresBranch(ServerBranch):
             raise refuse(sql, statement.refusal)
         if statement.writes:
             self._has_written = True
-        with self._watched():
+        try:
             return Rows(map(tuple, await self._run(lambda line: line.fetch(sql, *parameters))))
+        except BaseException as error:
+            self._fail(error)
+            raise
 
     async def write_ours(self, sql: str, parameters: Sequence[Any]) -> int:
         """Write a table of Finality's in the branch, for ``join_async``; return how many rows that are."""
         self._check_open()
         self._has_written = True
-        with self._watched():
+        try:
             tag: str = await self._run(lambda line: line.execute(sql, *parameters))
+        except BaseException as error:
+            self._fail(error)
+            raise
         return int(tag.rpartition(" ")[2])
 
     async def _run(self, statement: Callable[[Connection], Awaitable[T]]) -> T:
@@ -122,7 +130,7 @@ class PostgresBranch(ServerBranch):
 
     async def _vote(self, sql: str, expected: str) -> None:
         try:
-            tag = await answer(self._connection, sql)
+            tag = await self._answer(self._connection, sql)
         except Exception as error:
             if not is_servers_no(self._connection, error):
                 raise unavailable(self._name, error) from error
@@ -136,7 +144,7 @@ class PostgresBranch(ServerBranch):
         if not self._is_open:
             return
         try:
-            tag = await answer(
+            tag = await self._answer(
                 self._connection, self._sql("commit" if self._has_written else "commit_if_written", self.id)
             )
         except Exception as error:
@@ -151,7 +159,7 @@ class PostgresBranch(ServerBranch):
     async def _let_go(self) -> None:
         if self._is_open and not self._is_lost:
             try:
-                await answer(self._connection, "ROLLBACK")
+                await self._answer(self._connection, "ROLLBACK")
             except Exception:
                 # A connection that is cut does the same: nothing that is not prepared outlives its session.
                 self._cut()

@@ -28,7 +28,6 @@ from finality.adapters.postgres.session import (
     ERRORS,
     Connection,
     Server,
-    answer,
     drop,
     is_clean,
     literal,
@@ -151,7 +150,7 @@ class PostgresParticipant:
             return opening(self._isolation, self._seconds_left(deadline), connection.get_server_version())
 
         connection = await self._connections.take()
-        return PostgresBranch(branch, connection, self._connections, self._sql, begins)
+        return PostgresBranch(branch, connection, self._connections, self._server, self._sql, begins)
 
     def _seconds_left(self, deadline: float | None) -> float | None:
         if deadline is None or self._environment is None:
@@ -186,7 +185,7 @@ class PostgresParticipant:
     async def _was_prepared(self, connection: Connection, sql: str) -> bool:
         for attempt in range(BUSY_ATTEMPTS_MAX):
             try:
-                await answer(connection, sql)
+                await self._server.answer(connection, sql)
             except asyncpg.PostgresError as error:
                 if state_of(error) == NO_SUCH_BRANCH:
                     return False

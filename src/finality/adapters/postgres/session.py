@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
 
-from finality.adapters.silence import silence
+from finality.adapters.silence import Silence
 from finality.core.errors import Conflict, FinalityError, Refused, Unavailable
 
 CONNECT_SECONDS_MAX = 10.0
@@ -36,6 +36,7 @@ class Server:
     name: str
     lock_seconds: float
     kind: str = "participant"
+    _silence: Silence = field(default_factory=Silence)
 
     async def connect(self) -> Connection:
         """Open a session.
@@ -53,6 +54,20 @@ class Server:
         except (*ERRORS, ValueError) as error:
             raise unavailable(self.name, error, self.kind) from error
 
+    async def answer(self, connection: Connection, sql: str) -> str:
+        """Run statements without parameters; return the last one's tag.
+
+        A line that stays silent is cut. It is never cancelled at the server: a commit that waits for a
+        replica would go on without it.
+        """
+        cut = connection.terminate
+        self._silence.begins(cut)
+        try:
+            tag: str = await connection.execute(sql)
+            return tag
+        finally:
+            self._silence.ends(cut)
+
 
 def is_clean(connection: Connection) -> bool:
     """Say whether nothing is open on a connection, so that another branch may have it."""
@@ -67,21 +82,6 @@ def has_ended(connection: Connection, error: BaseException) -> bool:
 def drop(connection: Connection) -> None:
     """Cut a connection; the server aborts what is open on it, and keeps what is prepared."""
     connection.terminate()
-
-
-async def answer(connection: Connection, sql: str) -> str:
-    """Run statements without parameters; return the last one's tag.
-
-    A line that stays silent is cut. It is never cancelled at the server: a commit that waits for a
-    replica would go on without it.
-    """
-    waits, cut = silence(), connection.terminate
-    waits.begins(cut)
-    try:
-        tag: str = await connection.execute(sql)
-        return tag
-    finally:
-        waits.ends(cut)
 
 
 def state_of(error: BaseException) -> str:
