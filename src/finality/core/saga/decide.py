@@ -28,6 +28,7 @@ __all__ = ["advance", "decide", "outstanding"]
 
 Events = tuple[e.SagaEvent, ...]
 NOTHING: Events = ()
+RETRIABLE, REFUSED = Kind.RETRIABLE, e.Reason.REFUSED  # Bound to names, as the phases are.
 
 
 def decide(state: SagaState, signal: e.SagaSignal) -> Events:
@@ -244,18 +245,18 @@ def _failed(state: SagaState, failed: e.Failed) -> Events:
         # The point of no return may lie behind us, so neither way is safe to take alone.
         because = f"nobody knows whether it took effect: {failed.because}"
         return last, e.BecameStuck(failed.step, because)
-    if step.kind is Kind.RETRIABLE:
+    if step.kind is RETRIABLE:
         return last, e.BecameStuck(failed.step, failed.because)  # There is no way back from here.
     return last, e.UndoStarted(failed.because, e.Reason.FAILED, failed.step)
 
 
 def _refused(state: SagaState, name: str, attempt: int, because: str) -> Events:
-    if state.step_of(name).kind is Kind.RETRIABLE:
+    if state.step_of(name).kind is RETRIABLE:
         return (e.BecameStuck(name, because),)
     refused = e.StepRefused(name, attempt, because)
     if state.phase is UNDOING:
         return (refused,)
-    return refused, e.UndoStarted(because, e.Reason.REFUSED, name)
+    return refused, e.UndoStarted(because, REFUSED, name)
 
 
 def _postponed(state: SagaState, name: str, until: float, because: str) -> Events:

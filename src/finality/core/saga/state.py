@@ -161,6 +161,8 @@ def evolve(state: SagaState, event: e.SagaEvent) -> SagaState:
             return _undone(state, event)
         case e.Compensated():
             return _moved(state, COMPENSATED, state.left, state.branches)
+        case e.TakenOver() | e.Migrated():
+            return state
         case e.StepStarted(step, attempt):
             return _changed(state, step, Status.RUNNING, attempts=attempt, not_before=0.0)
         case e.StepSkipped(step):
@@ -200,8 +202,6 @@ def evolve(state: SagaState, event: e.SagaEvent) -> SagaState:
             return _fanned_out(state, step, items)
         case e.ChildStarted(step, child):
             return _changed(state, step, Status.RUNNING, child=child)
-        case e.TakenOver() | e.Migrated():
-            return state
         case _:
             assert_never(event)
 
