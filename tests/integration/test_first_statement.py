@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import finality
-from finality.adapters.postgres.ahead import MORE, send_ahead
 from finality.adapters.postgres.participant import PostgresParticipant
 from finality.adapters.system.environment import SystemEnvironment
 from finality.core.two_phase import Decision, Vote
@@ -64,37 +61,6 @@ def test_it_is_part_of_the_branch(finality_postgres: PostgresServer) -> None:
                 await branch.abort()
 
                 assert finality_postgres.sql(LEFT, database="first") == [["idle"]], sql
-
-    run(story())
-
-
-@pytest.mark.skipif(not MORE, reason="only Linux keeps a packet back")
-def test_both_leave_in_one_packet() -> None:
-    """A peer that listens meanwhile hears nothing until the driver writes, and then both at once."""
-
-    async def story() -> None:
-        heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-        async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(b"hello")
-            heard.set_result(await reader.read(1_000))
-            writer.close()
-
-        async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
-            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-            await reader.read(5)
-            send_ahead(SimpleNamespace(_transport=writer.transport), "BEGIN", "SET LOCAL x = 1")
-            for _ in range(5):
-                await asyncio.sleep(0)
-            writer.write(b"the driver's own")
-            said = await heard
-            writer.close()
-
-        begin, setting, own = (
-            said.find(each) for each in (b"BEGIN", b"SET LOCAL x = 1", b"the driver's own")
-        )
-
-        assert 0 < begin < setting < own
 
     run(story())
 
