@@ -21,10 +21,11 @@ from finality.testing import postgres
 ROWS = 10_000  # So many accounts that two transfers rarely want the same one.
 MOVE = "UPDATE account SET cents = cents + $1 WHERE id = $2"
 MEMORY = "256MB"
+WARM_UP = 0.25  # Of a round, so that lines are open and statements planned on both sides before it counts.
 METHOD = (
     "each client moves a cent between two databases of one PostgreSQL server, fsync on: BEGIN and an UPDATE "
     "in each, PREPARE in both at once, COMMIT PREPARED in both at once. By hand nothing is recorded in "
-    "between; the product writes its decision to a SQLite home, durably. Both take turns; medians"
+    "between; the product writes its decision to a SQLite home, durably. Both take turns, once warm; medians"
 )
 
 Transfer = Callable[[int], Awaitable[None]]
@@ -57,10 +58,11 @@ async def run(
                     FINALITY: contestant(product(node, bank, shop)),
                     "by hand": contestant(_by_hand(*pools)),
                 }
-                results = [
-                    await beside(contestants, concurrency, seconds, rounds, say)
-                    for concurrency in concurrencies
-                ]
+                results = []
+                for concurrency in concurrencies:
+                    for each in contestants.values():
+                        await each(concurrency, seconds * WARM_UP)
+                    results.append(await beside(contestants, concurrency, seconds, rounds, say))
         finally:
             for pool in pools:
                 await pool.close()
