@@ -42,6 +42,9 @@ class Engine(Protocol):
             Exception: The database is out of reach; nothing has begun.
         """
 
+    def wait(self, seconds: float) -> None:
+        """Wait after ``begin`` was busy, on the writer's thread; *seconds*, if nothing tells it more."""
+
     def commit(self) -> Callable[[], None] | None:
         """Make everything durable, or begin to.
 
@@ -59,7 +62,7 @@ class Engine(Protocol):
         """Do what nobody waits for: outside of a transaction, once its turns have been told."""
 
     def abort(self) -> None:
-        """Leave nothing of the transaction, and give the write turn back."""
+        """Leave nothing of the transaction, and give the write turn back, or the wait for it up."""
 
     def keep_turn(self) -> None:
         """End the turn that ran last; what it wrote stays in the transaction."""

@@ -129,7 +129,7 @@ class Writer:
                     self._pump()
                 except Busy:
                     self._wait_busy()
-                    time.sleep(BUSY_WAIT_SECONDS * (1 + self._environment.chance()))
+                    self._engine.wait(BUSY_WAIT_SECONDS * (1 + self._environment.chance()))
             self.batches.abort()
             self._tell(self._stop, "it is closed")
         except BaseException as problem:  # Nobody would ever be answered, so everybody is, now.
@@ -288,10 +288,10 @@ class Writer:
 
     def _wait_busy(self) -> None:
         now = self._clock()
-        if self._busy_since is None:
-            self._busy_since = now
-        elif now - self._busy_since > BUSY_SECONDS_MAX:
+        self._busy_since = self._busy_since or now
+        if now - self._busy_since > BUSY_SECONDS_MAX:
             self._busy_since = None
+            self.batches.abort()  # Nobody waits for the write turn any more.
             self._refuse_all(
                 f"store {self._name} is unavailable: another process has held its write turn for "
                 f"{BUSY_SECONDS_MAX:.0f} seconds; find the process that has the file open"
@@ -302,8 +302,8 @@ class Writer:
     def _begin_scope(self) -> None:
         scope = self._scopes[0]
         if all(isinstance(item, Call) and item.reply.cancelled() for item in scope.pending):
-            scope.pending.clear()  # Nobody waits for its first call any more.
-            self._scopes.popleft()
+            self._scopes.popleft().pending.clear()  # Nobody waits for its first call any more,
+            self.batches.abort()  # nor for the write turn.
             return
         try:
             self._engine.begin()

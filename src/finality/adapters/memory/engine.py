@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 
 from finality.adapters.engine import Busy, CommitFailed
 from finality.adapters.memory import sql
@@ -28,6 +29,10 @@ class MemoryEngine:
                 raise Busy
             database.holder = self
         self.transaction.start(is_single=is_guarded)
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long: whoever has the turn tells nobody."""
+        time.sleep(seconds)
 
     def commit(self) -> None:
         """Make everything visible to all."""

@@ -48,6 +48,9 @@ class PostgresEngine:
         self._batch += 1
         self.transaction.start((self._id, self._batch))
 
+    def wait(self, seconds: float) -> None:
+        """Do nothing: the server lets many write at once."""
+
     def commit(self) -> Callable[[], None] | None:
         """Send what is pending, sign it and commit; an answer that is lost is asked for."""
         transaction, line = self.transaction, self._line

@@ -95,7 +95,8 @@ class SqliteBroker:
         self._connection = connection
         self._environment = environment
         transaction = BrokerTransaction(connection, environment)
-        self._writer = Writer(SqliteEngine(connection, transaction, self._path), self.name, environment)
+        engine = SqliteEngine(connection, transaction, self._path, environment)
+        self._writer = Writer(engine, self.name, environment)
         self._watch = Watch(self._reader, self._path, can_listen=environment.is_threaded)
         keep_out_of_children(self)
 

@@ -11,13 +11,21 @@ from finality.adapters.engine import Busy, CommitFailed
 from finality.adapters.sqlite.connection import explain, identity
 from finality.adapters.sqlite.log import WriteAheadLog
 from finality.adapters.sqlite.transaction import SqliteTransaction
+from finality.adapters.sqlite.turnstile import Turnstile
 from finality.core.errors import Unavailable
+from finality.ports.environment import Environment
 
 
 class SqliteEngine:
     """Fulfils ``adapters.engine.Engine``."""
 
-    def __init__(self, connection: apsw.Connection, transaction: SqliteTransaction, path: Path | str) -> None:
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        transaction: SqliteTransaction,
+        path: Path | str,
+        environment: Environment,
+    ) -> None:
         self.transaction = transaction
         self.is_stale = False
         self._connection = connection
@@ -27,6 +35,8 @@ class SqliteEngine:
         self.undo_turn = transaction.undo_turn
         self.explain = explain
         self._log = WriteAheadLog(connection, path)
+        # On one thread, as in a simulation, nobody could leave while another waits.
+        self._turnstile = Turnstile(f"{self._path}-wal") if environment.is_threaded else None
         # The writer waits by itself when another process has the turn.
         connection.set_busy_timeout(0)
 
@@ -38,14 +48,22 @@ class SqliteEngine:
                 f"nothing was written: {self._path} was deleted or replaced while it was open; "
                 "restart the node"
             )
+        if self._turnstile is not None and not self._turnstile.enter():
+            raise Busy
         try:
             self._connection.execute("BEGIN IMMEDIATE")
         except apsw.BusyError as error:
-            raise Busy from error
+            raise Busy from error  # Somebody has not come through the turnstile: we stay first.
         except apsw.Error as error:
+            self._leave()
             raise explain(error) from error
         self._log.begun()
         self.transaction.start(is_guarded=is_guarded)
+
+    def wait(self, seconds: float) -> None:
+        """Wait for our turn among the processes that write the file."""
+        assert self._turnstile is not None, "who is driven in line never waits"
+        self._turnstile.wait(seconds)
 
     def commit(self) -> None:
         """Make everything durable."""
@@ -57,6 +75,7 @@ class SqliteEngine:
         except (apsw.FullError, apsw.BusyError) as error:
             # Both are found before the commit record is written.
             raise explain(error) from error
+        self._leave()
 
     def keep_house(self) -> None:
         """Copy the log into the file if it is long, which takes several flushes."""
@@ -64,6 +83,13 @@ class SqliteEngine:
 
     def abort(self) -> None:
         """Leave nothing of the transaction."""
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        finally:
+            self._leave()
         self.transaction.lose_all()
+
+    def _leave(self) -> None:
+        if self._turnstile is not None:
+            self._turnstile.leave()

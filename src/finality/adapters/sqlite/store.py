@@ -79,7 +79,7 @@ class SqliteStore(WrittenStore, SqliteEventReads):
             self._connection.close()
             raise
         self._guard = Guard(self._reader, is_reader=True)
-        engine = SqliteEngine(self._connection, self._transaction(), path)
+        engine = SqliteEngine(self._connection, self._transaction(), path, environment)
         self._write_with(Writer(engine, self.name, environment))
         keep_out_of_children(self)
 

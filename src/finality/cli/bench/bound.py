@@ -63,8 +63,9 @@ class BareWriter:
         self._loop = asyncio.get_running_loop()
         self._connection = connect(path)
         migrate(self._connection, migrations(STORE, HOME))
-        transaction = SqliteTransaction(self._connection, SystemEnvironment())
-        self._engine = SqliteEngine(self._connection, transaction, path)
+        environment = SystemEnvironment()
+        transaction = SqliteTransaction(self._connection, environment)
+        self._engine = SqliteEngine(self._connection, transaction, path, environment)
         self._sql = self._connection.cursor().execute  # As the product does.
         self._queue: SimpleQueue[Any] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -86,6 +87,7 @@ class BareWriter:
         is_open = True
         while is_open:
             batch = [self._queue.get()]
+            self._begin()  # While a writer in another process has the turn, more gather.
             try:
                 while len(batch) < BATCH_MAX:
                     batch.append(self._queue.get_nowait())
@@ -96,12 +98,13 @@ class BareWriter:
                 batch.pop()
             if batch:
                 self._commit(batch)
+            else:
+                self._engine.abort()
 
     def _commit(self, batch: list[Any]) -> None:
         sql = self._sql
         answers = []
         now = time.time()
-        self._begin()
         for future, (key, version, records, is_end) in batch:
             if version == 0:
                 sql(QUERIES["create"], (key, 1, 1, "running", 1, None, 1, None, now))
@@ -122,8 +125,8 @@ class BareWriter:
         while True:
             try:
                 return self._engine.begin()
-            except Busy:  # A writer in another process has the turn.
-                time.sleep(BUSY_WAIT_SECONDS)
+            except Busy:
+                self._engine.wait(BUSY_WAIT_SECONDS)
 
 
 def _answer(answers: list[tuple[asyncio.Future[int], int]]) -> None:

@@ -1,0 +1,101 @@
+"""The way to a SQLite file's write turn: whoever waits is next, and nobody is kept out by one who stopped."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from finality.adapters.sqlite import turnstile
+from finality.adapters.sqlite.turnstile import Turnstile
+
+
+@pytest.fixture
+def three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Turnstile, Turnstile, Turnstile]:
+    """Return the ways of three processes to one file; such locks do not care whose process they are in."""
+    monkeypatch.setattr(turnstile, "PATIENCE_SECONDS", 30.0)
+    monkeypatch.setattr(turnstile, "IDLE_SECONDS", 0.01)
+    log = tmp_path / "shop.db-wal"
+    log.touch()
+    return Turnstile(str(log)), Turnstile(str(log)), Turnstile(str(log))
+
+
+def until(is_so: Callable[[], bool], what: str) -> None:
+    give_up = time.monotonic() + 10.0
+    while not is_so():
+        assert time.monotonic() < give_up, what
+        time.sleep(0.001)
+
+
+def is_first(way: Turnstile) -> bool:
+    if way.enter():
+        return True
+    way.wait(0.0)
+    return False
+
+
+def is_let_in(way: Turnstile) -> bool:
+    """Say whether nobody was first; then nobody is."""
+    is_in = way.enter()
+    if is_in:
+        way.leave()
+    return is_in
+
+
+def test_who_waits_is_next_and_not_who_has_just_been_first(
+    three: tuple[Turnstile, Turnstile, Turnstile],
+) -> None:
+    one, two, _ = three
+    assert one.enter()
+    for first, next in ((one, two), (two, one)) * 3:
+        assert not next.enter()
+        first.leave()
+        until(lambda next=next: is_first(next), "who waited never came to the front")  # type: ignore[misc]
+
+
+def test_who_has_given_up_keeps_nobody_waiting(three: tuple[Turnstile, Turnstile, Turnstile]) -> None:
+    one, two, other = three
+    assert one.enter()
+    assert not two.enter()
+    two.leave()
+    one.leave()
+    until(lambda: is_first(other), "it is first, and wants nothing")
+    assert not two.enter()
+    other.leave()
+    until(lambda: is_first(two), "who came again never came to the front")
+
+
+def test_the_line_is_left_aside_while_its_first_has_stopped(
+    three: tuple[Turnstile, Turnstile, Turnstile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped, two, other = three
+    assert stopped.enter()
+    assert not two.enter()
+    monkeypatch.setattr(turnstile, "PATIENCE_SECONDS", 0.0)
+    assert two.enter(), "SQLite's lock may be free"
+    two.leave()
+    assert two.enter(), "not another wait for each commit"
+    monkeypatch.setattr(turnstile, "PATIENCE_SECONDS", 30.0)
+    stopped.leave()
+    until(lambda: two.enter() and not is_let_in(other), "it never came back into the line")
+    other.leave()
+    two.leave()
+
+
+def test_its_thread_ends_when_nobody_else_writes(three: tuple[Turnstile, Turnstile, Turnstile]) -> None:
+    one, two, _ = three
+    assert one.enter()
+    assert not two.enter()
+    one.leave()
+    until(lambda: is_first(two), "who waited never came to the front")
+    two.leave()
+    until(lambda: "finality turnstile" not in {t.name for t in threading.enumerate()}, "it has not ended")
+
+
+def test_without_a_log_there_is_no_line(tmp_path: Path) -> None:
+    one, two = (Turnstile(str(tmp_path / "absent-wal")) for _ in range(2))
+    assert one.enter()
+    assert two.enter()
