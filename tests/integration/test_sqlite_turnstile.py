@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from finality.adapters.sqlite import turnstile
 from finality.adapters.sqlite.turnstile import Turnstile
+from tests.integration.kit import eventually
 
 
 @pytest.fixture
@@ -24,10 +26,7 @@ def three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Turnstile, T
 
 
 def until(is_so: Callable[[], bool], what: str) -> None:
-    give_up = time.monotonic() + 10.0
-    while not is_so():
-        assert time.monotonic() < give_up, what
-        time.sleep(0.001)
+    asyncio.run(eventually(is_so, what))
 
 
 def is_first(way: Turnstile) -> bool:
@@ -53,7 +52,7 @@ def test_who_waits_is_next_and_not_who_has_just_been_first(
     for first, next in ((one, two), (two, one)) * 3:
         assert not next.enter()
         first.leave()
-        until(lambda next=next: is_first(next), "who waited never came to the front")  # type: ignore[misc]
+        until(partial(is_first, next), "who waited never came to the front")
 
 
 def test_who_has_given_up_keeps_nobody_waiting(three: tuple[Turnstile, Turnstile, Turnstile]) -> None:
