@@ -224,11 +224,11 @@ class Chain(Do):
         super().__init__(works[0])
         self.left = list(works[1:])
 
-    def goes_on(self) -> bool:
+    def following(self) -> Chain | None:
         if not self.left:
-            return False
+            return None
         self.work = self.left.pop(0)
-        return True
+        return self
 
 
 def test_a_turn_that_goes_on_hears_once_that_all_of_it_is_durable(world: World) -> None:
@@ -244,6 +244,33 @@ def test_a_turn_that_goes_on_hears_once_that_all_of_it_is_durable(world: World) 
         assert sorted(await chain.done) == [(1,), (2,), (9,)]
         await neighbour.done
         assert (chain.runs, chain.forgets) == (3, 0)
+
+    world.run(main)
+
+
+class Followed(Do):
+    """A turn that another one follows."""
+
+    def __init__(self, work: Callable[[HomeTransaction], Any], other: Do) -> None:
+        super().__init__(work)
+        self.other = other
+
+    def following(self) -> Do:
+        return self.other
+
+
+def test_a_turn_that_another_follows_is_durable_whatever_becomes_of_that_one(world: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await table(home)
+        bad = Do(insert(1))
+        followed = Followed(insert(1), bad)
+        home.submit(followed)
+
+        with pytest.raises(CONSTRAINT):
+            await bad.done
+        await followed.done
+        assert (followed.runs, followed.forgets) == (1, 0)
+        assert (bad.runs - bad.forgets, await items(home)) == (0, [1])
 
     world.run(main)
 

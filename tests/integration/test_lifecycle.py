@@ -331,7 +331,7 @@ BEGUN, RELEASED = threading.Event(), threading.Event()
 def test_a_plain_step_that_is_next_in_line_is_not_begun_by_a_node_that_drains(tmp_path: Path) -> None:
     async def main() -> None:
         async with finality.open_async(url_of(tmp_path)) as one:
-            await one.start(Chained(), id="c")
+            await one.start(Chained(), id="c")  # Answered, although its first step blocks.
             await eventually(BEGUN.is_set)
             closing = asyncio.ensure_future(one.close())
             await eventually(lambda: one._coordinator._is_draining)

@@ -14,6 +14,7 @@ import pytest
 import finality
 from finality.adapters.group_commit import Writer
 from finality.core.saga import events as e
+from finality.runtime.posting import StartTurn
 from finality.runtime.turns import ChainTurn, StepTurn
 from tests.integration.kit import (
     effects,
@@ -197,7 +198,7 @@ class Plain(finality.Saga):
         raise finality.Refused("sold out")
 
 
-def test_plain_steps_and_their_undo_cross_to_the_stores_thread_together(
+def test_plain_steps_and_their_undo_cross_to_the_stores_thread_with_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crossed: list[Any] = []
@@ -219,7 +220,10 @@ def test_plain_steps_and_their_undo_cross_to_the_stores_thread_together(
 
     asyncio.run(main())
 
-    assert [type(turn) for turn in crossed if isinstance(turn, StepTurn)] == [ChainTurn]
+    begun = [turn.along for turn in crossed if isinstance(turn, StartTurn)]
+
+    assert [type(along) for along in begun] == [ChainTurn]
+    assert not [turn for turn in crossed if isinstance(turn, StepTurn)]
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,7 @@ class Batches:
         self._waits: Callable[[], None] | None = None  # For the end of the commit under way.
         self._sent: list[Outcome] = []  # What that commits.
         self._overlaps = False
+        self._unheard: list[Outcome] = []
         self._has_published = False
 
     @property
@@ -102,6 +103,7 @@ class Batches:
             self._engine.begin(is_guarded=id(batch[0]) in self._spoilers)
         except Busy:
             self.turns.extendleft(reversed(batch))
+            self.tell()
             raise
         except Exception as error:  # The database is out of reach, and nothing was written.
             self._settle([(turn, error) for turn in batch])
@@ -132,10 +134,12 @@ class Batches:
 
     def finish(self) -> None:
         """Wait for the commit that is under way, if one is, and tell its turns what became of it."""
-        if self._waits is not None:
+        is_committing = self.is_committing
+        if is_committing:
             sent = self._sent
             self._conclude(sent, self._failure())
-        else:
+        self.tell()
+        if not is_committing:
             self._engine.keep_house()  # After a scope's commit.
 
     def _next(self) -> list[Turn]:
@@ -235,19 +239,30 @@ class Batches:
         self.in_hand = []
         if self._spoilers:
             self._spoilers.difference_update(id(turn) for turn, _ in outcomes)
-        settled: list[Outcome] = []
+        is_urgent = False
         for turn, error in outcomes:
-            if error is not None:
-                settled.append((turn, self._engine.explain(error)))
-            elif _goes_on(turn):
-                self.turns.append(turn)
-            else:
-                settled.append((turn, None))
-        if settled:
-            self._tell(settle_all, settled)
+            following = _following(turn) if error is None else None
+            if following is not None:
+                self.turns.append(following)
+            if following is not turn:
+                self._unheard.append((turn, error and self._engine.explain(error)))
+                is_urgent = is_urgent or following is None
+        if is_urgent:
+            self.tell()
+
+    def tell(self) -> None:
+        """Tell the turns that are settled.
+
+        Those that another one follows hear of it only when that one's commit is in the database's
+        hands: woken before, the event loop would want the interpreter while the turn runs.
+        """
+        if self._unheard:
+            unheard, self._unheard = self._unheard, []
+            self._tell(settle_all, unheard)
 
     def drop_all(self) -> list[Turn]:
         """Return every turn that waits, and forget it."""
+        self.tell()
         dropped = [*self.turns]
         self.turns.clear()
         self._spoilers.clear()
@@ -270,6 +285,7 @@ class Batches:
         transaction = self._engine.transaction
         self._has_published, transaction.has_published = transaction.has_published, False
         self._reach(COMMIT_BEFORE)
+        self.tell()
         self._waits = self._committing(self._engine.commit)
         if self._waits is None:
             self._committed()
@@ -328,9 +344,9 @@ class Batches:
             self.broken = f"store {self._name} failed {when}: {problem}; restart the node"
 
 
-def _goes_on(turn: Turn) -> bool:
-    goes_on = getattr(turn, "goes_on", None)
-    return goes_on is not None and goes_on()
+def _following(turn: Turn) -> Turn | None:
+    following = getattr(turn, "following", None)
+    return None if following is None else following()
 
 
 def _forget(outcomes: list[Outcome]) -> None:

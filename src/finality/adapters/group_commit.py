@@ -101,7 +101,7 @@ class Writer:
         self._refusal = f"store {self._name} is unavailable: its process has crashed"
         self._is_closing = True
         self.batches.abort()
-        self.batches.drop_all()
+        self._turns.clear()
         self._scopes.clear()
         self._holder = None
         if self._expiry is not None:

@@ -74,12 +74,11 @@ class AsyncNode(Aggregates, Reacting, Requesting, Projected):
             definition = await self._insides.definitions.register(type(saga))
         transaction_id = TransactionId(id) if id is not None else self._new_id()
         text = self._codec.encode(saga)
-        begun = None if self.settings.is_observer else self._coordinator.started
         with self.settings.tracing.start(definition.kind, transaction_id):
-            turn = StartTurn(self._context, definition, saga, text, transaction_id, begun)
-            self._context.home.submit(turn)
+            turn = StartTurn(self._context, definition, saga, text, transaction_id)
+            self._coordinator.start(turn)
             try:
-                is_new = await turn.done is not None
+                is_new = await turn.done
             except OutcomeUnknown as error:
                 raise OutcomeUnknown(str(error), transaction_id=transaction_id) from error
             if not is_new:

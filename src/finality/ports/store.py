@@ -97,9 +97,10 @@ class LocalTransaction(EventTransaction, Protocol):
 class Turn(Protocol):
     """One unit of writing.
 
-    It may have a method ``goes_on() -> bool`` as well: asked on the store's own thread once it is
-    durable, it says whether the turn has more to write, is then put in line again at once, and hears
-    that it is settled when all of it is.
+    It may have a method ``following() -> Turn | None`` as well: asked on the store's own thread once it
+    is durable, it returns what is put in line at once. A turn that returns itself has more to write, and
+    hears that it is settled when all of it is; one that returns another may not hear it before that one
+    has run.
     """
 
     @property

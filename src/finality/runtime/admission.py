@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from functools import partial
 
 from finality.core.errors import OutcomeUnknown
 from finality.runtime.context import Context
 from finality.runtime.drive import Drive
 from finality.runtime.loading import Loaded, Loader
+from finality.runtime.posting import StartTurn
 from finality.runtime.telling import TROUBLE_SECONDS
 
 log = logging.getLogger("finality.coordinator")
@@ -30,6 +31,7 @@ class Admission:
 
     Args:
         drives: The sagas in hand.
+        starting: Starts that bring their first step along, so that they are as good as in hand.
         take: Takes one more in hand.
         look_at: Lets a saga in hand go on, since it was called.
         kick: Hears that there may be something due at once.
@@ -39,6 +41,7 @@ class Admission:
         self,
         context: Context,
         drives: dict[int, Drive],
+        starting: Set[StartTurn],
         in_flight_max: int,
         *,
         take: Callable[[Drive], None],
@@ -47,6 +50,7 @@ class Admission:
     ) -> None:
         self._context = context
         self._drives = drives
+        self._starting = starting
         self._in_flight_max = in_flight_max
         self._take = take
         self._look_at = look_at
@@ -82,7 +86,11 @@ class Admission:
     @property
     def is_full(self) -> bool:
         """Say whether there is no room for one more saga."""
-        return len(self._drives) + len(self._loading) >= self._in_flight_max
+        return self._room <= 0
+
+    @property
+    def _room(self) -> int:
+        return self._in_flight_max - len(self._drives) - len(self._starting) - len(self._loading)
 
     def load_soon(self) -> None:
         """Load what there is room for, once all that ends together has ended."""
@@ -99,8 +107,8 @@ class Admission:
     def _page(self) -> dict[int, str]:
         """Take the next keys from the lines."""
         page: dict[int, str] = {}
-        room = self._in_flight_max - len(self._drives) - len(self._loading)
-        while self._pending and len(page) < min(room, PAGE_SAGAS_MAX):
+        room = min(self._room, PAGE_SAGAS_MAX)
+        while self._pending and len(page) < room:
             # The kind that was served goes to the back of the line of kinds.
             kind = next(iter(self._pending))
             keys = self._pending.pop(kind)

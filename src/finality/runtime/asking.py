@@ -37,7 +37,7 @@ from finality.runtime.definition import Action, Source, StepCode, Style
 from finality.runtime.drive import Drive
 from finality.runtime.telling import Telling
 from finality.runtime.tracing import span_of_step
-from finality.runtime.turns import ChainTurn, NotAwaited, ScopeTurn, Settled, SignalTurn, StepTurn
+from finality.runtime.turns import ChainTurn, NotAwaited, ScopeTurn, Settled, SignalTurn, StepTurn, alone
 from finality.runtime.within import within
 from finality.runtime.witness import NULL, KnownAlready, TestifyTurn, WitnessedTurn, known_answer, refusal
 
@@ -88,6 +88,11 @@ class Asking:
             self._spawn(self._through_breaker(drive, command, code, action), drive, command.step)
         else:
             self._ask(drive, command, code, action)
+
+    def first(self, drive: Drive) -> ChainTurn | None:
+        """Return the turn of a new saga's first step, if that is all there is to do and one turn here."""
+        owed = alone(drive, drive.commands)
+        return None if owed is None else ChainTurn(self._context, drive, *owed, self._settled)
 
     async def _through_breaker(self, drive: Drive, command: Asked, code: StepCode, action: Action) -> None:
         assert code.breaker is not None, "only a step with a breaker goes through it"

@@ -43,6 +43,8 @@ log = logging.getLogger("finality.coordinator")
 
 IN_FLIGHT_MAX = 1_000  # Sagas with something to do at once; the others wait on disk, not in memory.
 DRAIN_LOOK_SECONDS = 0.01
+COMPANY_SECONDS = 0.25  # For so long it is remembered: sagas that end together come together again.
+ANSWER_SECONDS_MAX = 0.02  # For a start to be answered that is durable: some batches of commits.
 TROUBLES_MAX = 5  # So often a saga is tried again after an error that nobody has foreseen.
 
 
@@ -58,12 +60,15 @@ class Coordinator:
         self._context = context
         self._loop = asyncio.get_running_loop()
         self._is_observer = is_observer
+        self._starting: set[StartTurn] = set()
+        self._is_watching = False
+        self._company_until = 0.0
         self._resting: set[Drive] = set()
         self._called: set[Drive] = set()
         self._troubles: Counter[int] = Counter()
         self._asking = Asking(context, Breakers(context), self._settled)
         self._admission = Admission(
-            context, self.drives, in_flight_max,
+            context, self.drives, self._starting, in_flight_max,
             take=self._take_in_hand, look_at=self._look_at, kick=lambda: self.kick(),
         )  # fmt: skip
         self.admit = self._admission.admit
@@ -79,14 +84,53 @@ class Coordinator:
 
     # ── What comes in ───────────────────────────────────────────────────────────────────────
 
-    def started(self, turn: StartTurn) -> None:
-        """Take over a saga that ``start`` has just made durable."""
+    def start(self, turn: StartTurn) -> None:
+        """Submit a start; that of a saga which is alone brings its first step along.
+
+        So the event loop hears of the start while the step's commit is in the disk's hands. With
+        company it does not: sagas that wait for the loop gather there, and share more of their commits.
+        """
+        if not self._is_observer:
+            turn.begun = self._begun
+            if not (self._has_company() or self._is_draining or self._admission.is_full):
+                turn.along = self._asking.first(turn.drive)
+        self._context.home.submit(turn)
+        if turn.along is not None:
+            self._starting.add(turn)
+            self._watch()
+
+    def _has_company(self) -> bool:
+        """Say whether another saga was in hand just now; a step that comes along yet waits for it, too."""
+        now = self._loop.time()
+        if self.drives or self._starting:
+            self._company_until = now + COMPANY_SECONDS
+            for turn in self._starting:
+                turn.along = None
+        return now < self._company_until
+
+    def _watch(self) -> None:
+        """See to it that starts are answered soon, even while the step that follows one blocks."""
+        if self._context.environment.is_threaded and not self._is_watching:
+            self._is_watching = True
+            self._loop.call_later(ANSWER_SECONDS_MAX, self._answer)
+
+    def _answer(self) -> None:
+        self._is_watching = False
+        for turn in [turn for turn in self._starting if turn.is_followed]:
+            turn.settle(None)
+        if self._starting:
+            self._watch()
+
+    def _begun(self, turn: StartTurn, is_new: bool) -> None:
+        """Take over a saga that was started just now."""
         drive = turn.drive
-        assert drive is not None, "a saga that has begun has its drive"
-        if self._is_draining or self._admission.is_full:
+        self._starting.discard(turn)
+        if not is_new:
+            self._admission.load_soon()  # Perhaps others have waited for its room.
+        elif not drive.busy and (self._is_draining or self._admission.is_full):
             self.admit([(drive.key, drive.definition.kind)])
-            return
-        self._take_in_hand(drive)
+        else:
+            self._take_in_hand(drive)
 
     def _take_in_hand(self, drive: Drive) -> None:
         self.drives[drive.key] = drive
@@ -115,7 +159,7 @@ class Coordinator:
         """
         self._is_draining = True
         self._admission.close()
-        for drive in self.drives.values():
+        for drive in (*self.drives.values(), *(turn.drive for turn in self._starting)):
             drive.is_held = True
         give_up = self._loop.time() + seconds
         kept: set[int] | None = None

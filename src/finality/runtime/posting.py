@@ -14,25 +14,33 @@ from finality.runtime.asked import Asked
 from finality.runtime.context import Context
 from finality.runtime.definition import Definition
 from finality.runtime.drive import Drive
+from finality.runtime.turns import ChainTurn
 
 
 class StartTurn:
-    """Begins a saga, unless its id is taken; without *begun* it is left for another node to drive."""
+    """Begins a saga, unless its id is taken; *done* says whether it was free.
 
-    __slots__ = ("_begun", "_context", "_definition", "_events", "done", "drive", "id")
+    Attributes:
+        begun: Hears whether there is a saga to drive now; None leaves it for another node to drive.
+        along: Its first step, which follows in the next commit.
+        is_followed: That step is next, so the start is durable.
+    """
+
+    __slots__ = ("_context", "_definition", "_events", "along", "begun", "done", "drive", "id", "is_followed")
 
     def __init__(
-        self, context: Context, definition: Definition, saga: Any, input: Json, id: TransactionId,
-        begun: Callable[[StartTurn], None] | None,
-    ) -> None:  # fmt: skip
+        self, context: Context, definition: Definition, saga: Any, input: Json, id: TransactionId
+    ) -> None:
         self.id = id
-        self.done: asyncio.Future[Drive | None] = asyncio.get_running_loop().create_future()
+        self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.begun: Callable[[StartTurn, bool], None] | None = None
+        self.along: ChainTurn | None = None
+        self.is_followed = False
         self._context = context
         self._definition = definition
-        self._begun = begun
         begin = e.Begin(input, context.environment.now(), traceparent=context.tracing.current())
         self._events, state = advance(new_state(definition.graph), begin)
-        self.drive: Drive | None = Drive(
+        self.drive = Drive(
             0, id, definition, saga, state, Version(len(self._events)), node=context.node,
             secrets=context.secrets_of(saga) if definition.may_hold_secrets else (),
         )  # fmt: skip
@@ -45,8 +53,7 @@ class StartTurn:
     def run(self, tx: HomeTransaction) -> None:
         """Begin."""
         drive, graph = self.drive, self._definition.graph
-        assert drive is not None, "a start that was not made yet has its drive"
-        driver = None if self._begun is None else self._context.node
+        driver = None if self.begun is None else self._context.node
         birth = Birth(self.id, graph.saga, graph.version, None, driver)
         summary = summary_of(drive.state, drive.commands)
         drive.key = tx.create(birth, self._events, summary) or 0
@@ -55,20 +62,26 @@ class StartTurn:
     def forget(self) -> None:
         """Nothing in memory has changed that a second run would not set again."""
 
+    def following(self) -> ChainTurn | None:
+        """Return the first step, unless the saga is not new, or its node drains."""
+        drive, along = self.drive, self.along  # Another thread may take it back.
+        if along is None or drive.key == 0 or drive.is_held:
+            return None
+        drive.busy.update(along.branches)  # The loop's thread has not got it in hand yet.
+        self.is_followed = True
+        return along
+
     def settle(self, error: BaseException | None) -> None:
-        """Answer the caller, and drive the saga."""
-        drive = self.drive
-        if error is not None:
-            if not self.done.done():
-                self.done.set_exception(error)
-            return
-        assert drive is not None, "a start that was not settled yet has its drive"
-        if drive.key == 0:
-            self.drive = drive = None
+        """Answer the caller, and drive the saga; heard twice, it does so once."""
+        begun, self.begun = self.begun, None
+        is_new = error is None and self.drive.key != 0
         if not self.done.done():
-            self.done.set_result(drive)
-        if drive is not None and self._begun is not None:
-            self._begun(self)
+            if error is None:
+                self.done.set_result(is_new)
+            else:
+                self.done.set_exception(error)
+        if begun is not None:
+            begun(self, is_new)
 
 
 class PostTurn(Asked[bool]):

@@ -146,6 +146,17 @@ class StepTurn(SignalTurn):
         reach(COMPENSATION_AFTER if is_undo else STEP_AFTER)
 
 
+def alone(drive: Drive, commands: Commands) -> tuple[e.Run | e.Compensate, Action] | None:
+    """Return the step that is owed now, with its code, if that is all there is to do and one turn here."""
+    if len(commands) != 1:
+        return None
+    command = commands[0]
+    if (type(command) is not e.Run and type(command) is not e.Compensate) or command.not_before:
+        return None
+    action = drive.definition.direct_action(command)
+    return None if action is None else (command, action)
+
+
 class ChainTurn(StepTurn):
     """Runs a plain step, and as soon as that is durable the next one, if that is all there is to do.
 
@@ -165,26 +176,24 @@ class ChainTurn(StepTurn):
         super().__init__(context, drive, command, action, settled)
         self._durable: tuple[Tip, Commands] | None = None
 
-    def goes_on(self) -> bool:
+    def following(self) -> ChainTurn | None:
         """Turn to the step that is owed next, unless the loop's thread has to decide on it."""
         drive, commands = self.drive, self._commands
-        if commands is None or len(commands) != 1 or drive.is_held or drive.is_lost:
-            return False
-        command = commands[0]
-        if (type(command) is not e.Run and type(command) is not e.Compensate) or command.not_before:
-            return False
-        action = drive.definition.direct_action(command)
-        if action is None:
-            return False
+        if commands is None or drive.is_held or drive.is_lost:
+            return None
+        owed = alone(drive, commands)
+        if owed is None:
+            return None
+        command, action = owed
         if command.step not in self.branches:  # What this chain has done itself it may undo as well.
             if command.step in drive.busy:
-                return False
+                return None
             # Another thread looks at these names, to ask nothing twice: one more harms nobody.
             drive.busy.add(command.step)
             self.branches = (*self.branches, command.step)
         self._durable = (self._after, commands)
         self._command, self._action, self._commands = command, action, None
-        return True
+        return self
 
     def settle(self, error: BaseException | None) -> None:
         """Take over what is durable now: all of it, or all but the last step."""

@@ -70,9 +70,9 @@ class Prune:
         """Forget a batch."""
         self._pruned = tx.prune(self._before, PRUNE_PAGES_MAX)
 
-    def goes_on(self) -> bool:
-        """Say whether there may be more."""
-        return self._pruned >= PRUNE_PAGES_MAX
+    def following(self) -> Prune | None:
+        """Go on if there may be more."""
+        return self if self._pruned >= PRUNE_PAGES_MAX else None
 
     def forget(self) -> None:
         """Begin anew."""
