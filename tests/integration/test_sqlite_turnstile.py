@@ -94,6 +94,19 @@ def test_its_thread_ends_when_nobody_else_writes(three: tuple[Turnstile, Turnsti
     until(lambda: "finality turnstile" not in {t.name for t in threading.enumerate()}, "it has not ended")
 
 
+def test_who_closes_leaves_no_thread(
+    three: tuple[Turnstile, Turnstile, Turnstile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turnstile, "IDLE_SECONDS", 30.0)
+    one, two, _ = three
+    assert one.enter()
+    assert not two.enter()
+    one.leave()
+    until(lambda: is_first(two), "who waited never came to the front")
+    two.close()
+    assert "finality turnstile" not in {thread.name for thread in threading.enumerate()}
+
+
 def test_without_a_log_there_is_no_line(tmp_path: Path) -> None:
     one, two = (Turnstile(str(tmp_path / "absent-wal")) for _ in range(2))
     assert one.enter()

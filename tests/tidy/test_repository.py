@@ -160,6 +160,14 @@ def test_a_badly_named_change_is_caught(name: str) -> None:
     assert is_change_well_named("saga-retry.fixed.md")
 
 
+def test_every_decision_has_a_number_of_its_own() -> None:
+    pages = sorted((ROOT / "docs/internals/decisions").glob("[0-9]*.md"))
+    heads = [page.read_text("utf-8").split(":", 1)[0] for page in pages]
+
+    assert heads == [f"# {number:04}" for number in range(1, len(pages) + 1)]
+    assert [f"# {page.name[:4]}" for page in pages] == heads
+
+
 def test_the_public_names_are_sorted_and_exist() -> None:
     front_door = ROOT / "src" / "finality" / "__init__.py"
     names = public_names(front_door.read_text("utf-8")) if front_door.exists() else []

@@ -320,6 +320,11 @@ class Batches:
         except Exception as problem:
             self._break("while it aborted", problem)
 
+    def close(self) -> None:
+        """Leave nothing open; no turn runs any more."""
+        self.abort()
+        self._engine.close()
+
     def undo_turn(self) -> bool:
         """Undo the turn that ran last; False when only an abort can."""
         try:

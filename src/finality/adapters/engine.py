@@ -64,6 +64,9 @@ class Engine(Protocol):
     def abort(self) -> None:
         """Leave nothing of the transaction, and give the write turn back, or the wait for it up."""
 
+    def close(self) -> None:
+        """End what runs beside the writer; its thread calls this last, when nothing is open."""
+
     def keep_turn(self) -> None:
         """End the turn that ran last; what it wrote stays in the transaction."""
 

@@ -130,7 +130,7 @@ class Writer:
                 except Busy:
                     self._wait_busy()
                     self._engine.wait(BUSY_WAIT_SECONDS * (1 + self._environment.chance()))
-            self.batches.abort()
+            self.batches.close()
             self._tell(self._stop, "it is closed")
         except BaseException as problem:  # Nobody would ever be answered, so everybody is, now.
             self._die(problem)

@@ -58,6 +58,9 @@ class MemoryEngine:
         database.drop()
         database.holder = None
 
+    def close(self) -> None:
+        """Do nothing: nothing runs beside it."""
+
     def explain(self, problem: BaseException) -> BaseException:
         """Return the problem: memory is never out of reach."""
         return problem

@@ -150,6 +150,9 @@ class PostgresEngine:
             self._line.cut()  # Then the server does it.
         self.transaction.lose_all()
 
+    def close(self) -> None:
+        """Do nothing: nothing runs beside it."""
+
     def undo_turn(self) -> bool:
         """Undo what the turn wrote; False when only aborting the transaction can."""
         try:

@@ -90,6 +90,11 @@ class SqliteEngine:
             self._leave()
         self.transaction.lose_all()
 
+    def close(self) -> None:
+        """Stand in no line any more."""
+        if self._turnstile is not None:
+            self._turnstile.close()
+
     def _leave(self) -> None:
         if self._turnstile is not None:
             self._turnstile.leave()

@@ -36,10 +36,10 @@ class Turnstile:
         self._place: int | None = None  # The descriptor that is locked while we are first.
         self._came_at: float | None = None  # Since when we want to be, and somebody else is.
         self._lock = threading.Lock()  # Of what the thread that stands in line shares with us.
-        self._has_thread = False
+        self._thread: threading.Thread | None = None
         self._is_in_line = False
         self._is_stuck = False  # The line has not moved; it has when that thread is first.
-        self._asked: SimpleQueue[int] = SimpleQueue()
+        self._asked: SimpleQueue[int | None] = SimpleQueue()
         self._handed: SimpleQueue[int] = SimpleQueue()
 
     def enter(self) -> bool:
@@ -80,6 +80,15 @@ class Turnstile:
             place, self._place = self._place, None
             _give_back(place)
 
+    def close(self) -> None:
+        """End the thread; one that still stands in line ends when it is first."""
+        self.leave()
+        with self._lock:
+            thread = self._thread
+            self._asked.put(None)
+        if thread is not None:
+            thread.join(LOOK_SECONDS)
+
     def _is_impatient(self, came_at: float) -> bool:
         if time.monotonic() - came_at < PATIENCE_SECONDS:
             return False
@@ -102,10 +111,9 @@ class Turnstile:
                 return
             self._is_in_line = True
             self._asked.put(place)
-            if self._has_thread:
-                return
-            self._has_thread = True
-        threading.Thread(target=self._run, name="finality turnstile", daemon=True).start()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="finality turnstile", daemon=True)
+                self._thread.start()
 
     def _run(self) -> None:
         """Become first when asked to, however long that takes: hence on a thread of its own."""
@@ -123,8 +131,10 @@ class Turnstile:
             return self._asked.get(timeout=IDLE_SECONDS)
         except Empty:
             with self._lock:
-                self._has_thread = not self._asked.empty()
-                return self._asked.get() if self._has_thread else None
+                if not self._asked.empty():
+                    return self._asked.get()
+                self._thread = None
+                return None
 
 
 def _give_back(place: int) -> None:
