@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -31,17 +32,17 @@ class DatabaseServer(OwnServer):
         self._settings = settings
         self._databases = 0
 
+    @abstractmethod
     def creation(self) -> Sequence[Path | str]:
         """Return what makes its data folder."""
-        raise NotImplementedError
 
+    @abstractmethod
     def client(self, statements: Sequence[str], database: str) -> Sequence[Path | str]:
         """Return what runs statements in *database* and prints their rows, with tabs between columns."""
-        raise NotImplementedError
 
+    @abstractmethod
     def url_of(self, database: str) -> str:
         """Return where a database of this server is."""
-        raise NotImplementedError
 
     @property
     def url(self) -> str:

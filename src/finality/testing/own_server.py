@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -29,7 +30,7 @@ from finality.testing.server_process import (
 )
 
 
-class OwnServer:
+class OwnServer(ABC):
     """What servers have in common that are one program.
 
     A subclass says what to run (``command``), what its log says when it answers (``ready``), how long that
@@ -53,9 +54,9 @@ class OwnServer:
         if self.refuses_root and is_root():
             shutil.chown(self.folder, UNPRIVILEGED)
 
+    @abstractmethod
     def command(self, port: int) -> Sequence[Path | str]:
         """Return what runs it on *port*, with its data in ``folder``."""
-        raise NotImplementedError
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
