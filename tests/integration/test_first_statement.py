@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,8 +12,9 @@ import pytest
 import finality
 from finality.adapters.postgres.participant import PostgresParticipant
 from finality.adapters.system.environment import SystemEnvironment
+from finality.core.errors import Unavailable
 from finality.core.two_phase import Decision, Vote
-from finality.testing import PostgresServer
+from finality.testing import PostgresServer, postgres
 from tests.conformance.participants.worlds import id_of, run
 
 # fmt: off
@@ -77,6 +79,52 @@ def test_a_line_that_died_while_it_was_idle_is_replaced(finality_postgres: Postg
             assert await branch.prepare() is Vote.YES
             assert await bank.finish(id_of("t1"), Decision.COMMIT) is Decision.COMMIT
             assert finality_postgres.sql("SELECT n FROM item", database="died") == [["1"]]
+
+    run(story())
+
+
+@pytest.mark.slow
+def test_nothing_runs_by_itself_behind_a_beginning_that_is_refused() -> None:
+    """A standby takes no branch. It is promoted meanwhile, and would take each statement alone."""
+
+    async def story(server: PostgresServer, bank: PostgresParticipant) -> None:
+        told, nested = await bank.begin(id_of("told")), await bank.begin(id_of("nested"))
+        with pytest.raises(Unavailable, match="recovery"):
+            await told.execute("SELECT 1")
+        with pytest.raises(Unavailable, match="recovery"):
+            async with asyncio.timeout(5), nested.savepoint():
+                raise AssertionError("it has begun")
+        server.sql("SELECT pg_promote()")
+        for branch in (told, nested):
+            with pytest.raises(Unavailable):
+                await branch.execute("INSERT INTO item VALUES (1)")
+            await branch.abort()
+
+        assert server.sql("SELECT n FROM item", database="standby") == []
+
+    async def main(server: PostgresServer) -> None:
+        async with opened(server, "standby"):
+            pass
+        server.stop()
+        (server.folder / "data" / "standby.signal").touch()
+        server.start()
+        bank = finality.postgres(server.url_of("standby"), name="bank")
+        await bank.open(SystemEnvironment())
+        await story(server, bank)
+        await bank.close()
+
+    with postgres() as server:
+        run(main(server))
+
+
+def test_a_deadline_may_be_later_than_any_time_out_of_the_server(finality_postgres: PostgresServer) -> None:
+    async def story() -> None:
+        async with opened(finality_postgres, "late") as bank:
+            branch = await bank.begin(id_of("t1"), deadline=SystemEnvironment().now() + 30 * 86_400)
+            await branch.execute("INSERT INTO item VALUES (1)")
+            await branch.commit()
+
+            assert finality_postgres.sql("SELECT n FROM item", database="late") == [["1"]]
 
     run(story())
 

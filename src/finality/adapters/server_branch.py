@@ -86,7 +86,11 @@ class ServerBranch(ABC):
         """Undo what its block did, and nothing else, if the block raises."""
         self._check_open()
         name = f"finality_{self._savepoints}"
-        await self._tell(f"SAVEPOINT {name}")
+        try:
+            await self._tell(f"SAVEPOINT {name}")
+        except BaseException as error:
+            self._fail(error)
+            raise
         self._savepoints += 1
         before = self._failure
         try:

@@ -7,7 +7,8 @@
 
 The driver has no pipeline. But the server answers nothing before it is asked to (``Sync``), it skips
 what follows a statement that has failed, and the driver passes over what it did not ask: what is
-written here lies on the line before the driver's own statement, and shares its fate.
+written here lies on the line before the driver's own statement, and shares its fate. That statement must
+be of the extended kind, too: a simple query that is skipped gets no answer at all.
 
 Source: PostgreSQL documentation, *Message Flow*, extended query.
 """

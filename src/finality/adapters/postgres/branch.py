@@ -29,6 +29,7 @@ from finality.ports.store import Rows
 
 SURELY_ABORTED = ("40", "23", "25P02")  # On COMMIT. Whatever else it answers, it may have happened.
 WITNESS_KEY = "finality_branch_pkey"
+MILLISECONDS_MAX = 2**31 - 1  # Of the server's time-outs: 24 days, though a deadline may be later.
 
 T = TypeVar("T")
 
@@ -94,22 +95,32 @@ class PostgresBranch(ServerBranch):
         """Run a statement, behind the branch's beginning if it is the first one."""
         if self._is_open:
             return await statement(self._connection)
-        try:
-            return await self._begin(statement)
-        except ERRORS:
-            if not self._connection.is_closed():
-                raise
-        # The line may have died unnoticed, and the server has undone what it heard.
-        self._is_open = False
-        self._connection = await self._connections.renewed(self._connection)
-        return await self._begin(statement)
 
-    async def _begin(self, statement: Callable[[Connection], Awaitable[T]]) -> T:
-        self._is_open = True
-        send_ahead(self._connection, *self._opening(self._connection))
-        told = await statement(self._connection)
-        assert self._connection.is_in_transaction(), f"branch {self.id} has run a statement and not begun"
-        return told
+        def behind_it(line: Connection) -> Awaitable[T]:
+            send_ahead(line, *self._opening(line))
+            return statement(line)
+
+        return await self._begin(behind_it)
+
+    async def _begin(self, first: Callable[[Connection], Awaitable[T]]) -> T:
+        """Run what begins the branch, and once more on another line if this one leads nowhere."""
+        for is_last in (False, True):
+            self._is_open = True
+            try:
+                told = await first(self._connection)
+            except ERRORS as error:
+                # Only an error that the server sent has a severity.
+                if getattr(error, "severity", None) and not self._is_in_transaction:
+                    # A standby refuses to begin. What came next would run by itself, and not be undone.
+                    self._cut()
+                if is_last or not self._is_lost:
+                    raise
+            else:
+                assert self._is_in_transaction, f"branch {self.id} has run a statement and not begun"
+                return told
+            # It may have died unnoticed. Its server has undone what it heard, or another one will begin.
+            self._connection = await self._connections.renewed(self._connection)
+        raise AssertionError("the second line has answered or raised")
 
     async def _prepare(self) -> Vote:
         if not self._is_open:
@@ -176,7 +187,11 @@ class PostgresBranch(ServerBranch):
         return not self._is_lost and bool(self._connection.is_in_transaction())
 
     async def _tell(self, *statements: str) -> None:
-        await self._run(lambda line: line.execute("; ".join(statements)))
+        if self._is_open:
+            await self._connection.execute("; ".join(statements))
+        else:
+            # One query: behind a beginning that was sent ahead and is refused, it would get no answer.
+            await self._begin(lambda line: line.execute("; ".join((*self._opening(line), *statements))))
 
     def _cut(self) -> None:
         self._connection.terminate()
@@ -201,4 +216,5 @@ def opening(isolation: str, seconds_left: float | None, version: tuple[int, ...]
     # What is abandoned, by a node that is paused or gone, is aborted by the server itself.
     # A prepared transaction is exempt from every time-out.
     setting = "transaction_timeout" if version >= (17,) else "idle_in_transaction_session_timeout"
-    return begin, f"SET LOCAL {setting} = {max(1, int(seconds_left * 1_000))}"
+    milliseconds = min(max(1, int(seconds_left * 1_000)), MILLISECONDS_MAX)
+    return begin, f"SET LOCAL {setting} = {milliseconds}"
