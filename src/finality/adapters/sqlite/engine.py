@@ -75,11 +75,16 @@ class SqliteEngine:
         except (apsw.FullError, apsw.BusyError) as error:
             # Both are found before the commit record is written.
             raise explain(error) from error
-        self._leave()
+        # While the log is copied nobody may append to it, or it would not begin anew.
+        if not self._log.is_long:
+            self._leave()
 
     def keep_house(self) -> None:
         """Copy the log into the file if it is long, which takes several flushes."""
-        self._log.shorten()
+        try:
+            self._log.shorten()
+        finally:
+            self._leave()
 
     def abort(self) -> None:
         """Leave nothing of the transaction."""

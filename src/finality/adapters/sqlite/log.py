@@ -39,7 +39,7 @@ class WriteAheadLog:
         self._frame_bytes = int(connection.pragma("page_size")) + FRAME_HEAD_BYTES
         self._connection = connection
         self._pages = 0  # At our last commit.
-        self._is_long = False
+        self.is_long = False
         self._enough_pages = SHORT_PAGES  # While the log has no more, its file is long enough.
         self._noted_pages = 2 * RESTART_PAGES
         connection.set_wal_hook(self._committed)
@@ -68,14 +68,14 @@ class WriteAheadLog:
 
     def _committed(self, connection: apsw.Connection, database: str, pages: int) -> int:
         self._pages = pages
-        self._is_long = pages >= CHECKPOINT_PAGES
+        self.is_long = pages >= CHECKPOINT_PAGES
         return apsw.SQLITE_OK
 
     def shorten(self) -> None:
         """Copy the log into the file if the last commit has made it long; outside of a transaction."""
-        if not self._is_long:
+        if not self.is_long:
             return
-        self._is_long = False
+        self.is_long = False
         connection, pages = self._connection, self._pages
         try:
             if pages < RESTART_PAGES:

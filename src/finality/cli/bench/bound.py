@@ -120,6 +120,7 @@ class BareWriter:
             answers.append((future, stream))
         self._engine.commit()
         self._loop.call_soon_threadsafe(_answer, answers)
+        self._engine.keep_house()
 
     def _begin(self) -> None:
         while True:
