@@ -25,7 +25,7 @@ from finality.core.ids import START, Cursor, StreamName, Version
 from finality.core.protocol import Recorded
 from finality.ports.home import HomeTransaction
 from finality.testing import PostgresServer, postgres
-from tests.conformance.worlds import Noted, codec, do_all, execute
+from tests.conformance.worlds import Noted, append_to, codec, do_all, execute
 from tests.conformance.worlds import do as turn
 from tests.tidy.rules import ROOT
 
@@ -207,6 +207,24 @@ def test_what_ran_while_an_append_was_refused_runs_again(finality_postgres: Post
         assert await home.query("SELECT count(*), count(DISTINCT stream) FROM finality_event") == [(202, 202)]
         ran_again = [each for each in overlapped.values() if len(each) > 1 and each[0]]
         assert ran_again, "some ran while the refused one was under way"
+
+    with_home(finality_postgres, main)
+
+
+def test_a_turn_that_ran_alone_once_may_be_under_way_while_others_follow(
+    finality_postgres: PostgresServer,
+) -> None:
+    async def main(home: PostgresHome) -> None:
+        def cuts_the_line_once(tx: HomeTransaction) -> Any:
+            if not cuts:
+                cuts.append(True)
+                tx.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+            return append_to("s1", 1)(tx)
+
+        cuts: list[bool] = []
+        await turn(home, append_to("s0", 0))  # It has keys by then, so that an append is all of a commit.
+
+        assert await do_all(home, cuts_the_line_once, append_to("s2", 2), append_to("s3", 3)) == [1] * 3
 
     with_home(finality_postgres, main)
 

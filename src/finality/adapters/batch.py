@@ -148,9 +148,9 @@ class Batches:
         size = min(len(turns), self._size_max)
         if self._overlaps:  # Half of all, so that the database and we are both at work.
             size = min(size, max(SHARE_TURNS_MIN, (len(turns) + len(self._sent) + 1) // 2))
-        if self._spoilers:
-            ids = [id(turn) for turn in turns]
-            size = min([size, *(max(ids.index(spoiler), 1) for spoiler in self._spoilers)])
+        if self._spoilers:  # One that is under way waits no more.
+            places = [place for place, turn in enumerate(turns) if id(turn) in self._spoilers]
+            size = min([size, *(max(place, 1) for place in places)])
         return [turns.popleft() for _ in range(size)]
 
     def _failure(self, commit: Callable[[], None] | None = None) -> Exception | None:
