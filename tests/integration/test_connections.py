@@ -113,3 +113,20 @@ def test_what_is_taken_when_it_closes_is_cut_too() -> None:
             await lines.take()
 
     asyncio.run(story())
+
+
+def test_one_that_is_given_back_while_it_is_renewed_leaves_no_other_behind() -> None:
+    async def story() -> None:
+        lines = Lines(1)
+        lost = await lines.take()
+        renewing = asyncio.ensure_future(lines.renewed(lost))
+        await asyncio.sleep(0)
+        lost.is_clean = False
+        lines.give_back(lost)
+        with pytest.raises(Unavailable, match="back"):
+            await renewing
+
+        assert [line.is_dropped for line in lines.opened] == [True, True]
+        assert await lines.take() is lines.opened[2]
+
+    asyncio.run(story())

@@ -14,8 +14,10 @@ from finality.adapters.postgres.participant import PostgresParticipant
 from finality.adapters.system.environment import SystemEnvironment
 from finality.core.errors import Unavailable
 from finality.core.two_phase import Decision, Vote
+from finality.ports.store import StatementRefused
 from finality.testing import PostgresServer, postgres
 from tests.conformance.participants.worlds import id_of, run
+from tests.integration.kit import eventually, within
 
 # fmt: off
 FIRST: list[tuple[str, tuple[Any, ...], bool]] = [  # And whether it works.
@@ -125,6 +127,28 @@ def test_a_deadline_may_be_later_than_any_time_out_of_the_server(finality_postgr
             await branch.commit()
 
             assert finality_postgres.sql("SELECT n FROM item", database="late") == [["1"]]
+
+    run(story())
+
+
+def test_it_begins_nothing_on_another_line_once_the_branch_has_ended(
+    finality_postgres: PostgresServer,
+) -> None:
+    """As when something else of its block has failed: whoever asked it may not even wait for it."""
+
+    async def story() -> None:
+        async with opened(finality_postgres, "ended") as bank:
+            branch = await bank.begin(id_of("t1"))
+            session = branch.session
+            asked = asyncio.ensure_future(branch.execute("SELECT pg_sleep(60)"))
+            state = f"SELECT state FROM pg_stat_activity WHERE pid = {session}"
+            await eventually(lambda: finality_postgres.sql(state, database="ended") == [["active"]])
+            await branch.abort()
+            with pytest.raises(StatementRefused, match="has ended"):
+                await within(asked)
+            finality_postgres.sql(f"SELECT pg_terminate_backend({session}, 5000)", database="ended")
+
+            assert finality_postgres.sql(LEFT, database="ended") == []
 
     run(story())
 

@@ -87,12 +87,13 @@ class Connections(Generic[C]):
 
         Raises:
             Unavailable: None can be had, or the participant is closed; *lost* is still to be given back.
+                Or it was meanwhile: then nobody would give the new one back.
         """
         self.forget_idle()
         connection = await self._connect()
-        if self._is_closed:
+        if self._is_closed or lost not in self._out:
             self._drop(connection)
-            raise self._closed()
+            raise self._closed() if self._is_closed else self._returned()
         self._out.discard(lost)
         self._drop(lost)
         self._out.add(connection)
@@ -157,3 +158,6 @@ class Connections(Generic[C]):
 
     def _closed(self) -> Unavailable:
         return Unavailable(f"participant {self._name} is closed: nothing more can be asked of it")
+
+    def _returned(self) -> Unavailable:
+        return Unavailable(f"participant {self._name} has its connection back: nothing more can run on it")

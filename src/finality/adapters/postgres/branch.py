@@ -118,6 +118,7 @@ class PostgresBranch(ServerBranch):
             else:
                 assert self._is_in_transaction, f"branch {self.id} has run a statement and not begun"
                 return told
+            self._check_open()  # The branch's end may have cut it.
             # It may have died unnoticed. Its server has undone what it heard, or another one will begin.
             self._connection = await self._connections.renewed(self._connection)
         raise AssertionError("the second line has answered or raised")
