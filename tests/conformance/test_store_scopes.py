@@ -12,6 +12,7 @@ from finality.ports.environment import COMMIT_AFTER
 from finality.ports.store import StatementRefused
 from tests.conformance.tables import ABORTING, CONSTRAINT, insert, items, table
 from tests.conformance.worlds import AnyHome, Do, World, append_to, do, execute
+from tests.integration.kit import eventually
 
 # ── Scopes ──────────────────────────────────────────────────────────────────────────────────
 
@@ -329,5 +330,23 @@ def test_a_write_turn_that_never_comes_is_unavailable(
         assert isinstance(last.done.exception(), Unavailable)
         assert await do(home, insert(5)) == []
         assert await items(home) == [1, 5]
+
+    embedded.run(main)
+
+
+def test_a_write_turn_that_nobody_waits_for_any_more_is_waited_for_anew(embedded: World) -> None:
+    async def main(home: AnyHome) -> None:
+        await table(home)
+        held = embedded.home().scope("the other's")
+        await held.call(insert(1))
+        writer = home._writer
+        call = home.scope("given up").call(insert(2))
+        await eventually(lambda: writer._busy_since is not None)
+        assert isinstance(call, asyncio.Future)
+        call.cancel()
+        await eventually(lambda: writer._busy_since is None)
+        await held.commit()
+
+        assert await items(home) == [1]
 
     embedded.run(main)

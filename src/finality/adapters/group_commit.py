@@ -285,6 +285,7 @@ class Writer:
         if self._holder is None and self._scopes:
             self.batches.finish()
             self._begin_scope()
+            self._busy_since = None
 
     def _wait_busy(self) -> None:
         now = self._clock()
@@ -313,7 +314,6 @@ class Writer:
             self._refuse_pending(scope, problem)
             self._scopes.popleft()
             return
-        self._busy_since = None
         self._scopes.popleft()
         self._holder = scope
         self._held_since = self._clock()
