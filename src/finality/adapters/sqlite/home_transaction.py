@@ -10,7 +10,7 @@ import apsw
 
 from finality.adapters.checks import conflict, encoded
 from finality.adapters.sqlite.queries import QUERIES
-from finality.adapters.sqlite.rows import Names, head_of, recorded_of
+from finality.adapters.sqlite.rows import HEADS, Names, head_of, recorded_of
 from finality.adapters.sqlite.sources import SqliteSources
 from finality.adapters.sqlite.transaction import SqliteTransaction
 from finality.core.errors import NotFound, VersionConflict
@@ -179,7 +179,7 @@ class SqliteHomeTransaction(SqliteTransaction):
 
     def head(self, key: int) -> Head:
         """Return the head as this transaction sees it."""
-        rows = self._sql(QUERIES["head_columns"] + " WHERE s.stream = ?", (key,)).fetchall()
+        rows = self._sql(f"{HEADS} WHERE s.stream = ?", (key,)).fetchall()
         if not rows:
             raise NotFound(f"no transaction has the key {key}")
         return head_of(rows[0])

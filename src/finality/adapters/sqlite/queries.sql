@@ -51,6 +51,15 @@ WHERE e.stream = ? AND e.version > ? ORDER BY e.version LIMIT ?;
 SELECT stream, type, data FROM finality_event WHERE stream IN (SELECT value FROM json_each(?))
 ORDER BY stream, version;
 
+-- name: histories_in_one_row
+-- The same as JSON.
+SELECT json_group_array(json_array(stream, type, hex(data)) ORDER BY stream, version)
+FROM finality_event WHERE stream IN (SELECT value FROM json_each(?));
+
+-- name: histories_bytes
+-- How much data they have.
+SELECT total(length(data)) FROM finality_event WHERE stream IN (SELECT value FROM json_each(?));
+
 -- name: page
 -- The events of all streams behind a position.
 SELECT e.position, s.name, e.version, e.type, e.data, e.at, e.node, e.meta
@@ -380,12 +389,15 @@ SELECT d.kind, s.status, count(*) FROM finality_stream s JOIN finality_definitio
 GROUP BY d.kind, s.status;
 
 -- name: head_columns
--- The columns of a head; what follows says which heads.
-SELECT s.stream, s.name, d.kind, d.version,
-       (SELECT max(e.version) FROM finality_event e WHERE e.stream = s.stream),
-       s.status, s.open, s.wake_at, n.id, s.started_at,
-       (SELECT e.at FROM finality_event e WHERE e.stream = s.stream ORDER BY e.version DESC LIMIT 1),
-       s.parent, s.note
+-- What a head is made of.
+s.stream, s.name, d.kind, d.version,
+(SELECT max(e.version) FROM finality_event e WHERE e.stream = s.stream),
+s.status, s.open, s.wake_at, n.id, s.started_at,
+(SELECT e.at FROM finality_event e WHERE e.stream = s.stream ORDER BY e.version DESC LIMIT 1),
+s.parent, s.note
+
+-- name: head_tables
+-- Where that is; what follows says which heads.
 FROM finality_stream s JOIN finality_definition d USING (definition)
 LEFT JOIN finality_node n ON n.node = s.driver
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,16 @@ from finality.adapters.sqlite.guard import Guard
 from finality.adapters.sqlite.home_transaction import SqliteHomeTransaction
 from finality.adapters.sqlite.inotify import Ear, ear
 from finality.adapters.sqlite.queries import QUERIES
-from finality.adapters.sqlite.rows import Names, head_of, node_of, recorded_of
+from finality.adapters.sqlite.rows import (
+    HEADS,
+    HEADS_IN_ONE_ROW,
+    Names,
+    head_of,
+    heads_in,
+    histories_in,
+    node_of,
+    recorded_of,
+)
 from finality.adapters.sqlite.schema import HOME, STORE, migrate, migrations
 from finality.adapters.sqlite.sources import SqliteCommittedSources
 from finality.adapters.sqlite.transaction import SqliteTransaction
@@ -46,6 +55,7 @@ from finality.ports.store import Rows
 QUIET_SECONDS = 5.0  # Of a file that is heard: in case that a write was not.
 # By their index: it is short, and the newest heads may all have ended. So the planner would not do it.
 OPEN = "s.stream IN (SELECT stream FROM finality_stream INDEXED BY finality_stream_open WHERE open = 1)"
+ONE_ROW_BYTES_MAX = 1 << 18  # Of data: to write more as text takes longer than many rows do.
 NODES_MAX = 1_000  # Of the newest nodes; older ones stay in the table for the audit trail.
 
 
@@ -198,7 +208,13 @@ class SqliteHome(SqliteStore, WrittenHome):
 
     async def histories(self, keys: Collection[int]) -> dict[int, History]:
         """Return all events of each of these transactions."""
-        return histories(self._rows(QUERIES["histories"], (json.dumps([*keys]),)), self._codec.decode_event)
+        wanted = (json.dumps([*keys]),)
+        [(size,)] = self._rows(QUERIES["histories_bytes"], wanted)
+        if size > ONE_ROW_BYTES_MAX:
+            rows: Iterable[Any] = self._rows(QUERIES["histories"], wanted)
+        else:
+            rows = histories_in(*self._rows(QUERIES["histories_in_one_row"], wanted))
+        return histories(rows, self._codec.decode_event)
 
     def _recorded(self, query: str, parameters: tuple[Any, ...]) -> list[Recorded]:
         rows = self._rows(QUERIES[query], parameters)
@@ -215,7 +231,8 @@ class SqliteHome(SqliteStore, WrittenHome):
 
     async def heads_of(self, keys: Collection[int]) -> list[Head]:
         """Return the heads of those of *keys* that a transaction has."""
-        return self._heads("WHERE s.stream IN (SELECT value FROM json_each(?))", (json.dumps([*keys]),))
+        where = "WHERE s.stream IN (SELECT value FROM json_each(?))"
+        return heads_in(*self._rows(f"{HEADS_IN_ONE_ROW} {where}", (json.dumps([*keys]),)))
 
     async def find(self, id: TransactionId) -> Head | None:
         """Return a transaction's head by its id."""
@@ -250,8 +267,7 @@ class SqliteHome(SqliteStore, WrittenHome):
         return self._heads("WHERE s.parent = ? ORDER BY s.stream", (key,))
 
     def _heads(self, where: str, parameters: tuple[Any, ...]) -> list[Head]:
-        rows = self._rows(f"{QUERIES['head_columns']} {where}", parameters)
-        return [head_of(row) for row in rows]
+        return [head_of(row) for row in self._rows(f"{HEADS} {where}", parameters)]
 
     async def next_wake(self, node: NodeId) -> float | None:
         """Return when the node's next transaction wakes."""
