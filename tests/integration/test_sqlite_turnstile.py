@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from finality.adapters.sqlite import turnstile
+from finality.adapters.sqlite.store import SqliteHome
 from finality.adapters.sqlite.turnstile import Turnstile
-from tests.integration.kit import eventually
+from finality.adapters.system.environment import SystemEnvironment
+from tests.conformance.worlds import codec, execute
+from tests.integration.kit import eventually, within
 
 
 @pytest.fixture
@@ -111,3 +114,36 @@ def test_without_a_log_there_is_no_line(tmp_path: Path) -> None:
     one, two = (Turnstile(str(tmp_path / "absent-wal")) for _ in range(2))
     assert one.enter()
     assert two.enter()
+
+
+def test_a_scope_keeps_its_place_in_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turnstile, "LOOK_SECONDS", 0.001)
+    done: list[str] = []
+    come, wait = Turnstile._stand_in_line, Turnstile.wait
+
+    def seen_coming(way: Turnstile, place: int) -> None:
+        done.append("came")
+        come(way, place)
+
+    def seen_waiting(way: Turnstile, seconds: float) -> None:
+        done.append("waited")
+        wait(way, seconds)
+
+    monkeypatch.setattr(Turnstile, "_stand_in_line", seen_coming)
+    monkeypatch.setattr(Turnstile, "wait", seen_waiting)
+
+    async def main() -> None:
+        home = SqliteHome(tmp_path / "shop.db", SystemEnvironment(), codec())
+        other = Turnstile(f"{tmp_path}/shop.db-wal")
+        assert other.enter()
+        scope = home.scope("a scope")
+        called = scope.call(execute("SELECT 1"))
+        await eventually(lambda: done.count("waited") > 2)
+        other.leave()
+        assert await within(called) == [(1,)]
+        await scope.abort()
+        await home.close()
+
+        assert done.count("came") == 1
+
+    asyncio.run(main())

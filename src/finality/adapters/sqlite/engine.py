@@ -81,10 +81,11 @@ class SqliteEngine:
 
     def keep_house(self) -> None:
         """Copy the log into the file if it is long, which takes several flushes."""
-        try:
-            self._log.shorten()
-        finally:
-            self._leave()
+        if self._log.is_long:  # Otherwise we may stand in line: who asks for a scope's turn comes by here.
+            try:
+                self._log.shorten()
+            finally:
+                self._leave()
 
     def abort(self) -> None:
         """Leave nothing of the transaction."""
