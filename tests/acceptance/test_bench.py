@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,26 @@ def test_a_node_process_that_fails_ends_the_bench(tmp_path: Path, capfd: pytest.
     with pytest.raises(finality.Unavailable, match="has ended too soon"):
         asyncio.run(story())
     assert "check that its folder exists" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "package, arguments, install",
+    [
+        ("nats", ["relay", "--broker", "nats://127.0.0.1"], "finality[nats]"),
+        ("asyncpg", ["two-phase"], "finality[postgres,testing]"),
+    ],
+)
+def test_a_package_that_is_missing_is_named_in_one_line(
+    package: str, arguments: list[str], install: str
+) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; from finality.cli import main; main()"
+    ended = subprocess.run(
+        [sys.executable, "-c", code, "bench", *arguments], capture_output=True, text=True, timeout=60
+    )
+
+    [line] = ended.stderr.splitlines()
+    assert line.endswith(f"which is not installed: pip install {install}")
+    assert ended.returncode == 1
 
 
 def test_the_count_finds_a_saga_that_is_missing_or_too_many(finality_postgres: PostgresServer) -> None:

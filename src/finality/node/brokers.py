@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from finality.core.errors import DefinitionError, Unavailable
+from finality.core.errors import DefinitionError
+from finality.node.extras import needs
 from finality.ports.broker import Broker
 
 # Scheme → (the adapter, whose module `broker` has a function `broker(url)`, and the extra that it needs).
@@ -34,15 +35,8 @@ def broker_at(url: str) -> Broker:
     if "://" not in url or scheme not in ADAPTERS:
         raise DefinitionError(f"{url!r} names no broker: write {SCHEMES}")
     adapter, extra = ADAPTERS[scheme]
-    try:
+    with needs(f"the broker at {scheme}://", f"finality[{extra}]"):
         module = import_module(f"finality.adapters.{adapter}.broker")
-    except ModuleNotFoundError as error:
-        if not extra or (error.name or "").startswith("finality"):
-            raise
-        raise Unavailable(
-            f"the broker at {scheme}:// needs the package {error.name}, which is not installed: "
-            f"pip install finality[{extra}]"
-        ) from error
     broker: Broker = module.broker(url)
     return broker
 

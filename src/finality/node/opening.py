@@ -18,6 +18,7 @@ from finality.core.choreography.run import PATIENCE
 from finality.core.errors import DefinitionError, NotFound, Unavailable
 from finality.node.async_node import AsyncNode, Settings
 from finality.node.brokers import broker_at, url_beside
+from finality.node.extras import needs
 from finality.patterns.choreography import Choreography
 from finality.patterns.projection import Projection
 from finality.patterns.reaction import Reaction
@@ -49,6 +50,7 @@ FACTORIES = {
 }
 SCHEMES = "sqlite:///shop.db, sqlite:////var/lib/shop.db, postgresql://host/shop or memory://"
 POSTGRES = ("postgresql://", "postgres://")
+SERVER = ("the store at postgresql://", "finality[postgres]")
 
 
 def open_async(
@@ -188,13 +190,8 @@ def tracing_of(asked: bool | Tracing) -> Tracing:
         return asked
     if not asked:
         return NO_TRACING
-    try:
+    with needs("tracing", "finality[opentelemetry]"):
         from finality.adapters.opentelemetry.tracing import OpenTelemetry
-    except ModuleNotFoundError as error:
-        raise Unavailable(
-            f"tracing needs the package {error.name}, which is not installed: "
-            "pip install finality[opentelemetry]"
-        ) from error
     return OpenTelemetry()
 
 
@@ -230,7 +227,9 @@ def participant_at(name: str, url: str) -> Participant[Branch]:
     if factory is None:
         schemes = ", ".join(sorted(FACTORIES))
         raise DefinitionError(f"participant {name!r} has the URL {url!r}: begin it with one of {schemes}")
-    made: Participant[Branch] = getattr(import_module("finality"), factory)(url, name=name)
+    with needs(f"participant {name}", f"finality[{factory}]"):
+        make = getattr(import_module("finality"), factory)
+    made: Participant[Branch] = make(url, name=name)
     return made
 
 
@@ -297,7 +296,8 @@ async def adopt_outbox(url: str, table: str, *, is_undone: bool = False) -> None
     check_url(url)
     check_exists(url)
     if url.startswith(POSTGRES):
-        from finality.adapters.postgres.adopted import adopt as adopt_in_postgres
+        with needs(*SERVER):
+            from finality.adapters.postgres.adopted import adopt as adopt_in_postgres
 
         await adopt_in_postgres(url, table, is_undone=is_undone)
         return
@@ -314,7 +314,8 @@ def path_of(url: str) -> Path:
 async def open_home(url: str, environment: Environment, codec: Codec, *, must_exist: bool = False) -> Home:
     """Open a home store."""
     if url.startswith(POSTGRES):
-        from finality.adapters.postgres import home
+        with needs(*SERVER):
+            from finality.adapters.postgres import home
 
         return cast(Home, await home.open_home(url, environment, codec, must_exist=must_exist))
     if url.startswith("memory://"):
@@ -329,7 +330,8 @@ async def open_home(url: str, environment: Environment, codec: Codec, *, must_ex
 async def open_store(url: str, environment: Environment, name: str) -> Store:
     """Open a store beside the home."""
     if url.startswith(POSTGRES):
-        from finality.adapters.postgres.store import PostgresStore
+        with needs(*SERVER):
+            from finality.adapters.postgres.store import PostgresStore
 
         return cast(Store, await PostgresStore.opened(PostgresStore(url, environment, name=name)))
     if url.startswith("memory://"):

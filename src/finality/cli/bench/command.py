@@ -13,10 +13,34 @@ from typing import Any
 
 import click
 
+from finality.node.extras import needs
+
 CONCURRENCIES = (1, 64, 256, 1000)
+SERVER = "finality[postgres,testing]"
 
 
-@click.group()
+class Bench(click.Command):
+    """A bench, and what has to be installed for it beyond the base installation."""
+
+    def __init__(self, *arguments: Any, install: str = "", **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._install = install or SERVER
+        if install:
+            self.epilog = f"It starts a server of its own: pip install {install}"
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it; say in one line what is missing."""
+        with needs(f"`{ctx.command_path}`", self._install):
+            return super().invoke(ctx)
+
+
+class Benches(click.Group):
+    """The group of them."""
+
+    command_class = Bench
+
+
+@click.group(cls=Benches)
 def bench() -> None:
     """Measure on this machine; every run checks afterwards that nothing was lost or doubled."""
 
@@ -102,16 +126,13 @@ def relay(broker: str | None, store: str | None, events: int, rounds: int, is_js
         _print(asyncio.run(work), is_json)
 
 
-@bench.command("two-phase")
+@bench.command("two-phase", install=SERVER)
 @click.option("--seconds", default=10.0, show_default=True, help="For each figure.")
 @click.option("--rounds", default=3, show_default=True, help="Product and by hand in turn, so often.")
 @click.option("--concurrency", "concurrencies", type=int, multiple=True, help="In flight; repeatable.")
 @click.option("--json", "is_json", is_flag=True, help="Print one object.")
 def two_phase(seconds: float, rounds: int, concurrencies: tuple[int, ...], is_json: bool) -> None:
-    """Two-branch PostgreSQL transactions, against PREPARE and COMMIT written by hand.
-
-    It starts a server of its own: pip install finality[postgres,testing].
-    """
+    """Two-branch PostgreSQL transactions, against PREPARE and COMMIT written by hand."""
     from finality.cli.bench.two_phase import run
 
     with tempfile.TemporaryDirectory(prefix="finality-bench-") as directory:
@@ -120,16 +141,13 @@ def two_phase(seconds: float, rounds: int, concurrencies: tuple[int, ...], is_js
         _print(asyncio.run(work), is_json)
 
 
-@bench.command()
+@bench.command(install=f'{SERVER} "eventsourcing[postgres]"')
 @click.option("--seconds", default=10.0, show_default=True, help="For each figure.")
 @click.option("--rounds", default=3, show_default=True, help="Finality and its peer in turn, so often.")
 @click.option("--concurrency", "concurrencies", type=int, multiple=True, help="Clients; repeatable.")
 @click.option("--json", "is_json", is_flag=True, help="Print one object.")
 def append(seconds: float, rounds: int, concurrencies: tuple[int, ...], is_json: bool) -> None:
-    """Events appended to aggregates, 1 and 100 at a time, beside the eventsourcing library.
-
-    It starts a server of its own: pip install finality[postgres,testing] "eventsourcing[postgres]".
-    """
+    """Events appended to aggregates, 1 and 100 at a time, beside the eventsourcing library."""
     from finality.cli.bench.append import run
 
     with tempfile.TemporaryDirectory(prefix="finality-bench-") as directory:
@@ -139,36 +157,30 @@ def append(seconds: float, rounds: int, concurrencies: tuple[int, ...], is_json:
         )
 
 
-@bench.command()
+@bench.command(install=SERVER)
 @click.option("--events", default=200_000, show_default=True, help="In the journal.")
 @click.option("--rounds", default=3, show_default=True, help="Each figure in turn, so often.")
 @click.option("--json", "is_json", is_flag=True, help="Print one object.")
 def projection(events: int, rounds: int, is_json: bool) -> None:
-    """Projections that catch up, in memory and into SQL, against the same rows read and inserted bare.
-
-    It starts a server of its own: pip install finality[postgres,testing].
-    """
+    """Projections that catch up, in memory and into SQL, against the same rows read and inserted bare."""
     from finality.cli.bench.projection import run
 
     with tempfile.TemporaryDirectory(prefix="finality-bench-") as directory:
         _print(asyncio.run(run(Path(directory), events, max(rounds, 1), _say(is_json))), is_json)
 
 
-@bench.command("in-doubt")
+@bench.command("in-doubt", install=SERVER)
 @click.option("--branches", default=10_000, show_default=True, help="Prepared, and left behind.")
 @click.option("--json", "is_json", is_flag=True, help="Print one object.")
 def in_doubt(branches: int, is_json: bool) -> None:
-    """Branches that a node has left in doubt, until another has finished them all.
-
-    It starts a server of its own: pip install finality[postgres,testing].
-    """
+    """Branches that a node has left in doubt, until another has finished them all."""
     from finality.cli.bench.in_doubt import run
 
     with tempfile.TemporaryDirectory(prefix="finality-bench-") as directory:
         _print(asyncio.run(run(Path(directory), branches, _say(is_json))), is_json)
 
 
-@bench.command()
+@bench.command(install="finality[postgres,testing,sqlalchemy,psycopg]")
 @click.option("--seconds", default=10.0, show_default=True, help="For each figure.")
 @click.option("--rounds", default=3, show_default=True, help="Finality and a peer in turn, so often.")
 @click.option("--concurrency", "concurrencies", type=int, multiple=True, help="In flight; repeatable.")
@@ -183,8 +195,7 @@ def peers(
 ) -> None:
     """Two-phase commit beside SQLAlchemy's, and a three-step saga beside DBOS.
 
-    It starts a server of its own: pip install finality[postgres,testing,sqlalchemy,psycopg]. DBOS is
-    installed into an environment of its own, from the package index.
+    DBOS is installed into an environment of its own, from the package index.
     """
     from finality.cli.bench.peers.run import run
 

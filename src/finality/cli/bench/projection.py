@@ -13,6 +13,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Self
 
+import asyncpg
+
 import finality
 from finality.cli.bench.machine import description
 from finality.testing import postgres
@@ -164,8 +166,6 @@ def _bare_sqlite(path: Path) -> Work:
 
 
 def _bare_postgres(url: str) -> Work:
-    import asyncpg
-
     async def work() -> int:
         connection = await asyncpg.connect(url)
         await connection.execute(f"DROP TABLE IF EXISTS bare; {BARE}")
