@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +15,7 @@ from finality.adapters.sqlite import turnstile
 from finality.adapters.sqlite.store import SqliteHome
 from finality.adapters.sqlite.turnstile import Turnstile
 from finality.adapters.system.environment import SystemEnvironment
-from tests.conformance.worlds import codec, execute
+from tests.conformance.worlds import codec, do, execute
 from tests.integration.kit import eventually, within
 
 
@@ -64,10 +65,24 @@ def test_who_has_given_up_keeps_nobody_waiting(three: tuple[Turnstile, Turnstile
     assert not two.enter()
     two.leave()
     one.leave()
+    until(lambda: not two._is_in_line, "who has given up never came to the front")
     until(lambda: is_first(other), "it is first, and wants nothing")
     assert not two.enter()
     other.leave()
     until(lambda: is_first(two), "who came again never came to the front")
+
+
+def test_who_leaves_does_so_for_a_child_that_was_forked_meanwhile(
+    three: tuple[Turnstile, Turnstile, Turnstile],
+) -> None:
+    one, two, _ = three
+    assert one.enter()
+    assert one._place is not None
+    inherited = os.dup(one._place)
+    one.leave()
+    assert two.enter()
+    two.leave()
+    os.close(inherited)
 
 
 def test_the_line_is_left_aside_while_its_first_has_stopped(
@@ -116,7 +131,9 @@ def test_without_a_log_there_is_no_line(tmp_path: Path) -> None:
     assert two.enter()
 
 
-def test_a_scope_keeps_its_place_in_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scope_keeps_its_place_in_the_line_and_gives_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(turnstile, "LOOK_SECONDS", 0.001)
     done: list[str] = []
     come, wait = Turnstile._stand_in_line, Turnstile.wait
@@ -135,13 +152,15 @@ def test_a_scope_keeps_its_place_in_the_line(tmp_path: Path, monkeypatch: pytest
     async def main() -> None:
         home = SqliteHome(tmp_path / "shop.db", SystemEnvironment(), codec())
         other = Turnstile(f"{tmp_path}/shop.db-wal")
-        assert other.enter()
+        await do(home, execute("CREATE TABLE item (n)"))
+        assert other.enter(), "a commit has left"
         scope = home.scope("a scope")
         called = scope.call(execute("SELECT 1"))
         await eventually(lambda: done.count("waited") > 2)
         other.leave()
         assert await within(called) == [(1,)]
         await scope.abort()
+        assert is_let_in(other), "an abort has left"
         await home.close()
 
         assert done.count("came") == 1
