@@ -45,7 +45,7 @@ class PostgresEngine:
             if self._line.is_open and not self._line.is_clean:
                 self._line.cut()
             self._line.connect()
-        self._batch += 1
+        self._batch += 2  # The number between two of them gives the first one up.
         self.transaction.start((self._id, self._batch))
 
     def wait(self, seconds: float) -> None:
@@ -125,7 +125,7 @@ class PostgresEngine:
             try:
                 self._line.connect()
                 # It waits while the server, which may not know yet that the line is cut, still commits.
-                last = self._line.fetch(QUERIES["last_mark"], self._id, at)[0][0]
+                last = self._line.fetch(QUERIES["last_mark"], self._id, batch, at)[0][0]
             except (*ERRORS, Unavailable):
                 time.sleep(pause * (1 + self._environment.chance()))
                 pause = min(2 * pause, 1.0)

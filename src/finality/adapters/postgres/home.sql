@@ -23,10 +23,11 @@ SELECT nextval('finality_stream_key') FROM generate_series(1, $1)
 
 -- name: append
 -- All that turns have appended, signed with the number of their batch. The signature is null, which its table
--- refuses, unless every new name was free and every first event follows one that is there; one that is there
--- itself is refused by the table of events. Rows of streams are locked before any event is written. (Numbers come
--- as text, which costs the driver a tenth of an array. Of a LIMIT that it does not know the planner expects a
--- single row, so that it looks rows up by their keys, however small the table was when it made the plan.)
+-- refuses, unless every new name was free, every first event follows one that is there and nobody has given the
+-- batch up; an event that is there itself is refused by the table of events. Rows of streams are locked before any
+-- event is written. (Numbers come as text, which costs the driver a tenth of an array. Of a LIMIT that it does not
+-- know the planner expects a single row, so that it looks rows up by their keys, however small the table was when it
+-- made the plan.)
 WITH born AS (
     INSERT INTO finality_stream
         (stream, name, version, definition, status, open, wake_at, driver, parent, started_at)
@@ -67,7 +68,8 @@ INSERT INTO finality_line (id, batch, at) SELECT $1::text, CASE
     WHEN (SELECT count(*) FROM born) = $6::bigint AND (SELECT count(*) FROM moved) = $16::bigint
         AND (SELECT count(*) FROM followed) = $22::bigint THEN $2::bigint
 END, $3::float8
-ON CONFLICT (id) DO UPDATE SET batch = excluded.batch, at = excluded.at
+ON CONFLICT (id) DO UPDATE SET at = excluded.at,
+    batch = CASE WHEN finality_line.batch < excluded.batch THEN excluded.batch END
 RETURNING ARRAY (SELECT nextval('finality_stream_key') FROM generate_series(1, $5::int))
 
 -- name: misplaced
@@ -146,9 +148,12 @@ INSERT INTO finality_line (id, batch, at) VALUES ($1, $2, $3)
 ON CONFLICT (id) DO UPDATE SET batch = excluded.batch, at = excluded.at
 
 -- name: last_mark
--- Which batch was the last to commit on a line; waits for one that is about to.
-INSERT INTO finality_line (id, batch, at) VALUES ($1, 0, $2)
-ON CONFLICT (id) DO UPDATE SET at = excluded.at RETURNING batch
+-- Whether a batch has committed; waits for one that is about to. One that has not is given up, by a number behind
+-- its own: its statement may still be on its way.
+INSERT INTO finality_line (id, batch, at) VALUES ($1, $2::bigint + 1, $3)
+ON CONFLICT (id) DO UPDATE SET at = excluded.at,
+    batch = CASE WHEN finality_line.batch = excluded.batch - 1 THEN finality_line.batch ELSE excluded.batch END
+RETURNING batch
 
 -- name: prune_lines
 -- Forget the lines of processes that are long gone.
