@@ -1,19 +1,30 @@
 """The line on which a store writes: used from the writer's thread, without ``await``.
 
-A turn is plain code, so the driver runs on an event loop of its own, in that thread.
+A turn is plain code, so the driver runs on an event loop of its own, in that thread. What only prepares
+for a statement, such as ``BEGIN``, goes with it: nobody waits for an answer of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import asyncpg
 
-from finality.adapters.postgres.session import ERRORS, Connection, Server, is_clean, meaning, unavailable
+from finality.adapters.postgres.ahead import send_ahead
+from finality.adapters.postgres.session import (
+    ERRORS,
+    Connection,
+    Server,
+    has_ended,
+    is_clean,
+    meaning,
+    unavailable,
+)
 from finality.core.errors import Conflict, Unavailable
 
+BEGIN = "BEGIN"
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
@@ -24,6 +35,7 @@ class Line:
         self._server = server
         self._loop = asyncio.new_event_loop()
         self._connection: Connection = None
+        self._ahead: list[str] = []  # What goes with the next statement.
         self._sent: asyncio.Task[Sequence[Any]] | None = None
 
     @property
@@ -46,17 +58,12 @@ class Line:
             self._connection = self._loop.run_until_complete(self._server.connect())
 
     def begin(self) -> None:
-        """Begin a transaction, on a new connection if the last one was lost."""
-        for attempt in (1, 2):
-            try:
-                self.connect()
-                self.tell("BEGIN")
-            except ERRORS:
-                if attempt == 2:
-                    raise
-                self.cut()  # It may have died unnoticed, and another one is likely to work.
-            else:
-                return
+        """Begin a transaction with the next statement, on a new connection if the last one was lost."""
+        self._ahead = [BEGIN]
+
+    def prepare(self, *statements: str) -> None:
+        """Let statements go ahead of the next one; they have no parameters and no rows."""
+        self._ahead += statements
 
     def send(self, sql: str, *parameters: Any) -> None:
         """Run a statement, and go on meanwhile; nothing else can be run before it is answered."""
@@ -84,13 +91,42 @@ class Line:
 
     def fetch(self, sql: str, *parameters: Any) -> Sequence[Any]:
         """Run a statement; return its rows."""
-        rows: Sequence[Any] = self._wait(self._connection.fetch(sql, *parameters))
+        rows: Sequence[Any] = self._run(lambda ahead: self._fetch(ahead, sql, parameters))
         return rows
 
     def tell(self, sql: str) -> str:
         """Run a statement without parameters; return its tag."""
-        tag: str = self._wait(self._connection.execute(sql))
+        # One query: behind what was sent ahead and has failed, a simple one would get no answer.
+        tag: str = self._run(lambda ahead: self._connection.execute("; ".join((*ahead, sql))))
         return tag
+
+    def _run(self, statement: Callable[[Sequence[str]], Awaitable[Any]]) -> Any:
+        """Run a statement; once more on another connection if it would begin on one that was lost."""
+        ahead, self._ahead = self._ahead, []
+        if BEGIN in ahead:
+            self.connect()
+            try:
+                return self._wait(statement(ahead))
+            except ERRORS as error:
+                if not has_ended(self._connection, error):
+                    raise
+                self.cut()  # It had died unnoticed, and another one is likely to work.
+                self.connect()
+        return self._wait(statement(ahead))
+
+    async def _fetch(self, ahead: Sequence[str], sql: str, parameters: Sequence[Any]) -> Sequence[Any]:
+        connection = self._connection
+        if ahead and self.is_open:
+            send_ahead(connection, *ahead)
+        try:
+            rows: Sequence[Any] = await connection.fetch(sql, *parameters)
+        except Exception as error:
+            # Only an error that the server sent has a severity. The driver itself has refused this one,
+            # and does not know what was answered to the rest.
+            if ahead and not getattr(error, "severity", None) and self.is_open:
+                await connection.execute("SELECT")
+            raise
+        return rows
 
     def _wait(self, work: Any) -> Any:
         return self._loop.run_until_complete(work)
@@ -101,6 +137,7 @@ class Line:
             self._connection.terminate()
             self._wait(asyncio.sleep(0))
             self._connection = None
+        self._ahead = []
 
     def close(self) -> None:
         """Drop the connection for good."""

@@ -33,7 +33,8 @@ class PostgresTransaction(PostgresEventTransaction):
     """Fulfils ``ports.store.LocalTransaction`` on the writer's line.
 
     The transaction begins on the server with the first statement that is sent, and a savepoint with
-    the first that may have to be undone there: turns that only append to the journal pay for neither.
+    the first that may have to be undone there, in one message with it: turns that only append to the
+    journal pay for neither.
 
     Attributes:
         has_begun: The server knows of it.
@@ -93,8 +94,9 @@ class PostgresTransaction(PostgresEventTransaction):
     def _guard(self) -> None:
         if not self._is_guarded:
             self._begin()
-            release = "RELEASE SAVEPOINT finality_turn; " if self._is_held else ""
-            self._line.tell(f"{release}SAVEPOINT finality_turn")
+            if self._is_held:
+                self._line.prepare("RELEASE SAVEPOINT finality_turn")
+            self._line.prepare("SAVEPOINT finality_turn")
             self._is_guarded, self._is_held = True, False
 
     def _begin(self) -> None:
@@ -103,11 +105,7 @@ class PostgresTransaction(PostgresEventTransaction):
         if not self._line.has_answered():
             self.is_stale = True
             raise Stale("what was sent before has failed")
-        try:
-            self._line.begin()
-        except (*ERRORS, Unavailable) as error:
-            self._failed = error
-            raise
+        self._line.begin()
         self.has_begun = True
 
     def _send(self, query: str, *parameters: Any) -> Sequence[Any]:
@@ -122,10 +120,10 @@ class PostgresTransaction(PostgresEventTransaction):
         return self._fetch(QUERIES[query], *parameters)
 
     def _fetch(self, sql: str, *parameters: Any) -> Sequence[Any]:
+        self._begin()
         try:
-            self._begin()
             return self._line.fetch(sql, *parameters)
-        except ERRORS as error:
+        except (*ERRORS, Unavailable) as error:
             self._failed = error
             raise
 
