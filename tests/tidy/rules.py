@@ -12,6 +12,7 @@ import sys
 import tokenize
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,7 +49,7 @@ SOMEBODYS_DIRECTORY = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Source:
     """One Python file: *path* is relative to the repository, with forward slashes."""
 
@@ -64,6 +65,12 @@ class Source:
     def is_test(self) -> bool:
         return self.path.startswith("tests/") and self.path.rpartition("/")[2].startswith("test_")
 
+    @cached_property
+    def comments(self) -> list[tuple[int, str]]:
+        """Its comments, each with its line."""
+        tokens = tokenize.generate_tokens(io.StringIO(self.text).readline)
+        return [(token.start[0], token.string) for token in tokens if token.type == tokenize.COMMENT]
+
     def at(self, line: int, what: str) -> str:
         return f"{self.path}:{line}: {what}"
 
@@ -77,8 +84,13 @@ Rule = Callable[[Source], list[str]]
 
 def sources(*roots: str) -> list[Source]:
     """Every Python file below *roots*, in order."""
-    files = sorted(file for root in roots for file in (ROOT / root).rglob("*.py"))
-    return [Source.of(file.relative_to(ROOT).as_posix(), file.read_text("utf-8")) for file in files]
+    return [_source(file) for file in sorted(file for root in roots for file in (ROOT / root).rglob("*.py"))]
+
+
+@cache
+def _source(file: Path) -> Source:
+    """Read and parse a file once for all rules."""
+    return Source.of(file.relative_to(ROOT).as_posix(), file.read_text("utf-8"))
 
 
 def a_module_says_what_it_is(source: Source) -> list[str]:
@@ -117,7 +129,7 @@ def a_test_does_not_sleep(source: Source) -> list[str]:
 def an_ignored_type_says_why(source: Source) -> list[str]:
     return [
         source.at(line, "write `# type: ignore[code]  # the reason`")
-        for line, comment in _comments(source.text)
+        for line, comment in source.comments
         if (found := type_ignore.search(comment)) and not (found["code"] and _is_reason(found["rest"]))
     ]
 
@@ -135,7 +147,7 @@ def a_test_asserts(source: Source) -> list[str]:
 def a_todo_names_its_issue(source: Source) -> list[str]:
     return [
         source.at(line, f"write TODO(#123), with the issue that will remove it, not {found[0]!r}")
-        for line, comment in _comments(source.text)
+        for line, comment in source.comments
         for found in todo.finditer(comment)
         if not (found[1] == "TODO" and found["issue"])
     ]
@@ -211,11 +223,6 @@ def _lines(function: Function) -> int:
     docstring = function.body[0]
     assert docstring.end_lineno is not None, function.name
     return lines - (docstring.end_lineno - docstring.lineno + 1)
-
-
-def _comments(text: str) -> list[tuple[int, str]]:
-    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
-    return [(token.start[0], token.string) for token in tokens if token.type == tokenize.COMMENT]
 
 
 def _is_reason(rest: str) -> bool:
