@@ -48,15 +48,12 @@ class Capabilities:
         drops_repeats: An event published again with the same id, within the broker's window, is stored once.
         replays: What was acknowledged can be read again, from a position.
         counts_deliveries: ``Delivery.attempt`` is counted by the broker, also over a crash of the consumer.
-        delays: It holds an event of ``retry_later`` back by itself; otherwise the subscription does, in
-            memory, and a crash delivers it at once.
         event_bytes_max: The largest event that it takes.
     """
 
     drops_repeats: bool
     replays: bool
     counts_deliveries: bool
-    delays: bool
     event_bytes_max: int
 
 
@@ -105,7 +102,8 @@ class Subscription(Protocol):
     async def retry_later(self, delivery: Delivery, seconds: float) -> None:
         """Give it back: it is delivered again to the group after so many seconds or more.
 
-        Others of its partition overtake it: whoever wants order keeps it in hand instead.
+        Others of its partition overtake it: whoever wants order keeps it in hand instead. Who takes the
+        partition over meanwhile may be given it at once.
         """
         ...
 

@@ -56,7 +56,6 @@ class KafkaBroker:
             drops_repeats=False,
             replays=True,
             counts_deliveries=False,
-            delays=False,
             event_bytes_max=self._event_bytes_max,
         )
 

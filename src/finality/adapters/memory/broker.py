@@ -25,7 +25,7 @@ from finality.ports.environment import Environment
 from finality.ports.topic_names import check_group, check_topic
 
 CAPABILITIES = Capabilities(
-    drops_repeats=True, replays=True, counts_deliveries=True, delays=True, event_bytes_max=EVENT_BYTES_MAX
+    drops_repeats=True, replays=True, counts_deliveries=True, event_bytes_max=EVENT_BYTES_MAX
 )
 
 

@@ -56,12 +56,11 @@ class NatsBroker:
 
     @property
     def capabilities(self) -> Capabilities:
-        """Return what it can promise; who takes a partition over is given at once what was held back."""
+        """Return what it can promise."""
         return Capabilities(
             drops_repeats=True,
             replays=True,
             counts_deliveries=True,
-            delays=False,
             event_bytes_max=self._publisher.event_bytes_max,
         )
 

@@ -27,7 +27,7 @@ from finality.ports.environment import Environment
 from finality.ports.topic_names import check_group, check_topic
 
 CAPABILITIES = Capabilities(
-    drops_repeats=False, replays=True, counts_deliveries=False, delays=False, event_bytes_max=EVENT_BYTES_MAX
+    drops_repeats=False, replays=True, counts_deliveries=False, event_bytes_max=EVENT_BYTES_MAX
 )
 MARKS_MAX = 16  # Whoever makes a topic at the same time leaves a mark as well: those are no events.
 

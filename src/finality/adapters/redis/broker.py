@@ -29,7 +29,6 @@ CAPABILITIES = Capabilities(
     drops_repeats=True,
     replays=True,
     counts_deliveries=True,
-    delays=False,
     event_bytes_max=EVENT_BYTES_MAX,
 )
 

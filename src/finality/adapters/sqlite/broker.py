@@ -50,7 +50,6 @@ CAPABILITIES = Capabilities(
     drops_repeats=True,
     replays=True,
     counts_deliveries=True,
-    delays=True,
     event_bytes_max=BROKER_EVENT_BYTES_MAX,
 )
 
