@@ -143,27 +143,27 @@ def _tell(error: Exception) -> int:
             return status.USAGE
         case click.UsageError():
             where = error.ctx.command_path if error.ctx is not None else PROGRAM
-            message = _sentence(error.format_message())
+            told = _sentence(error.format_message())
             code = status.USAGE
-            message = f"{message}{' ' if message.endswith('?') else '; '}see `{where} --help`"
+            told = f"{told}{' ' if told.endswith('?') else '; '}see `{where} --help`"
         case click.ClickException():
-            message, code = error.format_message(), error.exit_code
+            told, code = error.format_message(), error.exit_code
         case FinalityError():
-            message, code = str(error), status.FAILED
+            told, code = str(error), status.FAILED
         case OSError():
-            message, code = (
+            told, code = (
                 f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "),
                 status.FAILED,
             )
         case _:
-            message = (
+            told = (
                 f"this should not have happened: {type(error).__name__}: {error}; "
                 "run it again as `finality --debug …` and report what it shows"
             )
             code = status.FAILED
     from finality.cli.output import complain
 
-    complain(message)
+    complain(told)
     return code
 
 

@@ -51,16 +51,16 @@ def say(text: str = "") -> None:
     sys.stdout.write(f"{text}\n")
 
 
-def complain(message: str) -> None:
+def complain(told: str) -> None:
     """Print an error."""
     sys.stdout.flush()
-    sys.stderr.write(f"{paint('error:', 'red', sys.stderr)} {plain(message)}\n")
+    sys.stderr.write(f"{paint('error:', 'red', sys.stderr)} {plain(told)}\n")
     sys.stderr.flush()
 
 
-def note(message: str) -> None:
+def note(told: str) -> None:
     """Print what is worth knowing and is no result."""
-    sys.stderr.write(f"{plain(message)}\n")
+    sys.stderr.write(f"{plain(told)}\n")
     sys.stderr.flush()
 
 

@@ -36,8 +36,8 @@ class FinalityError(Exception):
 
     code: ClassVar[str] = "finality"
 
-    def __init__(self, message: str, *, transaction_id: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, told: str, *, transaction_id: str | None = None) -> None:
+        super().__init__(told)
         self.transaction_id = transaction_id
 
 
@@ -58,8 +58,8 @@ class VersionConflict(Conflict):
 
     code = "version_conflict"
 
-    def __init__(self, message: str, *, expected: int, actual: int) -> None:
-        super().__init__(message)
+    def __init__(self, told: str, *, expected: int, actual: int) -> None:
+        super().__init__(told)
         self.expected = expected
         self.actual = actual
 
@@ -93,8 +93,8 @@ class Compensated(TransactionAborted):
 
     code = "compensated"
 
-    def __init__(self, message: str, *, transaction_id: str, failed_step: str | None, because: str) -> None:
-        super().__init__(message, transaction_id=transaction_id)
+    def __init__(self, told: str, *, transaction_id: str, failed_step: str | None, because: str) -> None:
+        super().__init__(told, transaction_id=transaction_id)
         self.failed_step = failed_step
         self.because = because
 
@@ -110,8 +110,8 @@ class Stuck(FinalityError):
 
     code = "stuck"
 
-    def __init__(self, message: str, *, transaction_id: str, explanation: str = "") -> None:
-        super().__init__(message, transaction_id=transaction_id)
+    def __init__(self, told: str, *, transaction_id: str, explanation: str = "") -> None:
+        super().__init__(told, transaction_id=transaction_id)
         self.explanation = explanation
 
     def explain(self) -> str:
@@ -135,8 +135,8 @@ class HeuristicOutcome(Stuck):
 
     code = "heuristic_outcome"
 
-    def __init__(self, message: str, *, transaction_id: str, did: Mapping[str, str]) -> None:
-        super().__init__(message, transaction_id=transaction_id)
+    def __init__(self, told: str, *, transaction_id: str, did: Mapping[str, str]) -> None:
+        super().__init__(told, transaction_id=transaction_id)
         self.did = dict(did)
 
 
