@@ -13,7 +13,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import apsw
+
 from tests.integration.forks import PROCESSES
+from tests.integration.kit import eventually
 
 PREFACE = '''
 import asyncio, os, signal, sys, threading, time
@@ -69,6 +72,17 @@ class Process(ABC):
     def is_over(self) -> bool:
         """Say whether it has ended."""
 
+    @property
+    @abstractmethod
+    def pid(self) -> int:
+        """Return its number."""
+
+    @property
+    def is_stopped(self) -> bool:
+        """Say whether each of its threads has been stopped."""
+        stats = [path.read_text() for path in Path(f"/proc/{self.pid}/task").glob("*/stat")]
+        return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+
     @abstractmethod
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
@@ -104,11 +118,16 @@ class Fork(Process):
         """Say whether it has ended."""
         return not self._process.is_alive()
 
+    @property
+    def pid(self) -> int:
+        """Return its number."""
+        assert self._process.pid is not None, "it was started"
+        return self._process.pid
+
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
-        assert self._process.pid is not None, "it was started"
         with contextlib.suppress(ProcessLookupError):  # It has ended.
-            os.kill(self._process.pid, number)
+            os.kill(self.pid, number)
 
     def end(self, seconds: float = 30.0) -> tuple[int, str, str]:
         """Wait for its end; return its status and what it printed."""
@@ -137,6 +156,11 @@ class Script(Process):
     def is_over(self) -> bool:
         """Say whether it has ended."""
         return self._popen.poll() is not None
+
+    @property
+    def pid(self) -> int:
+        """Return its number."""
+        return self._popen.pid
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
@@ -168,3 +192,14 @@ def process(
         yield running
     finally:
         running.kill()
+
+
+async def pause(node: Process) -> None:
+    """Stop it while the write turn is ours: with the turn its own, it would keep every other node out."""
+    connection = apsw.Connection(str(node.folder / "home.db"))
+    connection.set_busy_timeout(10_000)
+    connection.execute("BEGIN IMMEDIATE")
+    node.send(signal.SIGSTOP)
+    await eventually(lambda: node.is_stopped)
+    connection.execute("COMMIT")
+    connection.close()

@@ -15,7 +15,7 @@ from finality.ports.environment import COMMIT_AFTER, REACTION_AFTER
 from tests.integration.events.kit import TOPIC, Placed, place
 from tests.integration.events.planted_inbox import BETWEEN
 from tests.integration.kit import effects, eventually, table, url_of
-from tests.integration.processes import process
+from tests.integration.processes import pause, process
 
 pytestmark = pytest.mark.slow
 
@@ -117,7 +117,7 @@ def test_a_node_that_was_paused_beyond_its_lease_leaves_no_second_effect(tmp_pat
                 await tx.publish("slow", Placed("o-1"), key="k")
         with process(tmp_path, NODE, "none", "1", "pausing") as paused:
             await eventually(lambda: paused.marked("inside"))
-            paused.send(signal.SIGSTOP)
+            await pause(paused)
             async with finality.open_async(
                 url_of(tmp_path), broker=broker, reactions=[note_slowly], lease=timedelta(seconds=1)
             ) as node:
