@@ -25,6 +25,7 @@ from finality.ports.home import Birth, Head, NodeRow
 
 CREATE = QUERIES["create"]
 RENEW_HEAD = QUERIES["renew_head"]
+STILL_IN_HAND = QUERIES["still_in_hand"]
 LAST_VERSION = QUERIES["last_version"]
 FOLLOW = QUERIES["follow"]
 INSERT_EVENT = QUERIES["insert_event"]
@@ -42,12 +43,14 @@ class SqliteHomeTransaction(SqliteTransaction):
         super().__init__(connection, environment)
         self._codec = codec
         self._names = names
+        self._are_locks: bool | None = None
         self.sources = SqliteSources(self, connection, codec, names)
 
     def start(self, *, is_guarded: bool = False) -> None:
         """Begin the transaction that the turns share."""
         super().start(is_guarded=is_guarded)
         self._names.keep()
+        self._are_locks = None
 
     def undo_turn(self) -> bool:
         """Undo what the turn wrote."""
@@ -95,10 +98,18 @@ class SqliteHomeTransaction(SqliteTransaction):
         if others:
             self._insert(key, expected + 1, others)
         if summary is not None:
-            is_open = None if summary.has_ended else 1
-            self._sql(RENEW_HEAD, (expected + len(events), summary.status, is_open, summary.wake_at, key))
-            if summary.has_ended:
+            self._renew_head(key, expected + len(events), summary)
+            if summary.has_ended and self._may_hold_locks():
                 self._sql(UNLOCK_ALL, (key,))
+
+    def _renew_head(self, key: int, version: int, summary: Summary) -> None:
+        if summary.wake_at is None and not summary.has_ended:
+            # Most were in hand before: the index by which a node finds its work stays as it is.
+            self._sql(STILL_IN_HAND, (version, summary.status, key))
+            if self._connection.changes():
+                return
+        is_open = None if summary.has_ended else 1
+        self._sql(RENEW_HEAD, (version, summary.status, is_open, summary.wake_at, key))
 
     def _follow(self, key: int, expected: int, row: tuple[str, bytes]) -> None:
         """Insert an event behind the last one, if that is the expected one."""
@@ -207,6 +218,7 @@ class SqliteHomeTransaction(SqliteTransaction):
     def lock(self, key: int, resource: str) -> int | None:
         """Take a semantic lock."""
         self.write("lock", (resource, key, self.at))
+        self._are_locks = True
         if self._connection.changes():
             return None
         held = self.lock_holder(resource)
@@ -217,6 +229,12 @@ class SqliteHomeTransaction(SqliteTransaction):
         """Return who holds a semantic lock, and since when."""
         row = self._row("lock_holder", (resource,))
         return (int(row[0]), float(row[1])) if row else None
+
+    def _may_hold_locks(self) -> bool:
+        """Say whether there is any lock, which is looked up once a commit: few sagas take one."""
+        if self._are_locks is None:
+            self._are_locks = self._row("any_lock", ()) is not None
+        return self._are_locks
 
     def unlock_all(self, key: int) -> None:
         """Release the transaction's semantic locks."""

@@ -15,6 +15,10 @@ SELECT max(version) FROM finality_event WHERE stream = ?;
 -- Say something else at a transaction's head.
 UPDATE finality_stream SET version = ?, status = ?, open = ?, wake_at = ? WHERE stream = ?;
 
+-- name: still_in_hand
+-- The same of a transaction that is open and in hand, as it was before.
+UPDATE finality_stream SET version = ?, status = ? WHERE stream = ? AND open = 1 AND wake_at IS NULL;
+
 -- name: follow
 -- Keep an event behind another one; without that one its version is null, which the table refuses.
 INSERT INTO finality_event (stream, version, type, data, at, node)
@@ -335,6 +339,10 @@ INSERT INTO finality_lock (resource, stream, at) VALUES (?, ?, ?) ON CONFLICT (r
 -- name: lock_holder
 -- Who has a semantic lock, and since when.
 SELECT stream, at FROM finality_lock WHERE resource = ?;
+
+-- name: any_lock
+-- A row if anybody holds a semantic lock.
+SELECT 1 FROM finality_lock LIMIT 1;
 
 -- name: unlock_all
 -- Release a transaction's semantic locks.
