@@ -40,10 +40,12 @@ def uuid7(milliseconds: int, chance: int) -> str:
 
     Source: RFC 9562, section 5.7.
     """
-    high = (milliseconds & (1 << 48) - 1) << 16 | 0x7 << 12 | chance >> 62 & 0xFFF
-    low = 0b10 << 62 | chance & (1 << 62) - 1
-    digits = f"{high:016x}{low:016x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    time, variant = milliseconds & 0xFFFF_FFFF_FFFF, 0b10 << 14
+    high, low = chance >> 62 & 0xFFF, chance & 0xFFFF_FFFF_FFFF
+    # One formatting by %: cutting the digits into five costs half as much again.
+    return "%08x-%04x-7%03x-%04x-%012x" % (  # noqa: UP031
+        time >> 16, time & 0xFFFF, high, variant | chance >> 48 & 0x3FFF, low
+    )  # fmt: skip
 
 
 def transaction_stream(transaction_id: TransactionId) -> StreamName:
