@@ -59,12 +59,11 @@ def _answer(state: SagaState, signal: e.SagaSignal) -> Events:
             return _succeeded(state, signal)
         case e.Begin():
             return _begun(state, signal)
-        case e.CompensationSucceeded(step, attempt):
-            return (e.CompensationDone(step, attempt),) if _is_to_undo(state, step, attempt) else NOTHING
+        case e.CompensationSucceeded():
+            return _compensated(state, signal)
         case e.RefusedBy():
-            if not _is_awaited(state, signal.step, signal.attempt):
-                return NOTHING
-            return _refused(state, signal.step, signal.attempt, signal.because)
+            is_answer = _is_awaited(state, signal.step, signal.attempt)
+            return _refused(state, signal.step, signal.attempt, signal.because) if is_answer else NOTHING
         case e.AboutToRun(step, attempt):
             is_next = _is_awaited(state, step, attempt) and _is_new(state, step, attempt)
             return (e.StepStarted(step, attempt),) if is_next else NOTHING
@@ -329,6 +328,11 @@ def _lost(state: SagaState, name: str) -> Events:
     if branch.child is not None:
         return NOTHING  # A child is in the journal: its answer cannot be lost.
     return (e.StepLost(name, "it was asked by a node that is gone"),)
+
+
+def _compensated(state: SagaState, compensated: e.CompensationSucceeded) -> Events:
+    name, attempt = compensated.step, compensated.attempt
+    return (e.CompensationDone(name, attempt),) if _is_to_undo(state, name, attempt) else NOTHING
 
 
 def _is_to_undo(state: SagaState, name: str, attempt: int) -> bool:

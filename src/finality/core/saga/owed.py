@@ -82,10 +82,11 @@ def _returning(state: SagaState) -> tuple[e.SagaCommand, ...]:
 def is_nothing_to_undo(state: SagaState) -> bool:
     """Say whether all that was done is undone and nothing more will be heard."""
     by_name = state.graph.by_name
-    for name in state.branches:
-        step = by_name.get(name)  # Of a list's items the list's own step has the say.
-        if step is not None and not _is_cleared(state, step):
-            return False
+    for name, branch in state.branches.items():
+        if branch.status not in CLEARED:
+            step = by_name.get(name)  # Of a list's items the list's own step has the say.
+            if step is not None and not _is_cleared(state, step):
+                return False
     return True
 
 
@@ -93,8 +94,10 @@ def is_free(state: SagaState, name: str) -> bool:
     """Say whether nothing that comes after the step *name* still stands or may yet answer."""
     graph = state.graph
     behind = graph.behind[name]
-    for later in state.branches:
-        if later in behind and not _is_cleared(state, graph.by_name[later]):
+    for later, branch in state.branches.items():
+        if branch.status in CLEARED or later not in behind:
+            continue
+        if not _is_cleared(state, graph.by_name[later]):
             return False
     return True
 
