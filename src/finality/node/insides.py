@@ -26,7 +26,7 @@ from finality.patterns.outbox import Origin, published
 from finality.patterns.projection import Projection
 from finality.patterns.reaction import Reaction
 from finality.patterns.reservation import Reservation, code_of
-from finality.patterns.transaction import SyncTx, Tx
+from finality.patterns.transaction import StepTx, Tx
 from finality.ports.broker import Broker
 from finality.ports.codec import Codec
 from finality.ports.environment import Environment
@@ -321,7 +321,7 @@ async def open_insides(
             codec=codec,
             environment=environment,
             definitions=definitions.known,
-            turn_tx=lambda local, id, key: SyncTx(local, codec, key, Origin(id, id)),
+            turn_tx=lambda local, id, key: StepTx(local, codec, key, id),
             scope_tx=lambda scope, id, key, begin: Tx(scope, codec, key, begin, Origin(id, id)),
             redact=redact,
             secrets_of=secret_values,

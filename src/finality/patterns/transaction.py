@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, TypeVar, cast
 
 from finality.adapters.opentelemetry.trace_context import current_traceparent
 from finality.core.errors import DefinitionError, NotFound
+from finality.core.ids import TransactionId
 from finality.patterns.countermeasures import commutative_update, reread_value, semantic_lock
 from finality.patterns.countermeasures.commutative_update import Number
 from finality.patterns.countermeasures.reread_value import Seen
@@ -146,6 +148,20 @@ class SyncTx(SyncSourcing, SyncRequests):
     def version_file(self, name: str) -> SyncVersionFile:
         """Return the record of which operations on a thing have arrived in this store."""
         return SyncVersionFile(self._local, name)
+
+
+class StepTx(SyncTx):
+    """A plain step's: its events follow from its saga, which most steps never have to say."""
+
+    def __init__(self, local: LocalTransaction, codec: Codec, key: int | None, id: TransactionId) -> None:
+        self._codec = codec
+        self._local = local
+        self._key = key
+        self._id = id
+
+    @cached_property
+    def _origin(self) -> Origin:  # type: ignore[override]  # made when it is asked for, and then kept
+        return Origin(self._id, self._id)
 
 
 class Tx(AsyncSourcing, AsyncRequests):

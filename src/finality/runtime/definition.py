@@ -125,13 +125,10 @@ class Definition:
             if action is not None and is_here and action.style is Style.TURN:
                 yield name, action
 
-    def direct_action(self, command: e.SagaCommand) -> Action | None:
+    def direct_action(self, command: e.Run | e.Compensate) -> Action | None:
         """Return what *command* asks for, if that is one turn in the home store and nothing else."""
-        if type(command) is e.Run:
-            return self.direct.get(command.step)
-        if type(command) is e.Compensate:
-            return self.direct_undo.get(command.step)
-        return None
+        actions = self.direct if type(command) is e.Run else self.direct_undo
+        return actions.get(command.step)
 
     @property
     def kind(self) -> str:

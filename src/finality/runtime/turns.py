@@ -119,18 +119,15 @@ class StepTurn(SignalTurn):
         """Run the user's code and record what came of it."""
         self._before = self.drive.tip
         context, drive, command = self._context, self.drive, self._command
-        state = drive.tip[0]
         is_undo = type(command) is e.Compensate
         reach = context.environment.reach
         reach(COMPENSATION_BEFORE if is_undo else STEP_BEFORE)
         try:
-            with span_of_step(context, drive, command):
-                answer = call(
-                    self._action, drive, state, context.codec, command.step,
-                    tx=context.turn_tx(tx, drive.id, drive.key), attempt=command.attempt, is_undo=is_undo,
-                    own=state.branches[command.step].result if is_undo else None,
-                )  # fmt: skip
-                signal = answered(context, command, answer)
+            if context.tracing.is_on:
+                with span_of_step(context, drive, command):
+                    signal = self._answer(tx, is_undo=is_undo)
+            else:  # A block that does nothing would cost as much as some steps do.
+                signal = self._answer(tx, is_undo=is_undo)
         except Unreadable:
             raise  # The saga is parked for it: nobody has answered.
         except Exception as error:  # Whatever the user's code raises is its answer.
@@ -144,6 +141,16 @@ class StepTurn(SignalTurn):
         if not is_recorded:
             tx.undo()
         reach(COMPENSATION_AFTER if is_undo else STEP_AFTER)
+
+    def _answer(self, tx: HomeTransaction, *, is_undo: bool) -> e.SagaSignal:
+        context, drive, command = self._context, self.drive, self._command
+        state = drive.tip[0]
+        answer = call(
+            self._action, drive, state, context.codec, command.step,
+            tx=context.turn_tx(tx, drive.id, drive.key), attempt=command.attempt, is_undo=is_undo,
+            own=state.branches[command.step].result if is_undo else None,
+        )  # fmt: skip
+        return answered(context, command, answer)
 
 
 def alone(drive: Drive, commands: Commands) -> tuple[e.Run | e.Compensate, Action] | None:
@@ -179,7 +186,7 @@ class ChainTurn(StepTurn):
     def following(self) -> ChainTurn | None:
         """Turn to the step that is owed next, unless the loop's thread has to decide on it."""
         drive, commands = self.drive, self._commands
-        if commands is None or drive.is_held or drive.is_lost:
+        if not commands or drive.is_held or drive.is_lost:
             return None
         owed = alone(drive, commands)
         if owed is None:
