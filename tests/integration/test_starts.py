@@ -11,9 +11,12 @@ import pytest
 
 import finality
 from finality.adapters.group_commit import Writer
+from finality.runtime import coordinator
 from finality.runtime.posting import StartTurn
 from tests.integration.kit import eventually, names, url_of, within
 
+RUNS: list[int] = []
+RELEASED = threading.Event()
 STEPS = ["Started", "StepDone counted", "StepDone noted", "Completed"]
 
 
@@ -23,6 +26,7 @@ class Plain(finality.Saga):
 
     @finality.step
     def counted(self, tx: finality.SyncTx) -> int:
+        RUNS.append(self.number)
         return self.number
 
     @finality.step
@@ -35,6 +39,7 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Return whether each start that crosses to the store's thread brings its first step along."""
     along: list[bool] = []
     cross = Writer.put
+    RUNS.clear()
 
     def seen(writer: Writer, turn: object) -> None:
         if isinstance(turn, StartTurn):
@@ -58,6 +63,33 @@ def test_a_step_comes_along_with_a_saga_that_is_alone_and_with_no_other(
             outcomes = await within(asyncio.gather(*(handle.outcome() for handle in handles)))
             assert [outcome.result for outcome in outcomes] == [*range(4)]
             assert {tuple(await names(node, handle.id)) for handle in handles} == {tuple(STEPS)}
+            assert sorted(RUNS) == [0, 1, 1, 1, 2, 3]
+
+    asyncio.run(main())
+
+
+@dataclass(frozen=True)
+class Blocking(finality.Saga):
+    @finality.step
+    def waited(self, tx: finality.SyncTx) -> bool:
+        return RELEASED.wait(10)
+
+
+def test_a_start_is_answered_while_the_step_that_came_along_blocks(
+    tmp_path: Path, starts: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coordinator, "COMPANY_SECONDS", 0.0)
+
+    async def main() -> None:
+        RELEASED.set()
+        async with finality.open_async(url_of(tmp_path)) as node:
+            await within((await node.start(Blocking())).outcome())  # Its commits had turns of others in them.
+            RELEASED.clear()
+            handle = await within(node.start(Blocking()))
+            RELEASED.set()
+
+            assert starts == [True, True]
+            assert (await within(handle.outcome())).result is True
 
     asyncio.run(main())
 
@@ -88,7 +120,7 @@ def test_a_step_stays_behind_if_its_node_drains_before_the_start_is_durable(
 
 
 def test_of_starts_with_one_id_that_race_one_brings_its_step_along_and_none_keeps_room(
-    tmp_path: Path, starts: list[bool]
+    tmp_path: Path, starts: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> None:
         async with finality.open_async(url_of(tmp_path), in_flight_max=3) as node:
@@ -104,5 +136,12 @@ def test_of_starts_with_one_id_that_race_one_brings_its_step_along_and_none_keep
             assert (await within(one.outcome())).result == 1
             assert await names(node, "p") == STEPS
             await eventually(lambda: not node._coordinator._starting)
+            monkeypatch.setattr(coordinator, "COMPANY_SECONDS", 0.0)
+            node._coordinator._company_until = 0.0
+            assert await node.start(Plain(), id="p") == one
+            await node.run(lambda tx: None)  # Behind a step that would have come along.
+
+            assert starts[3:] == [True]
+            assert RUNS == [1]
 
     asyncio.run(main())
