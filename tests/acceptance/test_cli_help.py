@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import sys
 
 import pytest
 
 from finality import __version__
 from finality.cli import command_line
+from finality.cli.demo.view import PipedConsole
 from tests.acceptance.command_line import Terminal, python
 
 pytestmark = pytest.mark.slow
@@ -50,6 +53,18 @@ try:
 except SystemExit:
     heavy = {"apsw", "asyncio", "msgspec", "rich", "sqlite3", "finality.node"} & set(sys.modules)
     print("imported:", *sorted(heavy))
+"""
+
+
+WITHOUT_ASYNCPG = """
+import sys
+sys.modules["asyncpg"] = None
+from finality.cli.command_line import run_command_line
+store, bank = "postgresql://127.0.0.1:1/shop", "bank=postgresql://127.0.0.1:1/bank"
+print(
+    run_command_line(["migrate", "--store", store]),
+    run_command_line(["transaction", "in-doubt", "--store", store, "--participant", bank]),
+)
 """
 
 
@@ -125,6 +140,56 @@ def test_an_error_of_ours_is_told_without_its_traceback_unless_asked_for(
     assert "this should not have happened: AttributeError" in capsys.readouterr().err
     with pytest.raises(AttributeError):
         command_line.run_command_line(["--debug", "bench"])
+
+
+def test_an_interrupt_that_python_wraps_is_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(given: list[str]) -> object:
+        raise RuntimeError("error calling __set_name__") from KeyboardInterrupt()
+
+    monkeypatch.setattr(command_line, "_run", interrupted)
+
+    assert command_line.run_command_line(["demo"]) == 130
+
+
+def test_output_that_is_closed_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+
+    statuses = [command_line.run_command_line(given) for given in (["--version"], ["nope"])]
+
+    sys.stdout.close()
+    sys.stderr.close()
+    assert statuses == [0, 2]
+
+
+def test_bytes_that_are_no_text_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    status = command_line.run_command_line(["transaction", "show", "caf\udce9"])
+
+    assert status == 2
+    assert "is no text in the encoding" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--concurrency", "--rounds", "--seconds"])
+def test_a_bench_of_nothing_is_a_wrong_command_line(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    status = command_line.run_command_line(["bench", "saga", option, "0"])
+
+    assert status == 2
+    assert f"invalid value for '{option}'" in capsys.readouterr().err
+
+
+def test_who_reads_the_demo_may_go() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    with pytest.raises(BrokenPipeError), open(writer, "w") as gone:
+        PipedConsole(file=gone).print("a bank")
+
+
+def test_an_extra_that_is_missing_is_named_with_what_to_install() -> None:
+    said = subprocess.run([python(), "-c", WITHOUT_ASYNCPG], capture_output=True, text=True, timeout=60)
+
+    assert said.stdout == "1 1\n"
+    assert said.stderr.count("asyncpg, which is not installed: pip install finality[postgres]\n") == 2
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

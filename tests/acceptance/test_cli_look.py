@@ -45,6 +45,7 @@ LOOKS = (
     ("journal", "tail"),
     ("node", "list"),
     ("doctor",),
+    ("migrate",),
 )
 
 
@@ -66,11 +67,19 @@ def test_a_look_leaves_no_trace_in_somebody_elses_database(terminal: Terminal) -
     connection.close()
     before = (terminal.folder / "shop.db").read_bytes()
 
-    said = terminal.type("transaction", "list")
+    said = [terminal.type("transaction", "list"), terminal.type("migrate")]
 
-    assert said.status == 1
-    assert "keeps no journal of Finality" in said.err
+    assert [each.status for each in said] == [1, 1]
+    assert all("keeps no journal of Finality" in each.err for each in said)
     assert (terminal.folder / "shop.db").read_bytes() == before
+
+
+def test_a_participants_file_that_is_not_there_is_named_and_not_made(shop: Terminal) -> None:
+    said = shop.type("transaction", "in-doubt", "--participant", "bank=sqlite:///bnak.db")
+
+    assert (said.status, said.out) == (1, "")
+    assert "there is no database at bnak.db for participant 'bank'" in said.err
+    assert "bnak.db" not in shop.files()
 
 
 def test_a_list_can_be_narrowed(shop: Terminal) -> None:
@@ -226,6 +235,14 @@ def test_the_doctor_finds_a_store_healthy(shop: Terminal) -> None:
     expected = {"sqlite", "journal mode", "durability", "schema", "disk", "clock", "nodes", "stuck", "driven"}
     assert expected <= found.keys()
     assert found["durability"] == found["schema"] == found["clock"] == "ok"
+
+
+def test_the_doctor_tells_what_is_wrong_with_a_broker_as_such(shop: Terminal) -> None:
+    said = shop.type("doctor", "--broker", "foo", "--json")
+
+    [problem] = [each for each in said.json["findings"] if each["level"] == "problem"]
+    assert (said.status, problem["check"]) == (1, "broker")
+    assert "'foo' names no broker" in problem["found"]
 
 
 def test_the_doctor_names_what_no_live_node_can_drive(payout: Terminal) -> None:

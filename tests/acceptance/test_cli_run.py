@@ -175,6 +175,7 @@ USER_ERRORS = {
     "a missing column":         ("trips.py:BookTrip less.csv",   "'card' is missing"),
     "a column twice":           ("trips.py:BookTrip twice.csv",  "a column appears twice"),
     "no UTF-8":                 ("trips.py:BookTrip latin.csv",  "line 2: it is no UTF-8"),
+    "no UTF-8 in an object":    ("trips.py:BookTrip latin.jsonl", "line 1: it is no UTF-8: byte 13 is 0xe9"),
     "no folder for the store":  ("trips.py:BookTrip trips.jsonl --store sqlite:///no/shop.db", "cannot open"),
     "a path for a store":       ("trips.py:BookTrip trips.jsonl --store shop.db", "names no store"),
     "a store that is no store": ("trips.py:BookTrip trips.jsonl --store sqlite:///trips.py", "cannot open"),
@@ -194,6 +195,7 @@ def test_an_error_of_the_user_is_told_in_a_sentence(terminal: Terminal, name: st
     terminal.write("less.csv", "price\n1\n")
     terminal.write("twice.csv", "card,price,card\nc,1,c\n")
     terminal.write("latin.csv", b"card,price\ncaf\xe9,1\n")
+    terminal.write("latin.jsonl", b'{"card": "caf\xe9"}\n')
     (terminal.folder / "folder").mkdir()
     arguments, expected = USER_ERRORS[name]
 
@@ -250,7 +252,7 @@ def test_another_store_is_named_by_at(terminal: Terminal) -> None:
     said = terminal.type("run", "bank.py", "deposits.jsonl", "--at", "bank=sqlite:///bank.db")
 
     assert (without.status, said.status) == (1, 0), said.err
-    assert "'bank'" in without.err
+    assert "or give `finality run` --at bank=sqlite:///" in without.err
     connection = sqlite3.connect(terminal.folder / "bank.db")
     assert connection.execute("SELECT amount FROM booked").fetchall() == [(7,)]
     connection.close()

@@ -105,10 +105,9 @@ def command_line(debug: bool) -> None:
 def run_command_line(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status. Errors are told in one line, without a traceback."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # A terminal that knows no é must not stop us.
+    _prepare_output()
     try:
+        _check_text(given)
         returned = _run(given)
         sys.stdout.flush()
         return returned if isinstance(returned, int) else status.OK
@@ -121,9 +120,35 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return status.INTERRUPTED
     except Exception as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            return status.INTERRUPTED  # Python 3.11 wraps one that comes while it makes a class.
         if "--debug" in given:
             raise
         return _tell(error)
+
+
+def _prepare_output() -> None:
+    """See that there is something to print to, and that no letter stops us there."""
+    # A stream is None where the caller has closed it, as a daemon or `>&-` does.
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _check_text(given: list[str]) -> None:
+    """See that what was typed is text in the terminal's encoding.
+
+    Raises:
+        UsageError: Some of its bytes are none; no id or name could be so.
+    """
+    for each in given:
+        if not each.isascii() and any("\ud800" <= letter <= "\udfff" for letter in each):
+            raise click.UsageError(
+                f"{each!r} is no text in the encoding {sys.getfilesystemencoding()}: "
+                "type it as such, or set LANG to a locale of UTF-8, as C.UTF-8"
+            )
 
 
 def _run(given: list[str]) -> object:

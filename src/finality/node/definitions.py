@@ -82,7 +82,8 @@ class Definitions:
         if missing:
             raise NotFound(
                 f"saga {definition.kind} works in store {missing[0]!r}, which this node does not have: "
-                f'open it with stores={{"{missing[0]}": "sqlite:///…"}}'
+                f'open it with stores={{"{missing[0]}": "sqlite:///…"}}, or give `finality run` '
+                f"--at {missing[0]}=sqlite:///…"
             )
 
     async def graph_of(self, kind: str, version: str) -> Graph:

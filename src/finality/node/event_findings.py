@@ -100,8 +100,9 @@ def _outbox(waiting: int, oldest: float | None, *, is_relayed: bool) -> Finding:
 
 
 async def _broker(url: str, consumers: list[str]) -> list[Finding]:
-    broker, lags = broker_at(url), list[Finding]()
+    lags = list[Finding]()
     try:
+        broker = broker_at(url)
         await broker.open(SystemEnvironment())
         try:
             checks = await broker.health()

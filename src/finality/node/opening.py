@@ -48,7 +48,7 @@ FACTORIES = {
     "http": "service",
     "https": "service",
 }
-SCHEMES = "sqlite:///shop.db, sqlite:////var/lib/shop.db, postgresql://host/shop or memory://"
+ON_DISK = "sqlite:///shop.db, sqlite:////var/lib/shop.db or postgresql://host/shop"
 POSTGRES = ("postgresql://", "postgres://")
 SERVER = ("the store at postgresql://", "finality[postgres]")
 
@@ -220,6 +220,7 @@ def participant_at(name: str, url: str) -> Participant[Branch]:
 
     Raises:
         DefinitionError: Nothing that can vote has such a URL.
+        NotFound: It is a file, and there is none: a name that is mistyped has nothing in doubt.
         Unavailable: The extra that it needs is not installed.
     """
     scheme = url.partition(":")[0].partition("+")[0]
@@ -227,6 +228,8 @@ def participant_at(name: str, url: str) -> Participant[Branch]:
     if factory is None:
         schemes = ", ".join(sorted(FACTORIES))
         raise DefinitionError(f"participant {name!r} has the URL {url!r}: begin it with one of {schemes}")
+    if scheme == "sqlite" and not path_of(url).is_file():
+        raise NotFound(f"there is no database at {path_of(url)} for participant {name!r}: check the path")
     with needs(f"participant {name}", f"finality[{factory}]"):
         make = getattr(import_module("finality"), factory)
     made: Participant[Branch] = make(url, name=name)
@@ -241,11 +244,14 @@ def check_url(url: str) -> None:
     """
     is_file = url.startswith("sqlite:///") and len(url) > len("sqlite:///")
     if not (is_file or url.startswith(("memory://", *POSTGRES))):
-        raise DefinitionError(f"{url!r} names no store: write {SCHEMES}")
+        raise DefinitionError(f"{url!r} names no store: write {ON_DISK}; memory:// is gone with its process")
 
 
-def check_exists(url: str) -> None:
+def check_exists(url: str, *, may_be_older: bool = False) -> None:
     """See that there is a home store at *url*, changing nothing; a server is asked when the node opens.
+
+    Args:
+        may_be_older: The caller migrates it.
 
     Raises:
         NotFound: There is none.
@@ -255,10 +261,10 @@ def check_exists(url: str) -> None:
     if url.startswith(POSTGRES):
         return
     if url.startswith("memory://"):
-        raise NotFound(f"{url} is gone with the process that made it: name a store on disk, {SCHEMES}")
+        raise NotFound(f"{url} is gone with the process that made it: name a store on disk, {ON_DISK}")
     from finality.adapters.sqlite.look import check_home
 
-    check_home(path_of(url))
+    check_home(path_of(url), may_be_older=may_be_older)
 
 
 async def migrate_store(url: str, *, through_post: bool = False) -> list[str]:
@@ -269,14 +275,17 @@ async def migrate_store(url: str, *, through_post: bool = False) -> list[str]:
 
     Raises:
         DefinitionError: The URL names no store.
+        NotFound: It names a file, and that is no store; on a server the schema is made.
         SchemaMismatch: The store is newer than this code.
         Unavailable: It is out of reach.
     """
     check_url(url)
     if url.startswith(POSTGRES):
-        from finality.adapters.postgres.home import migrate_home
+        with needs(*SERVER):
+            from finality.adapters.postgres.home import migrate_home
 
         return await migrate_home(url, through_post=through_post)
+    check_exists(url, may_be_older=True)
     async with open_async(url, is_observer=True):  # A file is migrated by whoever opens it.
         return []
 

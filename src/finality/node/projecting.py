@@ -160,8 +160,8 @@ class Projected(Life):
             unbegun = Progress(code.reader, 0, 0, Standing().text, None, 0.0, 0.0)
             return code.store or "", self._context.store_of(code.store), unbegun
         raise NotFound(
-            f"there is no projection {name!r} in the stores of this node: open it with projections=[…], or "
-            "with the stores= that the projection's tables are in"
+            f"there is no projection {name!r} in the stores of this node: `finality projection list` shows "
+            "what there is; open the node with projections=[…], or the stores= that its tables are in"
         )
 
     def _stores(self) -> Iterator[tuple[str, Store]]:

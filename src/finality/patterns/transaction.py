@@ -382,7 +382,8 @@ class FunctionTurn(Asked[Any]):
     """Runs a plain function in a turn of the store; answers what it returns."""
 
     def __init__(self, function: Callable[[SyncTx], Any], codec: Codec) -> None:
-        super().__init__(f"function {getattr(function, '__qualname__', function)!s}", answer=None)
+        named = getattr(function, "func", function)  # Of a functools.partial.
+        super().__init__(f"function {getattr(named, '__qualname__', named)!s}", answer=None)
         self._function = function
         self._codec = codec
         self._origin = Origin(traceparent=current_traceparent())  # The store's thread knows no span.

@@ -43,8 +43,11 @@ def found_schema(path: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
-def check_home(path: Path) -> None:
+def check_home(path: Path, *, may_be_older: bool = False) -> None:
     """See that *path* is a home store that this code can read, without changing it.
+
+    Args:
+        may_be_older: The caller migrates it.
 
     Raises:
         NotFound: There is none.
@@ -57,8 +60,8 @@ def check_home(path: Path) -> None:
                 f"the {part} schema of {path} has version {found} and this code knows {known}: "
                 "a newer Finality has opened it; upgrade here"
             )
-        if found < known:
+        if found < known and not may_be_older:
             raise SchemaMismatch(
                 f"the {part} schema of {path} has version {found} and this code needs {known}: "
-                "looking does not change a store; start a node with this version, which migrates it"
+                "looking does not change a store; `finality migrate` does, and so does a node of this version"
             )

@@ -16,6 +16,8 @@ import click
 from finality.node.extras import needs
 
 CONCURRENCIES = (1, 64, 256, 1000)
+AT_LEAST_ONE = click.IntRange(1)
+SECONDS = click.FloatRange(0, min_open=True)
 SERVER = "finality[postgres,testing]"
 
 
@@ -48,13 +50,17 @@ def bench() -> None:
 @bench.command()
 @click.option("--store", help="sqlite:///FILE or postgresql://…; by default a file in a temporary directory.")
 @click.option("--postgres", "is_postgres", is_flag=True, help="Start a PostgreSQL server for it, fsync on.")
-@click.option("--seconds", default=10.0, show_default=True, help="For each figure.")
-@click.option("--rounds", default=3, show_default=True, help="Product and bound in turn, so often.")
-@click.option("--concurrency", "concurrencies", type=int, multiple=True, help="Sagas in flight; repeatable.")
+@click.option("--seconds", type=SECONDS, default=10.0, show_default=True, help="For each figure.")
+@click.option(
+    "--rounds", type=AT_LEAST_ONE, default=3, show_default=True, help="Product and bound in turn, so often."
+)
+@click.option(
+    "--concurrency", "concurrencies", type=AT_LEAST_ONE, multiple=True, help="Sagas in flight; repeatable."
+)
 @click.option(
     "--nodes",
     "counts",
-    type=click.IntRange(min=1),
+    type=AT_LEAST_ONE,
     multiple=True,
     help="Processes on the store; repeatable. By default 1, and as many as there are cores.",
 )
@@ -80,14 +86,16 @@ def saga(
 
             settings = {"fsync": "on", "shared_buffers": "256MB"}
             store = stack.enter_context(postgres(settings=settings)).database("bench")
-        each, wanted = seconds / max(rounds, 1), concurrencies or CONCURRENCIES
+        each, wanted = seconds / rounds, concurrencies or CONCURRENCIES
         nodes = counts or (1, os.cpu_count() or 1)
         work = run(place_at(store, Path(directory)), each, rounds, wanted, nodes, _say(is_json))
         _print(asyncio.run(work), is_json)
 
 
 @bench.command()
-@click.option("--sagas", default=100_000, show_default=True, help="Open when the node is killed.")
+@click.option(
+    "--sagas", type=AT_LEAST_ONE, default=100_000, show_default=True, help="Open when the node is killed."
+)
 @click.option("--json", "is_json", is_flag=True, help="Print one object.")
 def recovery(sagas: int, is_json: bool) -> None:
     """Start so many sagas, kill -9 the node, and time the next one until all have ended."""
@@ -98,8 +106,10 @@ def recovery(sagas: int, is_json: bool) -> None:
 
 
 @bench.command()
-@click.option("--finished", default=1_000_000, show_default=True, help="Sagas in the store already.")
-@click.option("--seconds", default=10.0, show_default=True, help="For each figure.")
+@click.option(
+    "--finished", type=AT_LEAST_ONE, default=1_000_000, show_default=True, help="Sagas in the store already."
+)
+@click.option("--seconds", type=SECONDS, default=10.0, show_default=True, help="For each figure.")
 @click.option("--json", "is_json", is_flag=True, help="Print one object.")
 def history(finished: int, seconds: float, is_json: bool) -> None:
     """The rate and the time to open, in an empty store and in one with a long history."""
@@ -112,8 +122,14 @@ def history(finished: int, seconds: float, is_json: bool) -> None:
 @bench.command()
 @click.option("--broker", metavar="URL", help="nats://…, kafka://…; by default a SQLite file.")
 @click.option("--store", help="Where the outbox is; by default a file in a temporary directory.")
-@click.option("--events", default=50_000, show_default=True, help="In each round.")
-@click.option("--rounds", default=3, show_default=True, help="Relay and bare client in turn, so often.")
+@click.option("--events", type=AT_LEAST_ONE, default=50_000, show_default=True, help="In each round.")
+@click.option(
+    "--rounds",
+    type=AT_LEAST_ONE,
+    default=3,
+    show_default=True,
+    help="Relay and bare client in turn, so often.",
+)
 @click.option("--json", "is_json", is_flag=True, help="Print one object.")
 def relay(broker: str | None, store: str | None, events: int, rounds: int, is_json: bool) -> None:
     """Outbox to consumer, against the broker's own client publishing the same payloads."""
@@ -122,55 +138,69 @@ def relay(broker: str | None, store: str | None, events: int, rounds: int, is_js
     with tempfile.TemporaryDirectory(prefix="finality-bench-") as directory:
         store = store or f"sqlite:///{directory}/bench.db"
         broker = broker or f"sqlite:///{directory}/events.db"
-        work = run(Path(directory), store, broker, events, max(rounds, 1), _say(is_json))
+        work = run(Path(directory), store, broker, events, rounds, _say(is_json))
         _print(asyncio.run(work), is_json)
 
 
 @bench.command("two-phase", install=SERVER)
-@click.option("--seconds", default=10.0, show_default=True, help="For each figure.")
-@click.option("--rounds", default=3, show_default=True, help="Product and by hand in turn, so often.")
-@click.option("--concurrency", "concurrencies", type=int, multiple=True, help="In flight; repeatable.")
+@click.option("--seconds", type=SECONDS, default=10.0, show_default=True, help="For each figure.")
+@click.option(
+    "--rounds", type=AT_LEAST_ONE, default=3, show_default=True, help="Product and by hand in turn, so often."
+)
+@click.option(
+    "--concurrency", "concurrencies", type=AT_LEAST_ONE, multiple=True, help="In flight; repeatable."
+)
 @click.option("--json", "is_json", is_flag=True, help="Print one object.")
 def two_phase(seconds: float, rounds: int, concurrencies: tuple[int, ...], is_json: bool) -> None:
     """Two-branch PostgreSQL transactions, against PREPARE and COMMIT written by hand."""
     from finality.cli.bench.two_phase import run
 
     with tempfile.TemporaryDirectory(prefix="finality-bench-") as directory:
-        each = seconds / max(rounds, 1)
+        each = seconds / rounds
         work = run(Path(directory), each, rounds, concurrencies or (1, 32), _say(is_json))
         _print(asyncio.run(work), is_json)
 
 
 @bench.command(install=f'{SERVER} "eventsourcing[postgres]"')
-@click.option("--seconds", default=10.0, show_default=True, help="For each figure.")
-@click.option("--rounds", default=3, show_default=True, help="Finality and its peer in turn, so often.")
-@click.option("--concurrency", "concurrencies", type=int, multiple=True, help="Clients; repeatable.")
+@click.option("--seconds", type=SECONDS, default=10.0, show_default=True, help="For each figure.")
+@click.option(
+    "--rounds",
+    type=AT_LEAST_ONE,
+    default=3,
+    show_default=True,
+    help="Finality and its peer in turn, so often.",
+)
+@click.option("--concurrency", "concurrencies", type=AT_LEAST_ONE, multiple=True, help="Clients; repeatable.")
 @click.option("--json", "is_json", is_flag=True, help="Print one object.")
 def append(seconds: float, rounds: int, concurrencies: tuple[int, ...], is_json: bool) -> None:
     """Events appended to aggregates, 1 and 100 at a time, beside the eventsourcing library."""
     from finality.cli.bench.append import run
 
     with tempfile.TemporaryDirectory(prefix="finality-bench-") as directory:
-        each = seconds / max(rounds, 1)
+        each = seconds / rounds
         _print(
             asyncio.run(run(Path(directory), each, rounds, concurrencies or (1, 64), _say(is_json))), is_json
         )
 
 
 @bench.command(install=SERVER)
-@click.option("--events", default=200_000, show_default=True, help="In the journal.")
-@click.option("--rounds", default=3, show_default=True, help="Each figure in turn, so often.")
+@click.option("--events", type=AT_LEAST_ONE, default=200_000, show_default=True, help="In the journal.")
+@click.option(
+    "--rounds", type=AT_LEAST_ONE, default=3, show_default=True, help="Each figure in turn, so often."
+)
 @click.option("--json", "is_json", is_flag=True, help="Print one object.")
 def projection(events: int, rounds: int, is_json: bool) -> None:
     """Projections that catch up, in memory and into SQL, against the same rows read and inserted bare."""
     from finality.cli.bench.projection import run
 
     with tempfile.TemporaryDirectory(prefix="finality-bench-") as directory:
-        _print(asyncio.run(run(Path(directory), events, max(rounds, 1), _say(is_json))), is_json)
+        _print(asyncio.run(run(Path(directory), events, rounds, _say(is_json))), is_json)
 
 
 @bench.command("in-doubt", install=SERVER)
-@click.option("--branches", default=10_000, show_default=True, help="Prepared, and left behind.")
+@click.option(
+    "--branches", type=AT_LEAST_ONE, default=10_000, show_default=True, help="Prepared, and left behind."
+)
 @click.option("--json", "is_json", is_flag=True, help="Print one object.")
 def in_doubt(branches: int, is_json: bool) -> None:
     """Branches that a node has left in doubt, until another has finished them all."""
@@ -181,9 +211,13 @@ def in_doubt(branches: int, is_json: bool) -> None:
 
 
 @bench.command(install="finality[postgres,testing,sqlalchemy,psycopg]")
-@click.option("--seconds", default=10.0, show_default=True, help="For each figure.")
-@click.option("--rounds", default=3, show_default=True, help="Finality and a peer in turn, so often.")
-@click.option("--concurrency", "concurrencies", type=int, multiple=True, help="In flight; repeatable.")
+@click.option("--seconds", type=SECONDS, default=10.0, show_default=True, help="For each figure.")
+@click.option(
+    "--rounds", type=AT_LEAST_ONE, default=3, show_default=True, help="Finality and a peer in turn, so often."
+)
+@click.option(
+    "--concurrency", "concurrencies", type=AT_LEAST_ONE, multiple=True, help="In flight; repeatable."
+)
 @click.option(
     "--peer-python",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -200,7 +234,7 @@ def peers(
     from finality.cli.bench.peers.run import run
 
     with tempfile.TemporaryDirectory(prefix="finality-bench-") as directory:
-        each, wanted = seconds / max(rounds, 1), concurrencies or (1, 8, 32)
+        each, wanted = seconds / rounds, concurrencies or (1, 8, 32)
         work = run(Path(directory), each, rounds, wanted, peer_python, _say(is_json))
         _print(asyncio.run(work), is_json)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ async def run(directory: Path, finished: int, seconds: float, say: Callable[[str
     empty, full = directory / "empty.db", directory / "full.db"
     async with finality.open_async(f"sqlite:///{full}", sagas=SAGAS.values()):
         say(f"filling a store with {finished} finished sagas")
-    _fill(full, finished, say)
+    await _fill(full, finished, say)
     begun = time.perf_counter()
     async with finality.open_async(f"sqlite:///{full}", sagas=SAGAS.values()) as node:
         opened = time.perf_counter() - begun
@@ -69,7 +70,7 @@ async def run(directory: Path, finished: int, seconds: float, say: Callable[[str
     }
 
 
-def _fill(path: Path, finished: int, say: Callable[[str], None]) -> None:
+async def _fill(path: Path, finished: int, say: Callable[[str], None]) -> None:
     """Write finished sagas as the product does, but many in one commit and without an engine."""
     connection = connect(path)
     now = time.time()
@@ -89,6 +90,7 @@ def _fill(path: Path, finished: int, say: Callable[[str], None]) -> None:
         connection.executemany(QUERIES["insert_event"], _events(keys, now, node))
         connection.execute("COMMIT")
         say(f"{keys[-1]} of {finished}")
+        await asyncio.sleep(0)  # Ctrl-C ends it here.
     connection.close()
 
 

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from finality.cli.demo.run import NotReady, Plan, Report, Run
-from finality.cli.demo.view import View
+from finality.cli.demo.view import PipedConsole, View
 
 SEEDS = 1_000_000
 
@@ -65,8 +64,7 @@ def demo(
             )
     place = (directory or Path(tempfile.mkdtemp(prefix="finality-demo-"))).resolve()
     plan = Plan(place, seconds, nodes, secrets.randbelow(SEEDS) if seed is None else seed)
-    console = Console(stderr=as_json)
-    view = View(console)
+    view = View(PipedConsole(stderr=as_json))
     view.say(f"a bank in {place}: {nodes} nodes, {seconds:g} seconds, seed {plan.seed}; Ctrl-C ends it early")
     try:
         report = asyncio.run(_run(plan, view))

@@ -37,6 +37,14 @@ class Moment:
         return self.ended / self.seconds if self.seconds else 0.0
 
 
+class PipedConsole(Console):
+    """A console that leaves it to the command line to say that nobody reads any more."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise the BrokenPipeError on; rich would end the program here, in the middle of its work."""
+        raise  # What rich is dealing with while it calls this.
+
+
 class View:
     """Shows moments as they come."""
 

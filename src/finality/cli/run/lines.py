@@ -78,10 +78,11 @@ class Lines:
                 yield raw
             elif raw.strip():
                 try:
+                    raw.decode("utf-8")  # The decoder of JSON tells the place within one text, not the line.
                     saga, parts = self._inputs.of_json(raw)
                     yield Line(number, self._id(number, parts), saga)
-                except BadInput as error:
-                    yield BadLine(number, str(error))
+                except (UnicodeDecodeError, BadInput) as error:
+                    yield BadLine(number, _because(error))
 
     def _of_table(self, file: Any) -> Iterator[Line | BadLine]:
         from finality.node.inputs import BadInput
