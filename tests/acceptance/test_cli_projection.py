@@ -9,7 +9,7 @@ import pytest
 
 import finality
 from finality.cli.command_line import run_command_line
-from tests.acceptance.command_line import Terminal
+from tests.acceptance.command_line import Terminal, wait_for_line
 from tests.core.accounts import Account, Deposited
 from tests.integration.kit import url_of
 
@@ -30,12 +30,14 @@ def test_a_projection_is_listed_and_rebuilt_and_the_doctor_sees_one_that_is_stuc
     with finality.open(url, projections=[log]) as node:
         node.decide(Account, "a", lambda account: Deposited(1))
         node.wait_for(node.token(), "log")
-
+    rebuilding = terminal.start("projection", "rebuild", "log", "--store", url)
+    wait_for_line(rebuilding, "no node keeps log up: it is built when one with projections=[…] opens")
+    with finality.open(url, projections=[log]) as node:
+        out, _ = rebuilding.communicate(timeout=60)
         [state] = json.loads(terminal.type("projection", "list", "--store", url, "--json").out)
-        rebuilt = terminal.type("projection", "rebuild", "log", "--store", url)
 
-        assert (state["name"], state["generation"], state["events_behind"]) == ("log", 1, 0)
-        assert rebuilt.out == "generation 2 of log serves\n"
+        assert out == "generation 2 of log serves\n"
+        assert (state["name"], state["generation"], state["events_behind"]) == ("log", 2, 0)
 
         node.decide(Account, "a", lambda account: Deposited(13))
         while not node.projections()[0].because:

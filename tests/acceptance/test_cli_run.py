@@ -175,7 +175,7 @@ USER_ERRORS = {
     "a missing column":         ("trips.py:BookTrip less.csv",   "'card' is missing"),
     "a column twice":           ("trips.py:BookTrip twice.csv",  "a column appears twice"),
     "no UTF-8":                 ("trips.py:BookTrip latin.csv",  "line 2: it is no UTF-8"),
-    "no UTF-8 in an object":    ("trips.py:BookTrip latin.jsonl", "line 1: it is no UTF-8: byte 13 is 0xe9"),
+    "no UTF-8 in an object":    ("trips.py:BookTrip latin.jsonl", "line 1: it is no UTF-8: byte 14 is 0xe9"),
     "no folder for the store":  ("trips.py:BookTrip trips.jsonl --store sqlite:///no/shop.db", "cannot open"),
     "a path for a store":       ("trips.py:BookTrip trips.jsonl --store shop.db", "names no store"),
     "a store that is no store": ("trips.py:BookTrip trips.jsonl --store sqlite:///trips.py", "cannot open"),

@@ -116,8 +116,11 @@ def _tell(name: str, what: str, *, is_new: bool, as_json: bool) -> None:
 async def _watch(node: AsyncNode, name: str, generation: int, *, is_shown: bool) -> None:
     """Show how far a rebuild is, on a line of its own, until its generation serves."""
     is_terminal = is_shown and sys.stderr.isatty()
+    obstacle = _obstacle(await _state(node, name))
+    if obstacle is not None:
+        output.note(f"{obstacle}; Ctrl-C ends only the waiting")
     while True:
-        [state] = [each for each in await node.projections() if each.name == name]
+        state = await _state(node, name)
         if is_terminal:
             click.echo(f"\r{bar(state)}\x1b[K", err=True, nl=False)
         if state.generation >= generation:
@@ -125,6 +128,20 @@ async def _watch(node: AsyncNode, name: str, generation: int, *, is_shown: bool)
         await asyncio.sleep(LOOK_SECONDS)
     if is_terminal:
         click.echo(err=True)
+
+
+async def _state(node: AsyncNode, name: str) -> ProjectionState:
+    [state] = [each for each in await node.projections() if each.name == name]
+    return state
+
+
+def _obstacle(state: ProjectionState) -> str | None:
+    """Return why nobody builds a projection at the moment."""
+    if state.pause is not None:
+        return f"{state.name} is paused: it is built after `finality projection resume {state.name}`"
+    if state.node is None:
+        return f"no node keeps {state.name} up: it is built when one with projections=[…] opens"
+    return None
 
 
 def bar(state: ProjectionState) -> str:
