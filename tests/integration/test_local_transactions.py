@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -129,3 +130,19 @@ def test_a_query_cannot_write(tmp_path: Path) -> None:
             node.query("INSERT INTO effect VALUES ('x')")
 
         assert node.query("SELECT count(*) FROM effect WHERE what = ?", "x") == [(0,)]
+
+
+def _slow(tx: finality.SyncTx, *, seconds: float) -> int:
+    give_up = time.monotonic() + seconds
+    return sum(1 for _ in iter(lambda: time.monotonic() < give_up, False))  # Busy, as a slow query is.
+
+
+@pytest.mark.slow
+def test_a_function_that_is_partly_given_is_reported_by_its_own_name(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with finality.open_async(url_of(tmp_path)) as node:
+            await node.run(partial(_slow, seconds=0.12))
+
+            assert [name for name, _ in (await node.health()).slowest_turns.values()] == ["function _slow"]
+
+    asyncio.run(main())
