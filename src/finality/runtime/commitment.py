@@ -51,6 +51,7 @@ from finality.ports.participant import Branch, BranchId, Participant
 from finality.ports.store import Scope
 from finality.runtime.decisions import DecideTurn, Decisions, Known, heard_by
 from finality.runtime.finishing import Finisher
+from finality.runtime.gathering import Gathering
 from finality.runtime.recording import Recording
 from finality.runtime.together import together
 from finality.runtime.unbroken import unbroken
@@ -81,6 +82,7 @@ class Commitments:
         self.finisher = Finisher(participants, decisions, environment)
         self.under_way: set[TransactionId] = set()
         self.recording = Recording(decisions, self.finisher)
+        self.gathering = Gathering(decisions, self.recording, self.under_way)
 
     def drives(self, id: TransactionId) -> bool:
         """Say whether this process is about to finish a transaction, so that no sweep needs to."""
@@ -295,8 +297,7 @@ class Commitment:
         if scope is None:
             if not prepared:
                 return None
-            self._node.recording.with_decision()
-            return await decisions.decide(self.id, decided)
+            return await self._node.gathering.decide(self.id, decided)
         if not prepared:
             await scope.commit()
             return None

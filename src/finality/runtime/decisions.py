@@ -144,8 +144,12 @@ class Decisions:
     async def decide(self, id: TransactionId, decided: Decided) -> Known:
         """Write the decision unless there is one; return what holds, durable. Raises as ``answer``."""
         turn = DecideTurn(id, decided)
-        self._context.home.submit(turn)
+        self.submit(turn)
         return await self.answer(turn)
+
+    def submit(self, turn: DecideTurn) -> None:
+        """Let the home store write a decision, which ``answer`` waits for."""
+        self._context.home.submit(turn)
 
     async def answer(self, turn: DecideTurn) -> Known:
         """Wait for a decision that was submitted; return what holds.
