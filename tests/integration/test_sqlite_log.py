@@ -59,6 +59,23 @@ def test_one_gap_between_readers_lets_the_log_begin_anew(
     check_integrity(world.path)
 
 
+def test_the_log_begins_anew_while_only_scopes_write(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_log, "CHECKPOINT_PAGES", 20)
+    monkeypatch.setattr(sqlite_log, "SHORT_PAGES", 1_000_000)  # The file shall be as long as the log.
+
+    async def main(home: AnyHome) -> None:
+        sizes = []
+        for number in range(30):
+            scope = home.scope("a scope")
+            await scope.call(append_to(f"s{number}", *range(100)))
+            await scope.commit()
+            sizes.append(world.path.with_name("home.db-wal").stat().st_size)
+
+        assert sizes[29] < 1.2 * sizes[9], sizes
+
+    world.run(main)
+
+
 @pytest.mark.slow
 def test_the_log_begins_anew_while_two_writers_never_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
