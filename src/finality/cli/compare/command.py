@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from finality.cli.group import Group
 from finality.cli.options import json_option
 from finality.cli.output import is_coloured, say_json
 from finality.node.brokers import broker_at
+from finality.node.extras import needs
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -137,8 +138,9 @@ def _tell(story: Story, *, names: tuple[str, ...], count: int, postgres: str | N
 
 @contextlib.contextmanager
 def _server(postgres: str | None) -> Iterator[str | None]:
-    if postgres is not None and find_spec("asyncpg") is None:
-        raise click.ClickException("--postgres needs asyncpg, which is missing; install finality[postgres]")
+    if postgres is not None:
+        with needs("--postgres", "finality[postgres]"):
+            import_module("asyncpg")
     if postgres != EMBEDDED:
         yield postgres
         return
