@@ -83,6 +83,18 @@ def test_a_package_that_is_missing_is_named_in_one_line(
     assert ended.returncode == 1
 
 
+def test_the_consumer_of_a_bench_that_was_killed_ends(tmp_path: Path) -> None:
+    module, url = "finality.cli.bench.relay_consumer", f"sqlite:///{tmp_path}/events.db"
+    given = [sys.executable, "-m", module, url, "orders", "1", "1"]
+    process = subprocess.Popen(given, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None, "its output is a pipe"
+    assert process.stdout.readline() == '"ready"\n'
+
+    process.communicate(timeout=60)  # Closes its input, as the end of its parent does.
+
+    assert process.returncode == 1
+
+
 def test_the_count_finds_a_saga_that_is_missing_or_too_many(finality_postgres: PostgresServer) -> None:
     async def story() -> None:
         async with finality.open_async(finality_postgres.database(), sagas=[ThreeSteps]) as node:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
+from threading import Thread
 
 from finality.adapters.system.environment import SystemEnvironment
 from finality.node.brokers import broker_at
@@ -36,5 +38,12 @@ async def consume(url: str, topic: str, count: int, pings: int) -> None:
     await broker.close()
 
 
+def end_with_parent() -> None:
+    """Wait until nobody can say anything to us any more: the bench has ended, however it did."""
+    sys.stdin.read()
+    os._exit(1)  # In a thread beside one that waits for events which nobody publishes.
+
+
 if __name__ == "__main__":
+    Thread(target=end_with_parent, daemon=True).start()
     asyncio.run(consume(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
