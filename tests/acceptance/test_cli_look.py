@@ -273,7 +273,7 @@ def test_a_stuck_saga_is_found_explained_and_set_going_again(payout: Terminal) -
     shown = payout.type("transaction", "show", PAYOUT)
     explained = payout.type("transaction", "explain", PAYOUT)
     (payout.folder / "bank-is-open").touch()
-    retried = payout.type("transaction", "retry", PAYOUT, "--because", "the bank is open", "--by", "bob")
+    retried = payout.type("transaction", "retry", PAYOUT, "--because", "it opens", "--by", "bob", "--json")
     ended = payout.run("payouts.jsonl", "--json", saga="Payout")
     late = payout.type("transaction", "retry", PAYOUT, "--because", "again")
 
@@ -282,7 +282,7 @@ def test_a_stuck_saga_is_found_explained_and_set_going_again(payout: Terminal) -
     assert f"line 1, {PAYOUT}: hold: RuntimeError: the bank is closed for ***" in stuck.out
     assert (doctor.status, f"stuck         1: {PAYOUT}" in doctor.out) == (1, True)
     assert f"finality transaction retry {PAYOUT}" in explained.out
-    assert retried.status == 0, retried.err
+    assert retried.json == {"id": PAYOUT, "node": None, "can_be_driven": False}, "its node has ended"
     assert (ended.status, ended.json["compensated"]) == (3, 1)
     assert (late.status, "neither stuck nor parked" in late.err) == (1, True)
     events = payout.type("transaction", "show", PAYOUT, "--json").json["events"]
@@ -315,17 +315,20 @@ NOT_TAKEN = {
     "no such command":   (("explai", PAYOUT),                             2, "did you mean 'explain'?"),
     "no such status":    (("list", "--status", "done"),                   2, "'done' is not one of"),
     "an unknown id":     (("cancel", "Payout:payouts.jsonl:2", "--because", "x"), 1, "did you mean 'Payout:"),
+    "nothing in doubt":  (("resolve", "t1", "abort", "--because", "x"),   1, "no participant holds a branch"),
 }
 # fmt: on
 
 
 @pytest.mark.parametrize("name", NOT_TAKEN)
-def test_what_cannot_be_done_is_told_in_a_sentence(payout: Terminal, name: str) -> None:
+def test_what_cannot_be_done_is_told_in_a_sentence_and_changes_nothing(payout: Terminal, name: str) -> None:
     arguments, status, expected = NOT_TAKEN[name]
+    before = payout.type("journal", "tail", "--after", "0").out
 
     said = payout.type("transaction", *arguments)
 
     assert (said.status, expected in said.err) == (status, True), said.err
+    assert payout.type("journal", "tail", "--after", "0").out == before != ""
     assert_no_traceback(said)
 
 

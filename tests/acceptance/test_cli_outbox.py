@@ -74,9 +74,11 @@ def test_a_program_sees_everything_and_acts_on_it(
     assert ask("resend", "--since", "1", "--topic", "nothing", "--topic", "never", *WHY)["events"] == 0
     assert ask("resend", "--since", str(events[-2]["position"]), *WHY)["events"] == 4
     assert sum(share["waiting"] for share in ask("shares")) == 4
-    assert ask("retry", str(parked[0]["place"]), *WHY)["is_done"]
-    assert ask("discard", str(parked[0]["place"]), *WHY)["is_done"]
-    assert not ask("discard", str(parked[0]["place"]), *WHY)["is_done"]
+    place = parked[0]["place"]
+    assert ask("retry", str(place), *WHY) == {"place": place}
+    assert ask("discard", str(place), *WHY) == {"place": place}
+    status, said = say(url, capsys, "outbox", "discard", str(place), *WHY, "--json")
+    assert (status, f"no event is parked at {place}" in said) == (1, True)
 
     assert run_command_line(["journal", "tail", "--stream", "outbox", "--store", url, "--json"]) == 0
     words = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -202,13 +202,13 @@ def adopt(store: str, table: str, is_undone: bool) -> None:
 
 
 def say_done(is_done: bool, done: str, place: int, *, as_json: bool) -> None:
-    """Print whether there was such an event to act on."""
-    if as_json:
-        output.say_json({"is_done": is_done})
-    elif is_done:
-        output.say(done)
-    else:
+    """Print what was done, if there was such an event to act on."""
+    if not is_done:
         raise click.ClickException(f"no event is parked at {place}; see `finality outbox parked`")
+    if as_json:
+        output.say_json({"place": place})
+    else:
+        output.say(done)
 
 
 def moment_of(since: str) -> datetime | int:

@@ -259,7 +259,10 @@ def in_doubt(store: str, participants: dict[str, str], as_json: bool) -> int:
 @store_option
 @participant_option
 @reason_options
-def resolve(id: str, decision: str, store: str, participants: dict[str, str], because: str, by: str) -> None:
+@json_option
+def resolve(
+    id: str, decision: str, store: str, participants: dict[str, str], because: str, by: str, as_json: bool
+) -> None:
     """Decide for a transaction in doubt, or accept one that was finished by hand.
 
     For a transaction that nobody has decided, name its --participant: DECISION holds for ever then.
@@ -274,7 +277,10 @@ def resolve(id: str, decision: str, store: str, participants: dict[str, str], be
         raise click.ClickException(
             f"{id} needs nobody to resolve it; `finality transaction explain {id}` says what it does"
         )
-    output.say(f"{id} is resolved: {decision}")
+    if as_json:
+        output.say_json({"id": id, "decision": decision})
+    else:
+        output.say(f"{id} is resolved: {decision}")
 
 
 # ── retry, cancel and signal ────────────────────────────────────────────────────────────────
@@ -284,7 +290,8 @@ def resolve(id: str, decision: str, store: str, participants: dict[str, str], be
 @click.argument("id")
 @store_option
 @reason_options
-def retry(id: str, store: str, because: str, by: str) -> None:
+@json_option
+def retry(id: str, store: str, because: str, by: str, as_json: bool) -> None:
     """Let a stuck or parked transaction go on.
 
     Do it once what was wrong is put right; `explain` says what that is.
@@ -300,14 +307,15 @@ def retry(id: str, store: str, because: str, by: str) -> None:
             f"{id} cannot be retried: it is {head.status}, neither stuck nor parked; "
             f"`finality transaction explain {id}` says what it does"
         )
-    _say_next(f"{id} goes on", head, cluster)
+    _say_next(f"{id} goes on", head, cluster, as_json=as_json)
 
 
 @transaction.command()
 @click.argument("id")
 @store_option
 @reason_options
-def cancel(id: str, store: str, because: str, by: str) -> None:
+@json_option
+def cancel(id: str, store: str, because: str, by: str, as_json: bool) -> None:
     """Have a transaction undone: compensate what it did."""
 
     async def ask(node: AsyncNode) -> tuple[bool, Head, Cluster]:
@@ -322,7 +330,7 @@ def cancel(id: str, store: str, because: str, by: str) -> None:
         raise click.ClickException(
             f"{id} cannot be cancelled: {why}; `finality transaction explain {id}` says more"
         )
-    _say_next(f"{id} is undone", head, cluster)
+    _say_next(f"{id} is undone", head, cluster, as_json=as_json)
 
 
 @transaction.command()
@@ -331,7 +339,8 @@ def cancel(id: str, store: str, because: str, by: str) -> None:
 @click.argument("value", default="null")
 @store_option
 @by_option
-def signal(id: str, name: str, value: str, store: str, by: str) -> None:
+@json_option
+def signal(id: str, name: str, value: str, store: str, by: str, as_json: bool) -> None:
     """Send a transaction the signal NAME with a VALUE.
 
     VALUE is JSON: true, 42, '"a text"'; without it the signal carries null.
@@ -356,7 +365,7 @@ def signal(id: str, name: str, value: str, store: str, by: str) -> None:
             else "it has that signal already, and the first one counts"
         )
         raise click.ClickException(f"{id} did not take the signal {name!r}: {why}")
-    _say_next(f"{id} has the signal {name!r}", head, cluster)
+    _say_next(f"{id} has the signal {name!r}", head, cluster, as_json=as_json)
 
 
 async def _found(node: AsyncNode, id: str) -> Head:
@@ -365,8 +374,12 @@ async def _found(node: AsyncNode, id: str) -> Head:
     return await looking.find(node, id)
 
 
-def _say_next(what: str, head: Head, cluster: Cluster) -> None:
-    if head.driver in cluster.alive:
+def _say_next(what: str, head: Head, cluster: Cluster, *, as_json: bool) -> None:
+    is_driven = head.driver in cluster.alive
+    if as_json:
+        node = head.driver if is_driven else None
+        output.say_json({"id": head.id, "node": node, "can_be_driven": is_driven or cluster.can_drive(head)})
+    elif is_driven:
         output.say(f"{what}: node {head.driver} drives it")
     elif cluster.can_drive(head):
         output.say(f"{what} as soon as a node takes it over")

@@ -122,7 +122,7 @@ class Transactions:
         known = await decisions.find(id)
         if known is None:
             doubts = [doubt.found.branch for doubt in await self._recovery.doubts()]
-            identity = await decisions.identity()
+            identity = await decisions.found_identity()
             branches = tuple(b.name for b in doubts if b.transaction == id and b.home == identity)
             if not branches:
                 raise NotFound(
