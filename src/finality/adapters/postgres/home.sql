@@ -69,7 +69,7 @@ INSERT INTO finality_line (id, batch, at) SELECT $1::text, CASE
         AND (SELECT count(*) FROM followed) = $22::bigint THEN $2::bigint
 END, $3::float8
 ON CONFLICT (id) DO UPDATE SET at = excluded.at,
-    batch = CASE WHEN finality_line.batch < excluded.batch THEN excluded.batch END
+    batch = CASE WHEN finality_line.batch <= excluded.batch THEN excluded.batch END
 RETURNING ARRAY (SELECT nextval('finality_stream_key') FROM generate_series(1, $5::int))
 
 -- name: misplaced
