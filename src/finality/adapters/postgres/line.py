@@ -124,7 +124,7 @@ class Line:
             # Only an error that the server sent has a severity. The driver itself has refused this one,
             # and does not know what was answered to the rest.
             if ahead and not getattr(error, "severity", None) and self.is_open:
-                await connection.execute("SELECT")
+                await connection.fetch("SELECT")  # With a Sync: an answer, even if the rest has failed.
             raise
         return rows
 
