@@ -29,6 +29,7 @@ from tests.conformance.brokers.worlds import (
     take,
     takes_nothing,
     topic_on,
+    until,
 )
 
 pytestmark = [
@@ -70,6 +71,12 @@ def test_a_batch_is_a_transaction_where_the_url_says_so(world: KafkaWorld, apach
                 published = [*events(topic, 6, "a", "b", "c"), event(small, "k", bytes(5_000))]
                 await publish(writer, *published)
                 await world.alter(ConfigResourceType.TOPIC, small, {"max.message.bytes": "1000"})
+
+                async def is_altered() -> bool:  # The node that has the topic hears of it later.
+                    [outcome] = await reader.publish([published[-1]])
+                    return type(outcome) is Rejected
+
+                await until(is_altered)
                 outcomes = await writer.publish(published)
                 assert {type(each) for each in outcomes} == {Unavailable}
                 subscription = await reader.subscribe(topic, GROUP, ALL)
