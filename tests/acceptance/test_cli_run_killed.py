@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
+import os
 import random
 import signal
 import sqlite3
 import subprocess
+import termios
 import time
 
 import pytest
@@ -14,6 +18,7 @@ from tests.acceptance.command_line import (
     SECONDS_MAX,
     Terminal,
     assert_no_traceback,
+    executable,
     stop,
     wait_for_line,
 )
@@ -88,6 +93,32 @@ def test_stopped_it_finishes_what_is_under_way_and_goes_on_later(
     assert again.json["completed"] == 180, again.err
     # It left in an orderly way, so the next did not wait for a lease.
     assert_each_once(terminal, 200)
+
+
+def test_when_its_terminal_is_closed_it_finishes_what_is_under_way(terminal: Terminal) -> None:
+    terminal.write_trips(200)
+    near, far = os.openpty()
+
+    def take_terminal() -> None:
+        fcntl.ioctl(far, termios.TIOCSCTTY)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # Whoever runs the tests may be under `nohup`.
+
+    process = subprocess.Popen(
+        [executable(), "run", "trips.py:BookTrip", "trips.jsonl", "--json"],
+        cwd=terminal.folder, env={**terminal.variables, "STEP_SECONDS": "0.05"}, text=True,
+        stdin=far, stdout=subprocess.PIPE, stderr=far, start_new_session=True, preexec_fn=take_terminal,
+    )  # fmt: skip
+    os.close(far)
+    assert wait_until_begun(terminal, process, 20)
+
+    os.close(near)
+    out, _ = process.communicate(timeout=SECONDS_MAX)
+    told = json.loads(out)
+
+    assert (process.returncode, told["stopped_by"]) == (129, "SIGHUP")
+    assert told["open"] > 0
+    open_now = "SELECT count(*) FROM finality_stream WHERE open = 1 AND driver IS NOT NULL"
+    assert terminal.rows(open_now) == [(0,)], "it left in an orderly way"
 
 
 def test_a_second_interrupt_quits_at_once(terminal: Terminal) -> None:

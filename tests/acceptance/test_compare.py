@@ -96,7 +96,7 @@ def test_on_a_server_it_works_alike_and_drops_its_databases(
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_nothing_behind(terminal: Terminal) -> None:
+def test_terminated_it_leaves_nothing_behind_as_on_ctrl_c(terminal: Terminal) -> None:
     folder = terminal.folder / "temporary"
     folder.mkdir()
     comparing = terminal.start(
@@ -106,9 +106,9 @@ def test_ctrl_c_leaves_nothing_behind(terminal: Terminal) -> None:
     while not [*folder.glob("*/local/home.db-wal")]:
         assert comparing.poll() is None, comparing.communicate()
         assert time.monotonic() < give_up, "it has not begun"
-    said = stop(comparing, signal.SIGINT)
+    said = stop(comparing, signal.SIGTERM)
 
-    assert (said.status, said.out, said.err) == (130, "", "")
+    assert (said.status, said.out, said.err) == (143, "", "")
     assert [*folder.iterdir()] == []
 
 

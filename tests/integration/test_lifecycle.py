@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ import pytest
 
 import finality
 from finality.adapters.sqlite import store as sqlite_store
+from finality.adapters.system.end_signals import heard
 from tests.integration.kit import eventually, names, url_of, within
 
 
@@ -358,3 +360,19 @@ def test_health_tells_of_a_node_and_its_store(tmp_path: Path) -> None:
         assert health.statuses == {"completed": 1}
         assert {check.name for check in health.checks} == {"sqlite", "journal mode", "durability"}
         assert (health.open_breakers, health.undriven, health.in_flight) == ({}, (), 0)
+
+
+def test_a_terminal_that_is_closed_asks_once_and_under_nohup_not_at_all() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    asked: list[signal.Signals] = []
+    try:
+        with heard(asked.append):
+            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)  # The shell says so, and the kernel.
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN, "as `nohup` has it"
+        with heard(asked.append):
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+    assert asked == [signal.SIGHUP]

@@ -12,5 +12,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     import sys
 
     from finality.cli.command_line import run_command_line
+    from finality.cli.ending import ended_by_signals
 
-    sys.exit(run_command_line(arguments))
+    sys.exit(ended_by_signals(lambda: run_command_line(arguments)))

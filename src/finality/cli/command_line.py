@@ -16,6 +16,7 @@ import click
 from finality import __version__
 from finality.cli import status
 from finality.cli.group import Group
+from finality.cli.terminal import lasting
 from finality.core.errors import FinalityError
 
 PROGRAM = "finality"
@@ -130,8 +131,8 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
 def _prepare_output() -> None:
     """See that there is something to print to, and that no letter stops us there."""
     # A stream is None where the caller has closed it, as a daemon or `>&-` does.
-    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stdout = lasting(sys.stdout or open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    sys.stderr = lasting(sys.stderr or open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import signal
+
 OK = 0
 FAILED = 1
 USAGE = 2
 COMPENSATED = 3
 NEEDS_PERSON = 4
 STILL_OPEN = 5
+HUNG_UP = 129
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 TERMINATED = 143
+
+OF_SIGNAL = {signal.SIGHUP: HUNG_UP, signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
 
 EPILOG = """\b
 Exit status:
@@ -20,6 +25,7 @@ Exit status:
   3    every saga of a run has ended, and some were compensated
   4    some sagas of a run are stuck or parked: a person is needed
   5    some sagas of a run are still open; run it again, or let a node go on
+  129  its terminal was closed, and what was under way had finished
   130  interrupted by Ctrl-C
   141  whoever read the output has gone
   143  terminated, after what was under way had finished

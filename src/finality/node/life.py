@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from typing import Self
 
+from finality.adapters.system.end_signals import heard
 from finality.core.errors import Unavailable
 from finality.core.ids import TransactionId, uuid7
 from finality.node.insides import Insides, Settings, open_insides
@@ -123,17 +123,15 @@ class Life:
         await insides.close(drain_seconds)
 
     async def serve(self, *, drain_seconds: float = DRAIN_SECONDS) -> None:
-        """Drive sagas until SIGTERM or SIGINT comes, then drain and close: the life of a node's process.
+        """Drive sagas until the process is asked to end, then drain and close: the life of a node's process.
 
-        Call it in the main thread. Cancelling it drains and closes as well.
+        SIGTERM, Ctrl-C and a closed terminal ask it. Call it in the main thread.
+        Cancelling it drains and closes as well.
         """
         await self.opened()
         loop, stopped = asyncio.get_running_loop(), asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopped.set)
         try:
-            await stopped.wait()
+            with heard(lambda number: loop.call_soon_threadsafe(stopped.set)):
+                await stopped.wait()
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
             await self.close(drain_seconds=drain_seconds)

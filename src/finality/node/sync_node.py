@@ -6,7 +6,6 @@ import asyncio
 import atexit
 import logging
 import os
-import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Self, TypeVar
 
+from finality.adapters.system.end_signals import heard
 from finality.core.errors import Unavailable
 from finality.core.explain import Explanation
 from finality.core.protocol import Recorded
@@ -165,19 +165,16 @@ class Node(SyncAggregates, SyncProjected, SyncRequesting):
             log.debug("%s", error)  # Another thread was faster.
 
     def serve(self, *, drain_seconds: float = DRAIN_SECONDS) -> None:
-        """Drive sagas until SIGTERM or SIGINT comes, then drain and close: the life of a node's process.
+        """Drive sagas until the process is asked to end, then drain and close: the life of a node's process.
 
-        Call it in the main thread.
+        SIGTERM, Ctrl-C and a closed terminal ask it. Call it in the main thread.
         """
         self._check_usable()
         stopped = threading.Event()
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        before = {number: signal.signal(number, lambda *_: stopped.set()) for number in numbers}
         try:
-            stopped.wait()
+            with heard(lambda number: stopped.set()):
+                stopped.wait()
         finally:
-            for number, earlier in before.items():
-                signal.signal(number, earlier)
             self.close(drain_seconds=drain_seconds)
 
     # ── Events ──────────────────────────────────────────────────────────────────────────────

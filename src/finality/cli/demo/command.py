@@ -6,7 +6,6 @@ import asyncio
 import json
 import secrets
 import shutil
-import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import click
 
+from finality.adapters.system.end_signals import heard
 from finality.cli.demo.run import NotReady, Plan, Report, Run
 from finality.cli.demo.view import PipedConsole, View
 
@@ -96,10 +96,9 @@ async def _run(plan: Plan, view: View) -> Report:
         else:
             task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, interrupt)
     try:
-        return await task
+        with heard(lambda number: loop.call_soon_threadsafe(interrupt)):
+            return await task
     except asyncio.CancelledError:
         raise NotReady(f"given up before the end; the files are in {plan.directory}") from None
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from finality.adapters.system.end_signals import heard
 from finality.cli import output, status
 from finality.cli.importing import class_of
 from finality.cli.options import json_option, store_option
@@ -43,7 +44,7 @@ its saga began is an error.
 
 \b
 Exit status: 0 all completed, 3 some compensated, 4 some stuck or parked, 5 some still open,
-130 interrupted, 143 terminated; run it again to go on where it was.
+129 its terminal was closed, 130 interrupted, 143 terminated; run it again to go on where it was.
 """
 )
 @click.argument("target", metavar="FILE.py:SAGA")
@@ -136,10 +137,9 @@ class Run:
             ticker = asyncio.ensure_future(self._tick())
             self._work = asyncio.ensure_future(self._run())
             loop = asyncio.get_running_loop()
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, self._stop, number)
             try:
-                await self._work
+                with heard(lambda number: loop.call_soon_threadsafe(self._stop, number)):
+                    await self._work
             except asyncio.CancelledError:
                 if not self._tally.stopped_by:
                     raise
@@ -151,7 +151,7 @@ class Run:
     def _stop(self, number: signal.Signals) -> None:
         """End early: let what is under way finish; at once when asked a second time."""
         if self._tally.stopped_by:
-            os._exit(status.INTERRUPTED if number == signal.SIGINT else status.TERMINATED)
+            os._exit(status.OF_SIGNAL[number])
         self._tally.stopped_by = number.name
         self._doing = "stopping"
         assert self._bar is not None, "signals are heard once the bar is there"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -89,7 +90,7 @@ class Tally:
     def exit_status(self) -> int:
         """Return what a script should see."""
         if self.stopped_by:
-            return status.INTERRUPTED if self.stopped_by == "SIGINT" else status.TERMINATED
+            return status.OF_SIGNAL[signal.Signals[self.stopped_by]]
         if self.stuck or self.parked:
             return status.NEEDS_PERSON
         if self.open:
