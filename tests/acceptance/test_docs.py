@@ -113,10 +113,10 @@ def _played(text: str, directory: Path) -> None:
 
 @pytest.mark.slow
 def test_a_page_is_one_story(tmp_path: Path) -> None:
-    """One namespace, one directory, one shell, top-level await."""
+    """One namespace, one directory, one shell; what is a file can be imported."""
     _played(
-        "```python\n# told.py\nimport asyncio\nprice = 7\nawait asyncio.sleep(0)\n```\n"
-        "```python\nprint('it is', price)\n```\n```text\nit is 7\n```\n"
+        "```python\n# told.py\nprice = 7\n```\n"
+        "```python\nimport told\n\nprint('it is', price, told.price)\n```\n```text\nit is 7 7\n```\n"
         "```console\n$ grep -c price told.py\n1\n$ PRICE=12\n```\n"
         "```console\n$ echo $PRICE; false  # status 1\n12\n```\n"
         "```console\n$ for each in a \\\n>   b; do echo $each; done\na\nb\n```\n",
@@ -132,6 +132,8 @@ def test_a_page_is_one_story(tmp_path: Path) -> None:
     [
         ("```python\nraise ValueError('why')\n```", "ValueError: why"),
         ("```python\nprint('yes')\n```\n```text\nno\n```", "the page shows"),
+        ("```python\nprint('1 row')\n```\n```text\n2 row\n```", "the page shows"),
+        ("```python\nawait node.run()\n```", "SyntaxError: 'await' outside function"),
         ("```console\n$ echo yes\nno\n```", "the page shows"),
         ("```console\n$ false\n```", "ended with status 1"),
         ("```console\n$ true  # status 1\n```", "ended with status 0"),
@@ -179,6 +181,7 @@ def test_output_is_compared_loosely_but_compared() -> None:
     assert is_like("first\n...\nlast", "first\na\nb\nlast")
     assert not is_like("first\n...\nlast", "first\na\nlast b")
     assert not is_like("3 done", "3 undone")
+    assert not is_like("3 done", "4 done", is_exact=True)
 
 
 def test_what_is_run_elsewhere_is_still_shown_somewhere() -> None:
