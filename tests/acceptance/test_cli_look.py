@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from finality.cli.command_line import run_command_line
 from tests.acceptance.command_line import Terminal, assert_no_traceback, executable, stop, wait_for_line
 
 pytestmark = pytest.mark.slow
@@ -162,6 +163,27 @@ def test_the_journal_can_be_narrowed_to_a_stream_and_a_type(shop: Terminal) -> N
     assert {json.loads(line)["stream"] for line in one} == {"transaction/BookTrip:trips.jsonl:1"}
     assert [json.loads(line)["type"] for line in refused] == ["StepRefused"]
     assert (unknown.status, "did you mean" in unknown.err) == (1, True)
+
+
+def test_a_type_that_the_journal_does_not_know_is_told(
+    shop: Terminal, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def tail(type_: str) -> tuple[int, str]:
+        store = f"sqlite:///{shop.folder}/shop.db"
+        status = run_command_line(["journal", "tail", "--store", store, "--type", type_])
+        return status, capsys.readouterr().err
+
+    mistyped, strange, ours = tail("step_refusd"), tail("Xyzzy"), tail("StepSkipped")
+    following = shop.start("journal", "tail", "--follow", "-n", "0", "--type", "StepRefusd")
+    note = wait_for_line(following, "StepRefusd")
+    stop(following, signal.SIGINT)
+
+    assert mistyped[0] == 1
+    assert "did you mean 'StepRefused'" in mistyped[1]
+    assert strange[0] == 1
+    assert "it has Compensated, " in strange[1]
+    assert ours == (0, ""), "none so far is no mistake"
+    assert note.endswith("it is waited for, until Ctrl-C\n")
 
 
 def test_the_journal_is_followed_until_interrupted(shop: Terminal) -> None:

@@ -49,27 +49,43 @@ def tail(
     from finality.core.ids import Cursor
     from finality.node import looking
 
-    wanted_type = type_.replace(" ", "").replace("_", "").lower() if type_ is not None else None
-
     async def read(node: AsyncNode) -> None:
         name = await looking.stream_named(node, stream) if stream is not None else None
-        wanted = looking.Wanted(name, wanted_type)
+        wanted = looking.Wanted(name, None if type_ is None else looking.plain_type(type_))
+        is_there = False
         if after is None:
             entries, end = await looking.tail(node, count=lines, wanted=wanted)
             for entry in entries:
+                is_there = True
                 say_entry(entry, as_json=as_json)
         else:
             page, end = await looking.page(node, after=Cursor(str(after)))
             while page:
                 for entry in filter(wanted.has, page):
+                    is_there = True
                     say_entry(entry, as_json=as_json)
                 page, end = await looking.page(node, after=end)
+        if type_ is not None and not is_there:
+            await _check_type(node, type_, will_wait=follow)
         if follow:
             async for entry in looking.follow(node, after=end, wanted=wanted):
                 say_entry(entry, as_json=as_json)
                 sys.stdout.flush()
 
     look(store, read)
+
+
+async def _check_type(node: AsyncNode, type_: str, *, will_wait: bool) -> None:
+    """Tell that a type is unknown: it was probably meant otherwise; but it may come, if one waits for it."""
+    from finality import NotFound
+    from finality.node import looking
+
+    try:
+        await looking.check_type(node, type_)
+    except NotFound as error:
+        if not will_wait:
+            raise
+        output.note(f"{error}; it is waited for, until Ctrl-C")
 
 
 def say_entry(entry: Entry, *, as_json: bool) -> None:

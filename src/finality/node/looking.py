@@ -54,7 +54,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which events were asked for; a type as one writes it, without regard to case."""
+    """Which events were asked for; a type as ``plain_type`` returns it."""
 
     stream: StreamName | None = None
     type: str | None = None
@@ -190,6 +190,29 @@ async def stream_named(node: AsyncNode, name: str) -> StreamName:
     raise NotFound(f"no stream has the name {name!r} in {node.settings.url}; {hint}")
 
 
+async def check_type(node: AsyncNode, type_: str) -> None:
+    """See that there can be events of a type: they are ours, or the store has some.
+
+    Raises:
+        NotFound: No such event is in the journal, or in what the tail looks at of a long one.
+    """
+    context = await node.opened()
+    page, looked, seen = await context.home.newest(), 0, set[str]()
+    while page.events and looked < TAIL_EVENTS_MAX:
+        seen.update(entry_of(item, context.codec).type for item in page.events)
+        looked += len(page.events)
+        page = await context.home.newest(before=page.events[0].position)
+    known = {name.rpartition(".")[2] for name in context.codec.event_types} | seen
+    by_plain = {each.lower(): each for each in sorted(known)}
+    if plain_type(type_) in by_plain:
+        return
+    close = [by_plain[each] for each in get_close_matches(plain_type(type_), by_plain)]
+    has = ", ".join(sorted(seen)) or "none so far"
+    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"it has {has}"
+    newest = f"the newest {looked:,} events of " if page.events else ""
+    raise NotFound(f"no event in {newest}{node.settings.url} is of type {type_!r}; {hint}")
+
+
 def entry_of(recorded: Recorded, codec: Codec) -> Entry:
     """Return what *recorded* says as plain data."""
     event = recorded.event
@@ -212,6 +235,11 @@ def entry_of(recorded: Recorded, codec: Codec) -> Entry:
         type_,
         masked(said),
     )
+
+
+def plain_type(name: str) -> str:
+    """Return what a type is known by, however one writes it: ``stepdone`` for ``step done``."""
+    return re.sub(r"[ _]", "", name).lower()
 
 
 def words_of(type_name: str) -> str:

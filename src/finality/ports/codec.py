@@ -55,6 +55,11 @@ class Codec(Protocol):
         """
         ...
 
+    @property
+    def event_types(self) -> Collection[str]:
+        """Return the type names of the events that it knows, which are our own."""
+        ...
+
     def encode_event(self, event: Any) -> tuple[str, bytes]:
         """Return the event's type name and its data."""
         ...

@@ -12,7 +12,7 @@ import datetime
 import math
 import sys
 import typing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from decimal import Decimal
 from typing import Any
@@ -142,6 +142,11 @@ class JsonCodec:
             return msgspec.msgpack.decode(data, type=type_, dec_hook=self._restore)
         except UNREADABLE as error:
             raise DecodeError(f"not a {_name(type_)}: {error}") from error
+
+    @property
+    def event_types(self) -> Collection[str]:
+        """Return the type names of the events that it knows, which are our own."""
+        return self._events.keys()
 
     def encode_event(self, event: Any) -> tuple[str, bytes]:
         """Return the event's type name and its data."""
