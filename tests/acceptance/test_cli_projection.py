@@ -77,3 +77,35 @@ def test_a_projection_is_paused_and_resumed_and_everybody_is_told(
     assert "`finality projection resume log`" in doctor
     assert resumed == "projection log is resumed\n"
     assert "there is no projection 'lag'" in unknown
+
+
+def test_a_projection_in_another_store_is_looked_after_by_the_stores_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, reports = url_of(tmp_path), url_of(tmp_path, "reports")
+    there = finality.project(into="log", create="CREATE TABLE {log} (amount BIGINT)", at="reports")
+
+    def told(*arguments: str, at: str = reports) -> str:
+        run_command_line([*arguments, "--store", url, "--at", f"reports={at}"])
+        return "".join(capsys.readouterr())
+
+    with finality.open(url, projections=[there(log.function)], stores={"reports": reports}) as node:
+        node.decide(Account, "a", lambda account: Deposited(1))
+        node.wait_for(node.token(), "log")
+        run_command_line(["projection", "list", "--store", url])
+        hint = capsys.readouterr()
+        [state] = json.loads(told("projection", "list", "--json"))
+        paused = told("projection", "pause", "log", "--because", "audit")
+        doctor = told("doctor")
+        resumed = told("projection", "resume", "log", "--because", "done")
+        rebuilt = told("projection", "rebuild", "log")
+    mistyped = told("projection", "list", at=url_of(tmp_path, "rports"))
+
+    assert hint.out == ""
+    assert hint.err == "a node keeps log up in another store: name it by --at NAME=URL\n"
+    assert (state["name"], state["store"], state["events_behind"]) == ("log", "reports", 0)
+    assert (paused, resumed) == ("projection log is paused\n", "projection log is resumed\n")
+    assert "projection log" in doctor
+    assert "generation 2 of log serves\n" in rebuilt
+    assert "there is no store at" in mistyped
+    assert not (tmp_path / "rports.db").exists()

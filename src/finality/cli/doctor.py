@@ -5,15 +5,18 @@ from __future__ import annotations
 import click
 
 from finality.cli import output, status
-from finality.cli.options import broker_option, json_option, participant_option, store_option
+from finality.cli.options import at_option, broker_option, json_option, participant_option, store_option
 
 
 @click.command()
 @store_option
+@at_option
 @participant_option
 @broker_option
 @json_option
-def doctor(store: str, participants: dict[str, str], broker: str | None, as_json: bool) -> int:
+def doctor(
+    store: str, stores: dict[str, str], participants: dict[str, str], broker: str | None, as_json: bool
+) -> int:
     """Find what is wrong with a store and its nodes, or soon will be, and say what to do.
 
     It changes nothing. The exit status is 1 when there is a problem.
@@ -23,7 +26,7 @@ def doctor(store: str, participants: dict[str, str], broker: str | None, as_json
     from finality.node.doctor import examine
     from finality.node.finding import Level
 
-    findings = asyncio.run(examine(store, participants, broker))
+    findings = asyncio.run(examine(store, participants, broker, stores))
     has_problem = any(finding.level is Level.PROBLEM for finding in findings)
     if as_json:
         output.say_json(

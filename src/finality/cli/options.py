@@ -46,6 +46,18 @@ def participant_option(command: F) -> F:
     )(command)
 
 
+def at_option(command: F) -> F:
+    """Add ``--at``."""
+    return click.option(
+        "--at",
+        "stores",
+        metavar="NAME=URL",
+        multiple=True,
+        callback=_named_urls,
+        help="Another store, which at=NAME stands for; repeat it.",
+    )(command)
+
+
 def broker_option(command: F) -> F:
     """Add ``--broker``."""
     return click.option(
@@ -60,9 +72,11 @@ def broker_option(command: F) -> F:
 def _named_urls(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
     pairs = {}
     for pair in given:
-        name, is_pair, url = pair.partition("=")
-        if not is_pair:
-            raise click.BadParameter(f"{pair!r} names no participant: write NAME=URL", context, option)
+        name, _, url = pair.partition("=")
+        if not (name and url):
+            raise click.BadParameter(
+                f"{pair!r} is not NAME=URL, as in bank=sqlite:///bank.db", context, option
+            )
         pairs[name] = url
     return pairs
 
@@ -100,6 +114,7 @@ def look(
     work: Callable[[AsyncNode], Coroutine[Any, Any, T]],
     participants: Mapping[str, str] | None = None,
     broker: str | None = None,
+    stores: Mapping[str, str] | None = None,
 ) -> T:
     """Run *work* with a node on *store* that drives nothing and makes no file."""
     from finality.node import open_async
@@ -108,7 +123,7 @@ def look(
     async def looked() -> T:
         given = [participant_at(name, url) for name, url in (participants or {}).items()]
         async with open_async(
-            store, participants=given, broker=broker, is_observer=True, must_exist=True
+            store, stores=stores, participants=given, broker=broker, is_observer=True, must_exist=True
         ) as node:
             return await work(node)
 

@@ -11,7 +11,7 @@ import click
 
 from finality.cli import output
 from finality.cli.group import Group
-from finality.cli.options import json_option, look, reason_options, store_option
+from finality.cli.options import at_option, json_option, look, reason_options, store_option
 
 if TYPE_CHECKING:
     from finality.node import AsyncNode
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.2
 BAR_CHARACTERS = 30
+HEADER = (
+    "PROJECTION", "STORE", "STATUS", "GENERATION", "POSITION", "EVENTS BEHIND", "TIME BEHIND", "NODE", ""
+)  # fmt: skip
 
 
 @click.group(cls=Group)
@@ -28,16 +31,24 @@ def projection() -> None:
 
 @projection.command("list")
 @store_option
+@at_option
 @json_option
-def list_(store: str, as_json: bool) -> None:
+def list_(store: str, stores: dict[str, str], as_json: bool) -> None:
     """List the projections of a store, with their lag, and why one does not go on."""
-    states = look(store, lambda node: node.projections())
+    from finality.node.looking import projections_elsewhere
+
+    async def read(node: AsyncNode) -> tuple[list[ProjectionState], list[str]]:
+        states = await node.projections()
+        return states, await projections_elsewhere(node, {each.name for each in states})
+
+    states, elsewhere = look(store, read, stores=stores)
     if as_json:
         output.say_json([asdict(each) for each in states])
         return
     rows = [
         (
             each.name,
+            each.store or "home",
             _status(each),
             str(each.generation),
             str(each.position),
@@ -48,20 +59,22 @@ def list_(store: str, as_json: bool) -> None:
         )
         for each in states
     ]
-    header = ("PROJECTION", "STATUS", "GENERATION", "POSITION", "EVENTS BEHIND", "TIME BEHIND", "NODE", "")
-    output.table(header, rows, status=1)
-    if not states:
+    output.table(HEADER, rows, status=2)
+    for name in elsewhere:
+        output.note(f"a node keeps {name} up in another store: name it by --at NAME=URL")
+    if not states and not elsewhere:
         output.note("no projection has begun in this store")
 
 
 @projection.command()
 @click.argument("name")
 @store_option
+@at_option
 @click.option(
     "--wait/--no-wait", default=True, show_default=True, help="Show how far it is, until it serves."
 )
 @json_option
-def rebuild(name: str, store: str, wait: bool, as_json: bool) -> None:
+def rebuild(name: str, store: str, stores: dict[str, str], wait: bool, as_json: bool) -> None:
     """Build the tables of projection NAME anew, beside those that serve.
 
     A running node that has the projection does it, and switches when they are level; Ctrl-C only stops
@@ -74,7 +87,7 @@ def rebuild(name: str, store: str, wait: bool, as_json: bool) -> None:
             await _watch(node, name, generation, is_shown=not as_json)
         return generation
 
-    generation = look(store, ask)
+    generation = look(store, ask, stores=stores)
     if as_json:
         output.say_json({"projection": name, "generation": generation, "serves": wait})
     else:
@@ -84,25 +97,27 @@ def rebuild(name: str, store: str, wait: bool, as_json: bool) -> None:
 @projection.command()
 @click.argument("name")
 @store_option
+@at_option
 @reason_options
 @json_option
-def pause(name: str, store: str, because: str, by: str, as_json: bool) -> None:
+def pause(name: str, store: str, stores: dict[str, str], because: str, by: str, as_json: bool) -> None:
     """Have projection NAME stop where it is, until it is resumed; its tables stay as they are.
 
     No event is lost meanwhile, since the journal keeps them all; the projection falls behind.
     """
-    is_new = look(store, lambda node: node.pause(name, because=because, by=by))
+    is_new = look(store, lambda node: node.pause(name, because=because, by=by), stores=stores)
     _tell(name, "paused", is_new=is_new, as_json=as_json)
 
 
 @projection.command()
 @click.argument("name")
 @store_option
+@at_option
 @reason_options
 @json_option
-def resume(name: str, store: str, because: str, by: str, as_json: bool) -> None:
+def resume(name: str, store: str, stores: dict[str, str], because: str, by: str, as_json: bool) -> None:
     """Have projection NAME go on where it was paused."""
-    is_new = look(store, lambda node: node.resume(name, because=because, by=by))
+    is_new = look(store, lambda node: node.resume(name, because=because, by=by), stores=stores)
     _tell(name, "resumed" if is_new else "not paused", is_new=is_new, as_json=as_json)
 
 

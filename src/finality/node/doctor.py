@@ -34,11 +34,15 @@ SHOWN_MAX = 5
 
 
 async def examine(
-    url: str, participants: Mapping[str, str] | None = None, broker: str | None = None
+    url: str,
+    participants: Mapping[str, str] | None = None,
+    broker: str | None = None,
+    stores: Mapping[str, str] | None = None,
 ) -> list[Finding]:
     """Look at the store at *url*, the nodes that share it, *participants* and a *broker*; change nothing.
 
     Args:
+        stores: Others beside it, by name, with their projections.
         participants: Their URLs, by the names that decisions know them by.
 
     Raises:
@@ -48,7 +52,9 @@ async def examine(
     findings = [_python()]
     given = [participant_at(name, each) for name, each in (participants or {}).items()]
     try:
-        async with open_async(url, participants=given, is_observer=True, must_exist=True) as node:
+        async with open_async(
+            url, stores=stores, participants=given, is_observer=True, must_exist=True
+        ) as node:
             findings += await (_server(node) if url.startswith(POSTGRES) else _file(node, path_of(url)))
             findings += await _sagas(node)
             findings.append(await _breakers(node))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -28,6 +29,8 @@ from finality.ports.home import HEADS_MAX, Head
 from finality.ports.journal import EVENT_BYTES_MAX
 from finality.runtime.context import Context
 from finality.runtime.inbox import name_of
+from finality.runtime.projection import SERVES
+from finality.runtime.shares import ADVERTISED
 
 TAIL_EVENTS_MAX = 200_000  # How far back the tail looks for events that were asked for: about a second.
 JSON_FIELDS = frozenset({"input", "result", "value"})  # Of events: what is JSON text in itself.
@@ -188,6 +191,14 @@ async def stream_named(node: AsyncNode, name: str) -> StreamName:
     close = get_close_matches(name, [str(head.id) for head in await home.heads(limit=HEADS_MAX)], n=1)
     hint = f"did you mean {close[0]!r}?" if close else "give a stream's name or a transaction's id"
     raise NotFound(f"no stream has the name {name!r} in {node.settings.url}; {hint}")
+
+
+async def projections_elsewhere(node: AsyncNode, listed: Collection[str]) -> list[str]:
+    """Return the projections that live nodes keep up in stores that this node was not opened with."""
+    now, prefix = time.time(), f"{ADVERTISED}{SERVES}"
+    alive = [row for row in await node.nodes() if row.lease_until > now]
+    kept = {said.removeprefix(prefix) for row in alive for said in row.drives if said.startswith(prefix)}
+    return sorted(kept - {*listed})
 
 
 async def check_type(node: AsyncNode, type_: str) -> None:

@@ -104,7 +104,7 @@ def open_async(
         lease: How long after its last sign of life a node's sagas are taken over.
         is_observer: Read, and tell sagas something, but drive none.
         tracing: Tell OpenTelemetry of spans; to the SDK that the program has set up, before or after.
-        must_exist: Make no store where there is none, and migrate none.
+        must_exist: Make no store where there is none, and migrate none, beside the home neither.
 
     Raises:
         DefinitionError: The URL or a saga is not usable.
@@ -122,6 +122,8 @@ def open_async(
         check_url(each)
     if must_exist:
         check_exists(url)
+        for each in (stores or {}).values():
+            check_exists(each, is_home=False)
     choreographies = tuple(choreographies)
     _check_inbox(inbox_kept, outbox_kept, choreographies)
     keys = secret_keys_of(secret_key or os.environ.get(SECRET_KEY_VARIABLE, ""))
@@ -145,7 +147,7 @@ def open_async(
         is_observer=is_observer,
         tracing=tracing_of(tracing),
         open_home=partial(open_home, must_exist=must_exist),
-        open_store=open_store,
+        open_store=partial(open_store, must_exist=must_exist),
     )
     return AsyncNode(settings, JsonCodec(keys), environment or SystemEnvironment())
 
@@ -247,10 +249,11 @@ def check_url(url: str) -> None:
         raise DefinitionError(f"{url!r} names no store: write {ON_DISK}; memory:// is gone with its process")
 
 
-def check_exists(url: str, *, may_be_older: bool = False) -> None:
-    """See that there is a home store at *url*, changing nothing; a server is asked when the node opens.
+def check_exists(url: str, *, is_home: bool = True, may_be_older: bool = False) -> None:
+    """See that there is a store at *url*, changing nothing; a server is asked when the node opens.
 
     Args:
+        is_home: It has to be one that keeps the journal.
         may_be_older: The caller migrates it.
 
     Raises:
@@ -262,9 +265,9 @@ def check_exists(url: str, *, may_be_older: bool = False) -> None:
         return
     if url.startswith("memory://"):
         raise NotFound(f"{url} is gone with the process that made it: name a store on disk, {ON_DISK}")
-    from finality.adapters.sqlite.look import check_home
+    from finality.adapters.sqlite.look import check_store
 
-    check_home(path_of(url), may_be_older=may_be_older)
+    check_store(path_of(url), is_home=is_home, may_be_older=may_be_older)
 
 
 async def migrate_store(url: str, *, through_post: bool = False) -> list[str]:
@@ -336,13 +339,14 @@ async def open_home(url: str, environment: Environment, codec: Codec, *, must_ex
     return cast(Home, SqliteHome(path_of(url), environment, codec))
 
 
-async def open_store(url: str, environment: Environment, name: str) -> Store:
+async def open_store(url: str, environment: Environment, name: str, *, must_exist: bool = False) -> Store:
     """Open a store beside the home."""
     if url.startswith(POSTGRES):
         with needs(*SERVER):
             from finality.adapters.postgres.store import PostgresStore
 
-        return cast(Store, await PostgresStore.opened(PostgresStore(url, environment, name=name)))
+        store = PostgresStore(url, environment, name=name)
+        return cast(Store, await PostgresStore.opened(store, must_exist=must_exist))
     if url.startswith("memory://"):
         from finality.adapters.memory.store import MemoryStore
 

@@ -161,7 +161,8 @@ class Projected(Life):
             return code.store or "", self._context.store_of(code.store), unbegun
         raise NotFound(
             f"there is no projection {name!r} in the stores of this node: `finality projection list` shows "
-            "what there is; open the node with projections=[…], or the stores= that its tables are in"
+            "what there is; open the node with projections=[…], or the stores= that its tables are in, as "
+            "--at NAME=URL does"
         )
 
     def _stores(self) -> Iterator[tuple[str, Store]]:

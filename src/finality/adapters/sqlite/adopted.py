@@ -6,7 +6,7 @@ from pathlib import Path
 
 from finality.adapters.adopted import TRIGGER, check_columns, quoted
 from finality.adapters.sqlite.connection import connect, patiently
-from finality.adapters.sqlite.look import check_home
+from finality.adapters.sqlite.look import check_store
 
 # A column of theirs may be of any type, and may be empty.
 ADOPT = """
@@ -31,7 +31,7 @@ def adopt(path: Path, table: str, *, is_undone: bool = False) -> None:
         NotFound: There is no such table.
         DefinitionError: It is no outbox.
     """
-    check_home(path)
+    check_store(path)
     connection = connect(path)
     try:
         found = [row[1] for row in connection.execute(f"PRAGMA table_info({quoted(table)})")]

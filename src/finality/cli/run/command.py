@@ -19,7 +19,7 @@ import click
 from finality.adapters.system.end_signals import heard
 from finality.cli import output, status
 from finality.cli.importing import class_of
-from finality.cli.options import json_option, store_option
+from finality.cli.options import at_option, json_option, store_option
 
 if TYPE_CHECKING:
     from finality.cli.run.lines import Lines
@@ -50,9 +50,7 @@ Exit status: 0 all completed, 3 some compensated, 4 some stuck or parked, 5 some
 @click.argument("target", metavar="FILE.py:SAGA")
 @click.argument("file", metavar="INPUT", type=click.Path(path_type=Path))
 @store_option
-@click.option(
-    "--at", "stores", metavar="NAME=URL", multiple=True, help="Another store, for steps with at=NAME."
-)
+@at_option
 @click.option("--id-field", metavar="NAME", help="The field whose value is the saga's id.")
 @click.option(
     "--in-flight", metavar="N", type=click.IntRange(1, 10_000), default=IN_FLIGHT, show_default=True,
@@ -68,7 +66,7 @@ def run(
     target: str,
     file: Path,
     store: str,
-    stores: tuple[str, ...],
+    stores: dict[str, str],
     id_field: str | None,
     in_flight: int,
     patience: float,
@@ -94,7 +92,7 @@ def run(
         if checked.bad_count and not skip_bad:
             raise refuse(lines, checked, "put them right, or go on without them by --skip-bad")
         tally = Tally(inputs.kind, str(file), store, checked.sagas, skipped=checked.bad_count)
-        plan = Plan(saga, lines, tally, checked.lines, store, _stores(stores), in_flight, patience)
+        plan = Plan(saga, lines, tally, checked.lines, store, stores, in_flight, patience)
         asyncio.run(Run(plan).go())
     if as_json:
         output.say_json(tally_data(tally))
@@ -208,18 +206,6 @@ def _check_id_field(inputs: Any, id_field: str | None) -> None:
         raise click.BadParameter(
             f"{id_field!r} is a secret, and ids are shown: name another field", param_hint="--id-field"
         )
-
-
-def _stores(given: tuple[str, ...]) -> dict[str, str]:
-    stores = {}
-    for text in given:
-        name, equals, url = text.partition("=")
-        if not (name and equals and url):
-            raise click.BadParameter(
-                f"{text!r} is not NAME=URL, as in bank=sqlite:///bank.db", param_hint="--at"
-            )
-        stores[name] = url
-    return stores
 
 
 @contextlib.contextmanager
