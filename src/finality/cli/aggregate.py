@@ -12,6 +12,7 @@ import click
 from finality.cli import output
 from finality.cli.group import Group
 from finality.cli.options import json_option, look, store_option
+from finality.cli.parameters import Source
 
 if TYPE_CHECKING:
     from finality.node.aggregate_views import AggregateView
@@ -30,7 +31,7 @@ def _moment(context: click.Context, option: click.Parameter, given: str | None) 
         ) from None
 
 
-target = click.argument("target", metavar="FILE.py:CLASS")
+target = click.argument("target", metavar="FILE.py:CLASS", type=Source("Aggregate"))
 id_argument = click.argument("id")
 at_option = click.option(
     "--at", metavar="VERSION|TIME", callback=_moment, help="As it was at that version, or at that time."

@@ -8,10 +8,11 @@ import click
 
 from finality.cli import output
 from finality.cli.importing import imported
+from finality.cli.parameters import Source
 
 
 @click.command()
-@click.argument("modules", metavar="MODULE...", nargs=-1, required=True)
+@click.argument("modules", metavar="MODULE...", type=Source(), nargs=-1, required=True)
 @click.option("--title", metavar="NAME", help="The program's name; by default that of the first module.")
 @click.option("--version", metavar="VERSION", default="1.0.0", show_default=True, help="The program's.")
 def asyncapi(modules: tuple[str, ...], title: str | None, version: str) -> None:

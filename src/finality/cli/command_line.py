@@ -155,6 +155,12 @@ def _check_text(given: list[str]) -> None:
 def _run(given: list[str]) -> object:
     """Run a command, or complete one for a shell; return what it returns."""
     if COMPLETE_VARIABLE in os.environ:
+        from click.shell_completion import add_completion_class
+
+        from finality.cli.completion import Bash, Fish, Zsh
+
+        for shell in (Bash, Zsh, Fish):
+            add_completion_class(shell)
         return command_line.main(given, PROGRAM, complete_var=COMPLETE_VARIABLE)
     # Not by main(), which keeps a broken pipe for itself.
     with command_line.make_context(PROGRAM, list(given)) as context:

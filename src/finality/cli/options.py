@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from finality.cli.parameters import NamedUrl, Url
+
 if TYPE_CHECKING:
     from finality.node import AsyncNode
 
@@ -24,7 +26,7 @@ def store_option(command: F) -> F:
     """Add ``--store``."""
     return click.option(
         "--store",
-        metavar="URL",
+        type=Url(),
         required=True,
         envvar=STORE_VARIABLE,
         show_envvar=True,
@@ -37,6 +39,7 @@ def participant_option(command: F) -> F:
     return click.option(
         "--participant",
         "participants",
+        type=NamedUrl(),
         metavar="NAME=URL",
         multiple=True,
         envvar=PARTICIPANTS_VARIABLE,
@@ -51,6 +54,7 @@ def at_option(command: F) -> F:
     return click.option(
         "--at",
         "stores",
+        type=NamedUrl(),
         metavar="NAME=URL",
         multiple=True,
         callback=_named_urls,
@@ -62,7 +66,7 @@ def broker_option(command: F) -> F:
     """Add ``--broker``."""
     return click.option(
         "--broker",
-        metavar="URL",
+        type=Url(),
         envvar=BROKER_VARIABLE,
         show_envvar=True,
         help="The broker: nats://host, kafka://host:9092, amqp://host, redis://host or sqlite:///events.db.",

@@ -10,12 +10,13 @@ import click
 from finality.cli import output, status
 from finality.cli.group import Group
 from finality.cli.importing import imported
+from finality.cli.parameters import Source
 
 if TYPE_CHECKING:
     from finality.node.schema_registry import Comparison, SchemaRegistry
 
 FOLDER = click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
-MODULES = click.argument("modules", metavar="MODULE...", nargs=-1, required=True)
+MODULES = click.argument("modules", metavar="MODULE...", type=Source(), nargs=-1, required=True)
 COMPATIBILITY = click.option(
     "--compatibility",
     type=click.Choice(["full", "backward", "forward", "none"]),

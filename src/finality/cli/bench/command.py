@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from finality.cli.parameters import Url
 from finality.node.extras import needs
 
 CONCURRENCIES = (1, 64, 256, 1000)
@@ -48,7 +49,11 @@ def bench() -> None:
 
 
 @bench.command()
-@click.option("--store", help="sqlite:///FILE or postgresql://…; by default a file in a temporary directory.")
+@click.option(
+    "--store",
+    type=Url(),
+    help="sqlite:///FILE or postgresql://…; by default a file in a temporary directory.",
+)
 @click.option("--postgres", "is_postgres", is_flag=True, help="Start a PostgreSQL server for it, fsync on.")
 @click.option("--seconds", type=SECONDS, default=10.0, show_default=True, help="For each figure.")
 @click.option(
@@ -120,8 +125,8 @@ def history(finished: int, seconds: float, is_json: bool) -> None:
 
 
 @bench.command()
-@click.option("--broker", metavar="URL", help="nats://…, kafka://…; by default a SQLite file.")
-@click.option("--store", help="Where the outbox is; by default a file in a temporary directory.")
+@click.option("--broker", type=Url(), help="nats://…, kafka://…; by default a SQLite file.")
+@click.option("--store", type=Url(), help="Where the outbox is; by default a file in a temporary directory.")
 @click.option("--events", type=AT_LEAST_ONE, default=50_000, show_default=True, help="In each round.")
 @click.option(
     "--rounds",

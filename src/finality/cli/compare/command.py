@@ -25,6 +25,7 @@ from finality.cli.compare.withdraw.story import WITHDRAW
 from finality.cli.group import Group
 from finality.cli.options import json_option
 from finality.cli.output import is_coloured, say_json
+from finality.cli.parameters import Url
 from finality.node.brokers import broker_at
 from finality.node.extras import needs
 
@@ -74,7 +75,7 @@ def withdraw(**options: Any) -> None:
 @compare.command()
 @click.option("--way", "names", multiple=True, type=click.Choice([*WAYS]), help="Only this way; repeat it.")
 @click.option("--count", type=AT_LEAST_ONE, default=20, show_default=True, help="How many are timed.")
-@click.option("--broker", metavar="URL", help="For the events, such as nats://host; by default a file.")
+@click.option("--broker", type=Url(), help="For the events, such as nats://host; by default a file.")
 @json_option
 def tour(names: tuple[str, ...], count: int, broker: str | None, as_json: bool) -> None:
     """Book tours by orchestration, and by choreography between separate processes.

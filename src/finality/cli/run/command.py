@@ -20,6 +20,7 @@ from finality.adapters.system.end_signals import heard
 from finality.cli import output, status
 from finality.cli.importing import class_of
 from finality.cli.options import at_option, json_option, store_option
+from finality.cli.parameters import Source
 
 if TYPE_CHECKING:
     from finality.cli.run.lines import Lines
@@ -47,7 +48,7 @@ Exit status: 0 all completed, 3 some compensated, 4 some stuck or parked, 5 some
 129 its terminal was closed, 130 interrupted, 143 terminated; run it again to go on where it was.
 """
 )
-@click.argument("target", metavar="FILE.py:SAGA")
+@click.argument("target", metavar="FILE.py:SAGA", type=Source("Saga"))
 @click.argument("file", metavar="INPUT", type=click.Path(path_type=Path))
 @store_option
 @at_option
