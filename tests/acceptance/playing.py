@@ -58,6 +58,7 @@ ELSEWHERE = {
     "make test": "it is what runs these pages",
     "pip install": "these pages are run by an environment that has Finality already",
     "python3 -m venv": "these pages are run by an environment that has Finality already",
+    ". .venv/bin/activate": "these pages are run by an environment that has Finality already",
     "git clone": "these pages are in a clone already",
     "cd finality": "these pages are in a clone already",
 }

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
+from pathlib import Path
 
+import click
 import pytest
 
+from finality.cli import output
+from finality.cli.importing import imported_file
 from tests.acceptance.command_line import Terminal, assert_no_traceback
 
 pytestmark = pytest.mark.slow
@@ -270,3 +275,27 @@ def test_a_saga_that_waits_for_a_signal_is_left_open_and_told(terminal: Terminal
     assert "line 1, Payout:payouts.jsonl:1: paid: the signal 'approval'" in first.out
     assert sent.status == 0, sent.err
     assert second.status == 0, second.out + second.err
+
+
+def test_a_file_that_opens_a_node_while_it_is_imported_is_told_where_that_belongs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the saga and the program that starts it were pasted into one file."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    file = tmp_path / "pasted.py"
+    file.write_text(
+        "import finality\n"
+        "with finality.open('memory://') as node:\n"
+        "    node.run(lambda tx: tx.execute('SELECT 1 FROM missing'))\n"
+    )
+    with pytest.raises(
+        click.ClickException, match=r"line 3: .* no such table: missing; importing runs it: put"
+    ):
+        imported_file(file)
+    file.write_text("import nothing_of_that_name\n")
+    with pytest.raises(click.ClickException, match="'nothing_of_that_name'; put it right and run again"):
+        imported_file(file)
+
+
+def test_a_slow_rate_is_not_none() -> None:
+    assert [output.rate(each) for each in (1234.5, 7.4, 0.18)] == ["1,234", "7", "0.2"]

@@ -146,3 +146,12 @@ def test_a_function_that_is_partly_given_is_reported_by_its_own_name(tmp_path: P
             assert [name for name, _ in (await node.health()).slowest_turns.values()] == ["function _slow"]
 
     asyncio.run(main())
+
+
+def test_parameters_in_a_tuple_are_refused_with_a_word_on_how_to_give_them(tmp_path: Path) -> None:
+    """As whoever comes from ``sqlite3`` writes them."""
+    with finality.open(url_of(tmp_path)) as node:
+        with pytest.raises(TypeError, match="give each parameter by itself"):
+            node.run(lambda tx: tx.execute("SELECT ?", ("ann",)))
+
+        assert node.query("SELECT ?", "ann") == [("ann",)]

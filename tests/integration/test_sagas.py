@@ -360,3 +360,18 @@ class Leaving(finality.Saga):
         if self.how == "turn":
             raise SystemExit(3)
         return 1
+
+
+def test_an_input_that_nobody_could_read_again_starts_nothing() -> None:
+    """It would run here, and be parked by whoever takes it over."""
+
+    async def main() -> None:
+        async with finality.open_async("memory://") as node:
+            with pytest.raises(finality.InputMismatch, match=r"Expected `str`, got `int` - at `\$.fails_at`"):
+                await node.start(Diamond(7), id="d-1")  # type: ignore[arg-type]  # the mistake
+            with pytest.raises(finality.DefinitionError, match="give its input"):
+                await node.start(Diamond, id="d-1")  # type: ignore[arg-type]  # the mistake
+
+            assert await node.transactions() == []
+
+    asyncio.run(main())

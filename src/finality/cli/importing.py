@@ -14,6 +14,11 @@ from typing import Any
 
 import click
 
+import finality.node
+from finality.core.errors import DefinitionError
+
+NODE = os.path.dirname(finality.node.__file__)
+
 
 def imported(target: str) -> ModuleType:
     """Return the module that *target* names: a file, as ``shop/events.py``, or ``shop.events``.
@@ -55,7 +60,7 @@ def imported_file(path: Path) -> ModuleType:
     except BaseException as error:  # It is the user's code: whatever it raises, it cannot be imported.
         raise click.ClickException(
             f"{path} cannot be imported: {_place(error, path)}{type(error).__name__}: {_said(error)}; "
-            "put it right and run again"
+            f"{_remedy(error)}"
         ) from error
     return module
 
@@ -103,6 +108,15 @@ def _place(error: BaseException, path: Path) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == str(path.resolve())]
     return f"line {lines[-1]}: " if lines else ""
+
+
+def _remedy(error: BaseException) -> str:
+    is_of_node = any(frame.filename.startswith(NODE) for frame in traceback.extract_tb(error.__traceback__))
+    if is_of_node and not isinstance(error, DefinitionError):
+        return (
+            "importing runs it: put what opens a node into another file, or under if __name__ == '__main__'"
+        )
+    return "put it right and run again"
 
 
 def _said(error: BaseException) -> str:

@@ -136,6 +136,11 @@ def instant(at: float | None) -> str | None:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(at))}.{int(at % 1 * 1000):03}Z"
 
 
+def rate(per_second: float) -> str:
+    """Return how often something happens: ``0.2``, ``7``, ``1,200``."""
+    return f"{per_second:,.0f}" if per_second >= 1 else f"{per_second:.1g}"
+
+
 def span(seconds: float) -> str:
     """Return a length of time: ``0.2 s``, ``12 s``, ``3 min``, ``5 h``, ``12 days``."""
     if seconds < 10:

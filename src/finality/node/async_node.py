@@ -16,6 +16,7 @@ from finality.core.saga import UnknownStep
 from finality.core.saga import events as e
 from finality.core.two_phase import Decision
 from finality.node.aggregates import Aggregates
+from finality.node.definitions import check_fits
 from finality.node.health import Health, health_of
 from finality.node.insides import Settings
 from finality.node.life import DRAIN_SECONDS
@@ -60,7 +61,7 @@ class AsyncNode(Aggregates, Reacting, Requesting, Projected):
             id: Chosen by the caller to make the start idempotent; by default a new UUID.
 
         Raises:
-            InputMismatch: The id is taken by a saga with another input.
+            InputMismatch: The id is taken by a saga with another input, or a field is not of its type.
             DefinitionError: The saga's declaration cannot keep its promise.
             LimitExceeded: The input is too large; nothing was started.
             Unavailable: The store is out of reach; nothing was started.
@@ -74,6 +75,7 @@ class AsyncNode(Aggregates, Reacting, Requesting, Projected):
             definition = await self._insides.definitions.register(type(saga))
         transaction_id = TransactionId(id) if id is not None else self._new_id()
         text = self._codec.encode(saga)
+        check_fits(self._codec, definition, text, transaction_id)
         with self.settings.tracing.start(definition.kind, transaction_id):
             turn = StartTurn(self._context, definition, saga, text, transaction_id)
             self._coordinator.start(turn)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from finality.adapters.msgspec.graph import graph_from_json, graph_to_json
-from finality.core.errors import NotFound
-from finality.core.ids import Json
+from finality.core.errors import InputMismatch, NotFound
+from finality.core.ids import Json, TransactionId
 from finality.core.saga import Graph
 from finality.patterns.saga import Saga, children_of, definition_of
+from finality.ports.codec import Codec, DecodeError
 from finality.ports.home import Home, HomeTransaction
 from finality.runtime.asked import Asked
 from finality.runtime.definition import Definition
@@ -103,3 +104,19 @@ class Definitions:
                 )
             self._graphs[kind, version] = graph_from_json(Json(text))
         return self._graphs[kind, version]
+
+
+def check_fits(codec: Codec, definition: Definition, input: Json, id: TransactionId) -> None:
+    """See that an input can be read again: what nobody could read would be parked after a crash.
+
+    Raises:
+        InputMismatch: A field is not of its type.
+    """
+    try:
+        codec.decode(input, definition.type)
+    except DecodeError as error:
+        raise InputMismatch(
+            f"{definition.kind} {id} was not started: its input does not fit, {error}; "
+            "give each field a value of its type",
+            transaction_id=id,
+        ) from error

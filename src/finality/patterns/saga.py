@@ -71,6 +71,8 @@ def definition_of(cls: type[Saga]) -> Definition:
         DefinitionError: *cls* is no saga, or its declaration cannot keep its promise.
     """
     if not (isinstance(cls, type) and issubclass(cls, Saga)) or cls is Saga:
+        if isinstance(cls, type) and issubclass(cls, type):
+            raise DefinitionError("a class is not a saga to start: give its input, as in BookTrip('visa')")
         raise DefinitionError(f"{cls!r} is not a saga: extend finality.Saga")
     made = vars(cls).get("__definition__")
     if made is None:

@@ -47,6 +47,11 @@ class Guard:
             return Rows(run(sql, parameters, prepare_flags=apsw.SQLITE_PREPARE_PERSISTENT).fetchall())
         except apsw.AuthError as error:
             raise StatementRefused(f"the statement {sql[:60]!r} is refused: {self._why()}") from error
+        except TypeError as error:  # Of a parameter: SQLite keeps numbers, text, bytes and None.
+            raise TypeError(
+                f"{error}; give each parameter by itself, as in execute(sql, 1, 'ann'), "
+                "and as a number, text, bytes or None"
+            ) from error
         finally:
             self._is_user = False
 

@@ -128,12 +128,11 @@ def tally_data(tally: Tally) -> dict[str, Any]:
 def say_tally(tally: Tally) -> None:
     """Print the summary for a person."""
     done = tally.ended - tally.earlier
-    rate = f", {done / tally.seconds:,.0f} a second" if done and tally.seconds else ""
+    rate = f", {output.rate(done / tally.seconds)} a second" if done and tally.seconds else ""
     lines = f"{tally.lines:,} line{'' if tally.lines == 1 else 's'}"
-    output.say(f"{tally.file}: {lines} in {output.span(tally.seconds)}{rate}")
-    _count(
-        "completed", tally.completed, f"{tally.earlier:,} had ended before this run" if tally.earlier else ""
-    )
+    earlier = f"; {tally.earlier:,} had ended before" if tally.earlier else ""
+    output.say(f"{tally.file}: {lines} in {output.span(tally.seconds)}{rate}{earlier}")
+    _count("completed", tally.completed, "")
     if tally.compensated:
         why = ", ".join(f"{output.cut(said, 60)} ({count:,})" for said, count in tally.reasons.most_common(3))
         _count("compensated", tally.compensated, why)
