@@ -27,7 +27,7 @@ from finality.node.transactions import CONFLICT_RETRY
 from finality.node.views import unreadable
 from finality.patterns.outcome import Handle, Outcome
 from finality.patterns.protocol import TWO_PHASE, CommitProtocol
-from finality.patterns.saga import Saga, definition_of
+from finality.patterns.saga import Saga
 from finality.patterns.scope import TransactionScope
 from finality.patterns.transaction import FunctionTurn, SyncTx, Transaction
 from finality.ports.codec import DecodeError
@@ -70,9 +70,8 @@ class AsyncNode(Aggregates, Reacting, Requesting, Projected):
         check_not_projecting("start a saga")
         if not self._is_open:
             await self.opened()
-        definition = self._context.definitions.get(_key_of(type(saga)))
-        if definition is None or definition.type is not type(saga):
-            definition = await self._insides.definitions.register(type(saga))
+        definitions = self._insides.definitions
+        definition = definitions.by_class.get(type(saga)) or await definitions.register(type(saga))
         transaction_id = TransactionId(id) if id is not None else self._new_id()
         text = self._codec.encode(saga)
         check_fits(self._codec, definition, text, transaction_id)
@@ -392,8 +391,3 @@ class AsyncNode(Aggregates, Reacting, Requesting, Projected):
         """
         await self.opened()
         return await self._insides.transactions.resolve(TransactionId(id), decision, because=because, by=by)
-
-
-def _key_of(cls: type[Saga]) -> tuple[str, str]:
-    definition = definition_of(cls)
-    return definition.kind, definition.version

@@ -32,11 +32,13 @@ class Definitions:
 
     Attributes:
         known: What it can drive, by (kind, version).
+        by_class: The same, by the class of the saga: every start looks here.
         changed: Called when there is one more.
     """
 
     def __init__(self, home: Home, stores: Collection[str]) -> None:
         self.known: dict[tuple[str, str], Definition] = {}
+        self.by_class: dict[type, Definition] = {}
         self.changed: Callable[[], None] = lambda: None
         self._home = home
         self._stores = stores
@@ -64,7 +66,7 @@ class Definitions:
         """
         definition = definition_of(cls)
         key = (definition.kind, definition.version)
-        if key in self.known and self.known[key].type is cls:
+        if cls in self.by_class:
             return definition
         self._check_stores(definition)
         turn = DefineTurn(definition.graph)
@@ -72,7 +74,10 @@ class Definitions:
         await turn.done
         # Known before its children are, since it may be its own child. A class that was declared
         # again in the same shape, as in a notebook, takes the place of the earlier one.
-        self.known[key] = definition
+        before = self.known.get(key)
+        if before is not None:
+            self.by_class.pop(before.type, None)
+        self.known[key] = self.by_class[cls] = definition
         for child in children_of(cls):
             await self.register(child)
         self.changed()
