@@ -96,15 +96,18 @@ class AsyncNode(Aggregates, Reacting, Requesting, Projected):
         if not self._is_open:
             await self.opened()
         transaction_id, waiting, views = TransactionId(id), self._coordinator.waiting, self._views
-        if transaction_id in self._coordinator.ids:
-            state = await waiting.future(transaction_id)
-            if state is not None:
-                return await views.outcome(transaction_id, state)
-        while not is_over(await views.saga(transaction_id)):
-            future = waiting.future(transaction_id)
-            if not is_over(await views.saga(transaction_id)):
-                await future
-        return await views.outcome(transaction_id, await views.state(await views.saga(transaction_id)))
+        is_in_hand = transaction_id in self._coordinator.ids
+        state = await waiting.future(transaction_id) if is_in_hand else None
+        if state is None:  # Another node drives it.
+            while not is_over(await views.saga(transaction_id)):
+                future = waiting.future(transaction_id)
+                if not is_over(await views.saga(transaction_id)):
+                    await future
+            state = await views.state(await views.saga(transaction_id))
+        outcome = views.outcome(transaction_id, state)
+        if outcome is None:
+            raise await views.stuck(transaction_id, state)
+        return outcome
 
     async def handle(self, id: str) -> Handle:
         """Return the handle of a saga that was started before.

@@ -144,21 +144,21 @@ class Views:
         except DecodeError as error:
             raise unreadable(head.id, error) from error
 
-    async def outcome(self, id: TransactionId, state: SagaState) -> Outcome:
-        """Return how the transaction ended.
-
-        Raises:
-            Stuck: It has not, and will not without a person.
-        """
+    def outcome(self, id: TransactionId, state: SagaState) -> Outcome | None:
+        """Return how the transaction ended; None if it has not."""
         if state.phase is Phase.COMPLETED:
             return Outcome(id, COMPLETED, self._result(state))
         if state.phase is Phase.COMPENSATED:
             assert state.undo is not None, f"saga {id} was compensated for a reason"
             return Outcome(id, COMPENSATED, None, state.undo.step, state.undo.because)
+        return None
+
+    async def stuck(self, id: TransactionId, state: SagaState) -> Stuck:
+        """Return what a caller hears of a transaction that will not end without a person."""
         head = await self.head(id)
         branches = [state.branches[name] for name in state.stuck]
         is_undo = any(branch.status is Status.UNDO_STUCK for branch in branches)
-        raise (CompensationFailed if is_undo else Stuck)(
+        return (CompensationFailed if is_undo else Stuck)(
             f"saga {id} is {head.status}: {_problem(state)}; put right what is wrong, then "
             f"`finality transaction retry {id}` (`finality transaction explain {id}` says more)",
             transaction_id=id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from enum import Enum
 from typing import Any, Protocol
 
@@ -93,13 +94,13 @@ class Handle:
     id: TransactionId
     node: Asks
 
-    async def outcome(self) -> Outcome:
+    def outcome(self) -> Coroutine[Any, Any, Outcome]:
         """Wait until the saga has ended, whichever node drives it, and return how.
 
         Raises:
             Stuck: It cannot go on alone; a person is needed.
         """
-        return await self.node.outcome(self.id)
+        return self.node.outcome(self.id)  # One coroutine inside another would be woken twice.
 
     async def result(self) -> Any:
         """Wait until the saga has ended and return what it yielded.

@@ -225,20 +225,18 @@ class Coordinator:
         self._context.home.submit(turn)
 
     def _advance(self, drive: Drive) -> None:
-        try:
-            self._go_on(drive)
-        except Exception as error:  # One saga that cannot go on must not stop the others.
-            self._settled(drive, error)
-
-    def _go_on(self, drive: Drive) -> None:
         if drive.is_lost:
             return
         if not drive.commands and drive.state.has_ended:
             self._let_go(drive)
             self.waiting.ended(drive.id, drive.state)
-            return
-        if self._is_draining:
-            return
+        elif not self._is_draining:
+            try:
+                self._go_on(drive)
+            except Exception as error:  # One saga that cannot go on must not stop the others.
+                self._settled(drive, error)
+
+    def _go_on(self, drive: Drive) -> None:
         later = NEVER
         for command in drive.commands:
             if type(command) is e.Run or type(command) is e.Compensate:
@@ -324,7 +322,8 @@ class Coordinator:
         if self.drives.get(drive.key) is drive:
             del self.drives[drive.key]
             self.ids.discard(drive.id)
-            self._troubles.pop(drive.key, None)
+            if self._troubles:
+                self._troubles.pop(drive.key, None)
             self._admission.load_soon()
 
     def _refresh(self, drive: Drive) -> None:

@@ -135,7 +135,7 @@ class Drive:
         """Take over what a turn has made durable; on the loop thread."""
         self.state, self.version, _ = tip
         self.commands = commands
-        self.is_claimed = _awaits_child(commands)
+        self.is_claimed = bool(commands) and _awaits_child(commands)
 
 
 def _awaits_child(commands: Commands) -> bool:

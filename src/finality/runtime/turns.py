@@ -180,7 +180,7 @@ class ChainTurn(StepTurn):
         action: Action,
         settled: Settled,
     ) -> None:
-        super().__init__(context, drive, command, action, settled)
+        StepTurn.__init__(self, context, drive, command, action, settled)  # super() takes its time, too.
         self._durable: tuple[Tip, Commands] | None = None
 
     def following(self) -> ChainTurn | None:
@@ -208,4 +208,4 @@ class ChainTurn(StepTurn):
             tip, commands = self._durable
             if tip[1] > self.drive.version:  # What another turn has told since then may be newer.
                 self.drive.settle(tip, commands)
-        super().settle(error)
+        StepTurn.settle(self, error)
