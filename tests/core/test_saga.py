@@ -16,6 +16,7 @@ from finality.core.saga import (
     Step,
     Wait,
     advance,
+    begun,
     decide,
     evolve,
     graph_of,
@@ -223,6 +224,13 @@ def test_what_is_owed_follows_from_the_journal(
 
     assert outstanding(state) == owed
     assert (summary.status, summary.wake_at) == (status, wake_at)
+
+
+@pytest.mark.parametrize("graph", [TRIP, PARTS])
+def test_a_saga_begins_as_a_new_one_goes_on_when_it_is_told_to(graph: Graph) -> None:
+    begin = e.Begin(J, 5.0, CHILD, "hotel", "00-1-2-01")
+
+    assert begun(graph, begin) == advance(new_state(graph), begin)
 
 
 def test_a_list_runs_so_many_items_at_once_and_yields_a_list() -> None:

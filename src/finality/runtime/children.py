@@ -8,8 +8,7 @@ from finality.core.saga import (
     SagaState,
     Status,
     Summary,
-    advance,
-    new_state,
+    begun,
     outstanding,
     summary_of,
 )
@@ -46,7 +45,7 @@ class StartChildTurn(SignalTurn):
         started = drive.state.started
         traceparent = None if started is None else started.traceparent
         begin = e.Begin(self._input, self._now, drive.id, self._step, traceparent)
-        events, state = advance(new_state(graph), begin)
+        events, state = begun(graph, begin)
         id = child_id(drive.id, self._step)
         birth = Birth(id, graph.saga, graph.version, drive.key, drive.node)
         # It wakes at once, so that the node's timers bring it in hand like any other.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from finality.core.ids import Json, TransactionId, Version
-from finality.core.saga import Graph, Summary, advance, new_state, outstanding, replay, summary_of
+from finality.core.saga import Graph, Summary, advance, begun, outstanding, replay, summary_of
 from finality.core.saga import events as e
 from finality.ports.home import Birth, HomeTransaction
 from finality.runtime.asked import Asked
@@ -39,7 +39,7 @@ class StartTurn:
         self._context = context
         self._definition = definition
         begin = e.Begin(input, context.environment.now(), traceparent=context.tracing.current())
-        self._events, state = advance(new_state(definition.graph), begin)
+        self._events, state = begun(definition.graph, begin)
         self.drive = Drive(
             0, id, definition, saga, state, Version(len(self._events)), node=context.node,
             secrets=context.secrets_of(saga) if definition.may_hold_secrets else (),

@@ -10,7 +10,7 @@
 Source: Sagas, H. Garcia-Molina and K. Salem, 1987.
 """
 
-from finality.core.saga.decide import advance, decide, outstanding
+from finality.core.saga.decide import advance, begun, decide, outstanding
 from finality.core.saga.graph import Graph, Kind, Step, Wait, graph_of
 from finality.core.saga.replay import UnknownStep, replay
 from finality.core.saga.state import Branch, Phase, SagaState, Status, evolve, new_state
@@ -28,6 +28,7 @@ __all__ = [
     "UnknownStep",
     "Wait",
     "advance",
+    "begun",
     "decide",
     "evolve",
     "graph_of",

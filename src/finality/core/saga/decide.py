@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from finality.core.saga import events as e
-from finality.core.saga.graph import ITEMS_MAX, Kind, Step
+from finality.core.saga.graph import ITEMS_MAX, Graph, Kind, Step
 from finality.core.saga.owed import is_free, is_nothing_to_undo, outstanding
 from finality.core.saga.state import (
     COMPLETED,
@@ -24,7 +24,7 @@ from finality.core.saga.state import (
     evolve,
 )
 
-__all__ = ["advance", "decide", "outstanding"]
+__all__ = ["advance", "begun", "decide", "outstanding"]
 
 Events = tuple[e.SagaEvent, ...]
 NOTHING: Events = ()
@@ -51,6 +51,12 @@ def advance(state: SagaState, signal: e.SagaSignal) -> tuple[Events, SagaState]:
     else:
         return events, after
     return (*events, end), evolve(after, end)
+
+
+def begun(graph: Graph, begin: e.Begin) -> tuple[Events, SagaState]:
+    """Return what begins a saga, and its state then: ``advance`` of a new one, without what cannot be."""
+    started = _started(graph, begin)
+    return (started,), SagaState(graph, RUNNING, len(graph.steps), {}, {}, started)
 
 
 def _answer(state: SagaState, signal: e.SagaSignal) -> Events:
@@ -112,12 +118,13 @@ def _answer(state: SagaState, signal: e.SagaSignal) -> Events:
 
 
 def _begun(state: SagaState, begin: e.Begin) -> Events:
-    if state.phase is not NEW:
-        return NOTHING
-    graph = state.graph
+    return (_started(state.graph, begin),) if state.phase is NEW else NOTHING
+
+
+def _started(graph: Graph, begin: e.Begin) -> e.Started:
     deadline = None if graph.deadline_seconds is None else begin.now + graph.deadline_seconds
     parent, step, span = begin.parent, begin.parent_step, begin.traceparent
-    return (e.Started(graph.saga, graph.version, begin.input, deadline, parent, step, span),)
+    return e.Started(graph.saga, graph.version, begin.input, deadline, parent, step, span)
 
 
 def _succeeded(state: SagaState, succeeded: e.Succeeded) -> Events:
