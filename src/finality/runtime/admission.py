@@ -84,12 +84,8 @@ class Admission:
             load.cancel()
 
     @property
-    def is_full(self) -> bool:
-        """Say whether there is no room for one more saga."""
-        return self._room <= 0
-
-    @property
-    def _room(self) -> int:
+    def room(self) -> int:
+        """Return for how many more sagas there is room; none if it is not positive."""
         return self._in_flight_max - len(self._drives) - len(self._starting) - len(self._loading)
 
     def load_soon(self) -> None:
@@ -100,14 +96,14 @@ class Admission:
 
     def _load(self) -> None:
         self._is_due = False
-        while self._pending and not self.is_full and not self._is_closed:
+        while self._pending and self.room > 0 and not self._is_closed:
             page = self._page()
             self._loading |= dict.fromkeys(page, self._loop.create_task(self._read(page)))
 
     def _page(self) -> dict[int, str]:
         """Take the next keys from the lines."""
         page: dict[int, str] = {}
-        room = min(self._room, PAGE_SAGAS_MAX)
+        room = min(self.room, PAGE_SAGAS_MAX)
         while self._pending and len(page) < room:
             # The kind that was served goes to the back of the line of kinds.
             kind = next(iter(self._pending))

@@ -73,7 +73,7 @@ class Asking:
         if name in drive.busy:
             return
         drive.busy.add(name)
-        direct = drive.definition.direct_action(command)
+        direct = drive.definition.direct[type(command)].get(name)
         if direct is not None:
             self._submit(ChainTurn(self._context, drive, command, direct, self._settled))
             return

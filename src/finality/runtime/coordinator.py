@@ -92,7 +92,7 @@ class Coordinator:
         """
         if not self._is_observer:
             turn.begun = self._begun
-            if not (self._has_company() or self._is_draining or self._admission.is_full):
+            if not (self._has_company() or self._is_draining or self._admission.room <= 0):
                 turn.along = self._asking.first(turn.drive)
         self._context.home.submit(turn)
         if turn.along is not None:
@@ -127,7 +127,7 @@ class Coordinator:
         self._starting.discard(turn)
         if not is_new:
             self._admission.load_soon()  # Perhaps others have waited for its room.
-        elif not drive.busy and (self._is_draining or self._admission.is_full):
+        elif not drive.busy and (self._is_draining or self._admission.room <= 0):
             self.admit([(drive.key, drive.definition.kind)])
         else:
             self._take_in_hand(drive)

@@ -96,8 +96,8 @@ class Definition:
         accepts: Older versions whose open sagas go on under this one: for each, the new names of
             steps that were renamed.
         result: The type of what the saga yields.
-        direct: The actions that are one turn in the home store and nothing else: most of them.
-        direct_undo: The compensations that are so.
+        direct: The actions that are one turn in the home store and nothing else, by the command that
+            asks for them and the step: most of them.
         may_hold_secrets: Whether a secret may be anywhere in an input; to look takes its time.
     """
 
@@ -108,15 +108,14 @@ class Definition:
     accepts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     result: Any = Any
     may_hold_secrets: bool = True
-    direct: Mapping[str, Action] = field(init=False, repr=False)
-    direct_undo: Mapping[str, Action] = field(init=False, repr=False)
+    direct: Mapping[type, Mapping[str, Action]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         actions = {name: code.action for name, code in self.codes.items() if code.condition is None}
         undos = {name: code.compensation for name, code in self.codes.items()}
+        direct = {e.Run: dict(self._direct(actions)), e.Compensate: dict(self._direct(undos))}
         # A frozen dataclass lets its own __post_init__ set derived fields only this way.
-        object.__setattr__(self, "direct", dict(self._direct(actions)))
-        object.__setattr__(self, "direct_undo", dict(self._direct(undos)))
+        object.__setattr__(self, "direct", direct)
 
     def _direct(self, actions: Mapping[str, Action | None]) -> Iterator[tuple[str, Action]]:
         for name, action in actions.items():
@@ -124,11 +123,6 @@ class Definition:
             is_here = code.store is None and code.breaker is None
             if action is not None and is_here and action.style is Style.TURN:
                 yield name, action
-
-    def direct_action(self, command: e.Run | e.Compensate) -> Action | None:
-        """Return what *command* asks for, if that is one turn in the home store and nothing else."""
-        actions = self.direct if type(command) is e.Run else self.direct_undo
-        return actions.get(command.step)
 
     @property
     def kind(self) -> str:

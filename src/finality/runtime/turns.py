@@ -160,7 +160,7 @@ def alone(drive: Drive, commands: Commands) -> tuple[e.Run | e.Compensate, Actio
     command = commands[0]
     if (type(command) is not e.Run and type(command) is not e.Compensate) or command.not_before:
         return None
-    action = drive.definition.direct_action(command)
+    action = drive.definition.direct[type(command)].get(command.step)
     return None if action is None else (command, action)
 
 
