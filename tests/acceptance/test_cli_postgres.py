@@ -60,11 +60,15 @@ def test_every_face_of_a_store_is_there_on_a_server(tmp_path: Path, url: str) ->
 def test_a_store_is_migrated_by_many_at_once_and_looked_at_by_none(tmp_path: Path, url: str) -> None:
     shell = Terminal(tmp_path, FINALITY_STORE=url)
     before = shell.type("transaction", "list")
+    with finality.open(f"sqlite:///{tmp_path}/shop.db"):
+        pass
+    beside = shell.type("projection", "list", "--at", f"reports={url}", FINALITY_STORE="sqlite:///shop.db")
     started = [shell.start("migrate") for _ in range(3)]
     said = [process.communicate(timeout=60) for process in started]
 
     assert before.status == 1
     assert "keeps no journal" in before.err
+    assert "no node of Finality has worked" in beside.err
     assert {process.returncode for process in started} == {0}
     ran = [line for out, _ in said for line in out.splitlines() if line.startswith("ran ")]
     assert sorted(ran) == sorted(f"ran {script.stem}" for script in MIGRATIONS.glob("*_pre.sql"))

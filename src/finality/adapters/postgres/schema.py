@@ -79,6 +79,8 @@ async def check(connection: Connection, url: str, *, is_home: bool) -> None:
         SchemaMismatch: It is newer than this code, or older, so that opening it would migrate it.
     """
     seen, parts = await found(connection), scripts(is_home=is_home)
+    if not is_home and any(part not in seen for part in parts):
+        raise NotFound(f"{url} is a database in which no node of Finality has worked: check the URL")
     if any(part not in seen for part in parts):
         raise NotFound(f"{url} keeps no journal of Finality: check the database, or run a saga to make one")
     missing = _missing(seen, parts, through_post=False)
