@@ -9,12 +9,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import apsw
 import pytest
 
 from finality.adapters.sqlite import turnstile
 from finality.adapters.sqlite.store import SqliteHome
 from finality.adapters.sqlite.turnstile import Turnstile
 from finality.adapters.system.environment import SystemEnvironment
+from finality.core.errors import Unavailable
 from tests.conformance.worlds import codec, do, execute
 from tests.integration.kit import eventually, within
 
@@ -164,5 +166,28 @@ def test_a_scope_keeps_its_place_in_the_line_and_gives_it_back(
         await home.close()
 
         assert done.count("came") == 1
+
+    asyncio.run(main())
+
+
+def test_who_finds_the_file_replaced_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turnstile, "PATIENCE_SECONDS", 30.0)
+
+    async def main() -> None:
+        home = SqliteHome(tmp_path / "shop.db", SystemEnvironment(), codec())
+        await do(home, execute("CREATE TABLE item (n)"))
+        stranger, other = apsw.Connection(f"{tmp_path}/shop.db"), Turnstile(f"{tmp_path}/shop.db-wal")
+        stranger.execute("BEGIN IMMEDIATE")
+        called = home.scope("a scope").call(execute("SELECT 1"))
+        await eventually(lambda: not is_let_in(other), "it never came to the front")
+        os.rename(tmp_path / "shop.db", tmp_path / "gone.db")
+        with pytest.raises(Unavailable, match="deleted or replaced"):
+            await within(called)
+        await eventually(lambda: is_first(other), "it is first, and writes no more")
+        other.close()
+        stranger.close()
+        await home.close()
 
     asyncio.run(main())

@@ -44,6 +44,7 @@ class SqliteEngine:
         """Take the write turn of all processes."""
         # A commit to a file that has no name any more would be lost with this process.
         if identity(self._path) != self._file:
+            self._leave()
             raise Unavailable(
                 f"nothing was written: {self._path} was deleted or replaced while it was open; "
                 "restart the node"
