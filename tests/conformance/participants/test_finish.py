@@ -244,6 +244,26 @@ def test_branches_that_wait_for_it_do_not_keep_away_who_finishes_it(world: World
     run(story())
 
 
+@pytest.mark.slow
+@only("can_die", "takes_statements")
+def test_a_branch_gives_its_connection_back_though_its_abort_is_cancelled(world: World) -> None:
+    """As when the event loop ends: it could be given to nobody any more, or while it is still in use."""
+
+    async def story() -> None:
+        async with opened(world, connections_max=1) as bank:
+            branch = await worked(world, bank, id_of("t1"), 1)
+            abort = asyncio.ensure_future(branch.abort())
+            await asyncio.sleep(0)  # The server has been told.
+            abort.cancel()
+            await asyncio.wait([abort])
+
+            assert abort.cancelled()
+            await (await worked(world, bank, id_of("t2"), 1)).commit()
+            assert world.items() == [1]
+
+    run(story())
+
+
 @DECISIONS
 def test_a_branch_that_nobody_knows_has_not_committed(world: World, decision: Decision) -> None:
     async def story() -> None:

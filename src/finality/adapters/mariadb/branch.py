@@ -172,6 +172,11 @@ class MariaDbBranch(XaBranch):
         self._keeper.hold(self.id, self._session)
 
     async def _let_go(self) -> None:
-        if not self._session.is_clean:
-            await self._undo()
-        self._keeper.give_back(self._session)
+        try:
+            if not self._session.is_clean:
+                await self._undo()
+        except BaseException:
+            self._cut()  # Somebody has no time to wait for its answer, which the next one would hear.
+            raise
+        finally:
+            self._keeper.give_back(self._session)

@@ -5,6 +5,7 @@ It begins with its first statement, in the same message: one that does nothing c
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -169,13 +170,16 @@ class PostgresBranch(ServerBranch):
         return self._is_in_transaction or state_of(error).startswith(SURELY_ABORTED)
 
     async def _let_go(self) -> None:
-        if self._is_open and not self._is_lost:
-            try:
-                await self._answer(self._connection, "ROLLBACK")
-            except Exception:
+        try:
+            if self._is_open and not self._is_lost:
+                with contextlib.suppress(Exception):
+                    await self._answer(self._connection, "ROLLBACK")
+                    self._is_open = False
+        finally:
+            if self._is_open:
                 # A connection that is cut does the same: nothing that is not prepared outlives its session.
                 self._cut()
-        self._connections.give_back(self._connection)
+            self._connections.give_back(self._connection)
 
     # ── The connection ──────────────────────────────────────────────────────────────────────
 
