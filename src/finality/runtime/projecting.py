@@ -140,14 +140,11 @@ class Projecting:
         """Make *standing* durable, with what *work* writes.
 
         Raises:
-            Fenced: Another node has the projection, or it is not known whether it is durable.
+            Fenced: Another node has the projection. OutcomeUnknown: It may be durable.
         """
         turn = AdvanceTurn(self._code.name, self._progress, standing, work)
         self.store.submit(turn)
-        try:
-            await turn.done
-        except OutcomeUnknown as error:
-            raise Fenced(f"projection {self._code.name} looks anew where it stands: {error}") from error
+        await turn.done
         self.standing = standing
 
     async def _carry(self, page: Page, standing: Standing) -> None:
@@ -202,8 +199,6 @@ class Projecting:
         Raises:
             Stuck: It is the very next one.
         """
-        if isinstance(error, OutcomeUnknown):
-            raise Fenced(f"projection {self._code.name} looks anew where it stands: {error}") from error
         if self.failed_at is None or isinstance(error, NOT_ITS_OWN):
             raise error
         if self._code.is_batch and len(page.events) > 1 and not isinstance(error, Unreadable):

@@ -8,7 +8,7 @@
 ```
 
 Each share has a task of its own and one batch in hand. A share whose epoch has moved on is ``Fenced``:
-the reader drops it and looks what is still its own.
+the reader drops it and looks what is still its own. So it does with one of which nobody knows how far it is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from finality.core.backoff import Retry
-from finality.core.errors import Fenced, FinalityError
+from finality.core.errors import Fenced, FinalityError, OutcomeUnknown
 from finality.ports.events import Progress
 from finality.ports.store import Store
 from finality.runtime.context import Context
@@ -48,6 +48,7 @@ class Work(Protocol):
 
         Raises:
             Fenced: The share has another holder, or was rewound.
+            OutcomeUnknown: The cursor may have advanced; the share is begun with anew, from where it is.
             Exception: It is tried again, after a wait that grows.
         """
         ...
@@ -141,6 +142,11 @@ class Reader:
                 try:
                     again_at = await self._stepped(work, share)
                 except Fenced:
+                    self.shares.lose(progress)
+                    return
+                except OutcomeUnknown as error:
+                    # Tried again, what went with a cursor that has advanced would be done twice.
+                    log.warning("share %d of reader %s looks anew where it is: %s", share, self.name, error)
                     self.shares.lose(progress)
                     return
                 except Exception as error:  # Whatever it is, the events behind it still want to go on.
