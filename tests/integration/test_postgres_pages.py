@@ -15,8 +15,17 @@ from finality.testing import PostgresServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("postgres"), pytest.mark.timeout(120)]
 
-EVERYTHING = "pg_current_snapshot()::text, 0, 1000"
-WHAT_IS_NEW = f"{EVERYTHING}, '3:3:'"
+SNAPSHOT = "pg_current_snapshot()::text"
+ROWS = 60_000  # Of a journal of fewer the planner sorts what is new, whatever it is asked.
+FILL = f"""
+    ALTER TABLE finality_event SET (autovacuum_enabled = false);
+    ALTER TABLE finality_outbox SET (autovacuum_enabled = false);
+    INSERT INTO finality_stream (stream, name, version) VALUES (1000, 's', {ROWS});
+    INSERT INTO finality_event (stream, version, type, data, at, node)
+    SELECT 1000, n, 'Noted@1', '{{}}', 0, 0 FROM generate_series(1, {ROWS}) n;
+    INSERT INTO finality_outbox (aggregatetype, aggregateid, type, payload, share)
+    SELECT 'orders', n, 'Placed', '{{}}', n % 4 FROM generate_series(1, {ROWS}) n;
+"""
 
 
 @pytest.mark.parametrize(
@@ -33,10 +42,10 @@ def test_a_snapshot_is_made_to_show_a_transaction_of_ones_own(snapshot: str, own
     assert shown_with(snapshot, own) == shown
 
 
-def test_pages_of_a_journal_that_was_never_analyzed_are_found_by_its_indexes(
+def test_pages_are_found_by_indexes_whether_their_table_was_ever_analyzed_or_not(
     finality_postgres: PostgresServer,
 ) -> None:
-    """What has come lately by transactions, however long the journal is; all others in order, without a sort.
+    """What has come lately by transactions, however long the table is; all others in order, without a sort.
 
     So it is with a plan for these very values, and with one for any.
     """
@@ -45,16 +54,36 @@ def test_pages_of_a_journal_that_was_never_analyzed_are_found_by_its_indexes(
         async with finality.open_async(url) as node:
             await node.opened()
         connection = await asyncpg.connect(url)
-        for what, how in itertools.product(("facts", "page"), ("custom", "generic")):
-            await connection.execute(f"SET plan_cache_mode = force_{how}_plan")
-            for name, values in (("by_position", EVERYTHING), ("further", WHAT_IS_NEW)):
-                plan = await plan_of(connection, f"{what}_{name}", values)
-                assert "Index Scan using finality_event_pkey" in plan
-                assert "Sort" not in plan
-            assert "on finality_event_xid" in await plan_of(connection, f"{what}_by_snapshot", WHAT_IS_NEW)
+        await connection.execute(FILL)
+        await see_pages(connection, "was never analyzed")
+        await connection.execute("ANALYZE finality_event, finality_outbox, finality_stream")
+        await see_pages(connection, "was analyzed")
         await connection.close()
 
     asyncio.run(story(finality_postgres.database()))
+
+
+async def see_pages(connection: asyncpg.Connection, table: str) -> None:
+    # fmt: off
+    pages = (  # Of what, behind which share, by which index in the order of positions, by which one of late.
+        ("facts",  "",    "finality_event_pkey",  "finality_event_xid"),
+        ("page",   "",    "finality_event_pkey",  "finality_event_xid"),
+        ("outbox", ", 1", "finality_outbox_pkey", "finality_outbox_share"),
+    )
+    # fmt: on
+    for (what, share, in_order, lately), how in itertools.product(pages, ("custom", "generic")):
+        await connection.execute(f"SET plan_cache_mode = force_{how}_plan")
+        for name, seen in (("by_position", ""), ("further", ", '3:3:'")):
+            plan = await plan_of(connection, f"{what}_{name}", f"{SNAPSHOT}, 30000, 500{seen}{share}")
+            assert f"Index Scan using {in_order}" in plan, (table, how, what, name)
+            assert "Sort" not in plan
+        seen = await connection.fetchval(f"SELECT {SNAPSHOT}")
+        plan = await plan_of(connection, f"{what}_by_snapshot", f"{SNAPSHOT}, 0, 500, '{seen}'{share}")
+        assert lately in plan, (table, how, what)
+        assert in_order not in plan
+        if what == "outbox":
+            plan = await plan_of(connection, "prune_outbox", f"1, '{seen}', 0, 1000, 1.0")
+            assert f"Index Scan using {lately}" in plan, (table, how, "prune")
 
 
 async def plan_of(connection: asyncpg.Connection, query: str, values: str) -> str:

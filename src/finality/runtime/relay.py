@@ -250,6 +250,7 @@ class RelayWork:
     def _begin(self, page: OutboxPage, source: str) -> None:
         """Take a page in hand, if there is something on it."""
         if not page.rows:
+            self._cursor = page.cursor  # Nobody need look again at what other shares have up to there.
             return
         self._page, self._left, self._aside = page, [], []
         for row in page.rows:

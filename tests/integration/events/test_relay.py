@@ -28,6 +28,7 @@ from finality.node.brokers import broker_at
 from finality.node.outbox import Outbox
 from finality.ports.events import SHARES, OutboxEvent, OutboxPage, Parked
 from finality.runtime import reader, timers
+from finality.runtime.relay import RELAY
 from finality.testing import PostgresServer, nats
 from finality.testing.nats_server import NatsCluster
 from tests.integration.events.kit import TOPIC, Placed, arrived, ids, own_broker, place, relaying, stored
@@ -315,7 +316,7 @@ def test_what_is_rejected_is_parked_once_though_nobody_knows_whether_it_was(
     monkeypatch.setattr(Line, "tell", answered)
 
     async def story() -> None:
-        async with relaying(finality_postgres.database()) as (node, broker):
+        async with relaying(finality_postgres.database(), lease=timedelta(seconds=1)) as (node, broker):
             await with_one_too_large(node)
             await eventually(lambda: "lost" in done)
             await place(node, "6", key="k")
@@ -328,6 +329,23 @@ def test_what_is_rejected_is_parked_once_though_nobody_knows_whether_it_was(
             parked = await outbox.parked()
             assert len(parked) == len({each.id for each in parked}) == 5
             assert sorted(ids(await arrived(broker, 2))) == ["1", "other"]
+
+    asyncio.run(story())
+
+
+def test_a_share_without_events_does_not_look_at_those_of_others_twice(
+    finality_postgres: PostgresServer,
+) -> None:
+    async def story() -> None:
+        async with relaying(finality_postgres.database()) as (node, broker):
+            await place(node, "a")
+            await arrived(broker, 1)
+            home = (await node.opened()).home
+
+            async def all_have_looked() -> bool:
+                return [bool(each.cursor) for each in await home.progress(RELAY)] == [True] * SHARES
+
+            await eventually(all_have_looked)
 
     asyncio.run(story())
 

@@ -42,11 +42,8 @@ class PostgresEventReads(ABC):
     async def outbox(self, share: int, *, after: Cursor, limit: int = OUTBOX_EVENTS_MAX) -> OutboxPage:
         """Return what a snapshot shows of a share and an earlier one did not."""
         place = await self._placed(after)
-        where = (place.shown, place.position, limit, share)
-        if place.seen:
-            rows = await self._rows(QUERIES["outbox_by_snapshot"], *where, place.seen)
-        else:
-            rows = await self._rows(QUERIES["outbox_by_position"], *where)
+        query, *where = place.asked("outbox", limit)
+        rows = await self._rows(QUERIES[query], *where, share)
         return OutboxPage([tuple(row) for row in rows], place.behind([row[0] for row in rows], limit))
 
     async def outbox_since(self, at: float) -> Cursor:

@@ -189,18 +189,18 @@ WHERE e.position > $2 AND pg_visible_in_snapshot(e.xid, $1::text::pg_snapshot)
 ORDER BY e.position LIMIT (SELECT $3::bigint)
 
 -- name: page_by_snapshot
--- The events that one snapshot shows and an earlier one did not, behind a position.
+-- The first events that one snapshot shows and an earlier one did not. (They are found by transactions, and sorted
+-- by a sum with zero, for the planner would walk the whole index of positions to find few in order.)
 SELECT e.position, s.name, e.version, e.type, e.data, e.at, n.id, e.meta
 FROM finality_event e JOIN finality_stream s ON s.stream = e.stream LEFT JOIN finality_node n ON n.node = e.node
 WHERE e.xid >= pg_snapshot_xmin($4::text::pg_snapshot) AND e.xid < pg_snapshot_xmax($1::text::pg_snapshot)
     AND NOT pg_visible_in_snapshot(e.xid, $4::text::pg_snapshot)
-    AND pg_visible_in_snapshot(e.xid, $1::text::pg_snapshot) AND e.position > $2
-ORDER BY e.position LIMIT $3
+    AND pg_visible_in_snapshot(e.xid, $1::text::pg_snapshot)
+ORDER BY e.position + $2 LIMIT $3
 
 -- name: page_further
--- Those behind a position that a page of such a difference has come to. (The first page is found by transactions,
--- and sorted. From there on the index of positions leads to the others: the planner is left no other, for it
--- would sort them all for each page.)
+-- Those behind a position that a page of such a difference has come to. (From the first page on the index of
+-- positions leads to the others: the planner is left no other, for it would sort them all for each page.)
 SELECT e.position, s.name, e.version, e.type, e.data, e.at, n.id, e.meta
 FROM finality_event e JOIN finality_stream s ON s.stream = e.stream LEFT JOIN finality_node n ON n.node = e.node
 WHERE e.position > $2 AND pg_visible_in_snapshot(e.xid, $1::text::pg_snapshot)
@@ -218,13 +218,13 @@ WHERE e.position > $2 AND pg_visible_in_snapshot(e.xid, $1::text::pg_snapshot)
 ORDER BY e.position LIMIT (SELECT $3::bigint)
 
 -- name: facts_by_snapshot
--- Those that one snapshot shows and an earlier one did not, behind a position.
+-- The first of those that one snapshot shows and an earlier one did not. (As with ``page_by_snapshot``.)
 SELECT e.position, s.name, e.version, e.type, e.data, e.at, NULL, e.meta
 FROM finality_event e JOIN finality_stream s ON s.stream = e.stream
 WHERE e.xid >= pg_snapshot_xmin($4::text::pg_snapshot) AND e.xid < pg_snapshot_xmax($1::text::pg_snapshot)
     AND NOT pg_visible_in_snapshot(e.xid, $4::text::pg_snapshot)
-    AND pg_visible_in_snapshot(e.xid, $1::text::pg_snapshot) AND e.position > $2 AND e.type NOT LIKE '%.%'
-ORDER BY e.position LIMIT $3
+    AND pg_visible_in_snapshot(e.xid, $1::text::pg_snapshot) AND e.type NOT LIKE '%.%'
+ORDER BY e.position + $2 LIMIT $3
 
 -- name: facts_further
 -- Those behind a position that a page of such a difference has come to. (As with ``page_further``.)
@@ -333,19 +333,28 @@ INSERT INTO finality_outbox (id, aggregatetype, aggregateid, type, payload, head
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 
 -- name: outbox_by_position
--- The events of a share behind a position that a snapshot shows.
+-- The events of a share behind a position that a snapshot shows. (In the order of positions, past those of other
+-- shares: of a share by itself the planner expects few rows before they were ever counted, and sorts them all.)
 SELECT position, id, aggregatetype, aggregateid, type, payload, headers, at FROM finality_outbox
-WHERE share = $4 AND position > $2 AND pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
-ORDER BY position LIMIT $3
+WHERE position > $2 AND pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
+    AND (share = $4) IS DISTINCT FROM false
+ORDER BY position LIMIT (SELECT $3::bigint)
 
 -- name: outbox_by_snapshot
--- The events of a share that one snapshot shows and an earlier one did not, behind a position.
+-- The first events of a share that one snapshot shows and an earlier one did not. (As with ``page_by_snapshot``.)
 SELECT position, id, aggregatetype, aggregateid, type, payload, headers, at FROM finality_outbox
-WHERE share = $4 AND xid >= pg_snapshot_xmin($5::text::pg_snapshot)
+WHERE share = $5 AND xid >= pg_snapshot_xmin($4::text::pg_snapshot)
     AND xid < pg_snapshot_xmax($1::text::pg_snapshot)
-    AND NOT pg_visible_in_snapshot(xid, $5::text::pg_snapshot)
-    AND pg_visible_in_snapshot(xid, $1::text::pg_snapshot) AND position > $2
-ORDER BY position LIMIT $3
+    AND NOT pg_visible_in_snapshot(xid, $4::text::pg_snapshot)
+    AND pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
+ORDER BY position + $2 LIMIT $3
+
+-- name: outbox_further
+-- Those behind a position that a page of such a difference has come to. (As with ``outbox_by_position``.)
+SELECT position, id, aggregatetype, aggregateid, type, payload, headers, at FROM finality_outbox
+WHERE position > $2 AND pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
+    AND NOT pg_visible_in_snapshot(xid, $4::text::pg_snapshot) AND (share = $5) IS DISTINCT FROM false
+ORDER BY position LIMIT (SELECT $3::bigint)
 
 -- name: outbox_since
 -- The position before the first event that was published at a time or later, or of the last one.
@@ -359,7 +368,7 @@ DELETE FROM finality_outbox WHERE position IN (
     SELECT position FROM (
         SELECT position, at FROM finality_outbox WHERE share = $1
             AND ($2 <> '' AND pg_visible_in_snapshot(xid, nullif($2, '')::pg_snapshot) OR $2 = '' AND position <= $3)
-        ORDER BY xid LIMIT $4) AS oldest
+        ORDER BY xid LIMIT (SELECT $4::bigint)) AS oldest
     WHERE at < $5
 ) RETURNING position
 
