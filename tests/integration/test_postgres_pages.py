@@ -55,35 +55,38 @@ def test_pages_are_found_by_indexes_whether_their_table_was_ever_analyzed_or_not
             await node.opened()
         connection = await asyncpg.connect(url)
         await connection.execute(FILL)
-        await see_pages(connection, "was never analyzed")
+        assert await ill_planned(connection) == []
         await connection.execute("ANALYZE finality_event, finality_outbox, finality_stream")
-        await see_pages(connection, "was analyzed")
+        assert await ill_planned(connection) == []
         await connection.close()
 
     asyncio.run(story(finality_postgres.database()))
 
 
-async def see_pages(connection: asyncpg.Connection, table: str) -> None:
+async def ill_planned(connection: asyncpg.Connection) -> list[str]:
+    """Return the statements that would take too long, with the kind of plan and the plan."""
     # fmt: off
-    pages = (  # Of what, behind which share, by which index in the order of positions, by which one of late.
+    pages = (  # Of what, of which share, by which index in the order of positions, by which one of late.
         ("facts",  "",    "finality_event_pkey",  "finality_event_xid"),
         ("page",   "",    "finality_event_pkey",  "finality_event_xid"),
         ("outbox", ", 1", "finality_outbox_pkey", "finality_outbox_share"),
     )
     # fmt: on
+    ill = []
     for (what, share, in_order, lately), how in itertools.product(pages, ("custom", "generic")):
         await connection.execute(f"SET plan_cache_mode = force_{how}_plan")
         for name, seen in (("by_position", ""), ("further", ", '3:3:'")):
             plan = await plan_of(connection, f"{what}_{name}", f"{SNAPSHOT}, 30000, 500{seen}{share}")
-            assert f"Index Scan using {in_order}" in plan, (table, how, what, name)
-            assert "Sort" not in plan
+            if f"Index Scan using {in_order}" not in plan or "Sort" in plan:
+                ill.append(f"{how} {what}_{name}: {plan}")
         seen = await connection.fetchval(f"SELECT {SNAPSHOT}")
         plan = await plan_of(connection, f"{what}_by_snapshot", f"{SNAPSHOT}, 0, 500, '{seen}'{share}")
-        assert lately in plan, (table, how, what)
-        assert in_order not in plan
-        if what == "outbox":
-            plan = await plan_of(connection, "prune_outbox", f"1, '{seen}', 0, 1000, 1.0")
-            assert f"Index Scan using {lately}" in plan, (table, how, "prune")
+        if lately not in plan or in_order in plan:
+            ill.append(f"{how} {what}_by_snapshot: {plan}")
+        plan = await plan_of(connection, "prune_outbox", f"1, '{seen}', 0, 1000, 1.0")
+        if "Index Scan using finality_outbox_share" not in plan:
+            ill.append(f"{how} prune_outbox: {plan}")
+    return ill
 
 
 async def plan_of(connection: asyncpg.Connection, query: str, values: str) -> str:

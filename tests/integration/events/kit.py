@@ -52,6 +52,13 @@ async def place(node: finality.AsyncNode, *orders: str, key: str = "", at: str |
     await node.run(publish, at=at)
 
 
+async def with_one_too_large(node: finality.AsyncNode) -> None:
+    """Publish five events of one key, the second of which is too large for the broker."""
+    await place(node, "1", "x" * (1 << 20), "3", key="k")
+    await place(node, "other")
+    await place(node, "4", "5", key="k")
+
+
 async def stored(broker: Broker, topic: str = TOPIC) -> list[Envelope]:
     """Return what the broker has stored, in order within each key."""
     found: list[Envelope] = []

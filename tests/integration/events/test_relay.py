@@ -12,10 +12,7 @@ import pytest
 
 import finality
 from finality.adapters.memory.broker import MemoryBroker
-from finality.adapters.postgres import engine as postgres_engine
-from finality.adapters.postgres.line import Line
 from finality.adapters.postgres.store import PostgresStore
-from finality.adapters.postgres.transaction import PostgresTransaction
 from finality.adapters.sqlite.store import SqliteStore
 from finality.adapters.system.environment import SystemEnvironment
 from finality.cli.command_line import run_command_line
@@ -26,12 +23,21 @@ from finality.core.outbox import ResendAsked, outbox_stream
 from finality.node import outbox as outbox_of_nodes
 from finality.node.brokers import broker_at
 from finality.node.outbox import Outbox
-from finality.ports.events import SHARES, OutboxEvent, OutboxPage, Parked
+from finality.ports.events import SHARES, OutboxEvent, OutboxPage
 from finality.runtime import reader, timers
-from finality.runtime.relay import RELAY
 from finality.testing import PostgresServer, nats
 from finality.testing.nats_server import NatsCluster
-from tests.integration.events.kit import TOPIC, Placed, arrived, ids, own_broker, place, relaying, stored
+from tests.integration.events.kit import (
+    TOPIC,
+    Placed,
+    arrived,
+    ids,
+    own_broker,
+    place,
+    relaying,
+    stored,
+    with_one_too_large,
+)
 from tests.integration.kit import MovedClock, effects, eventually, table, url_of
 
 
@@ -106,13 +112,6 @@ def test_a_broker_that_is_away_for_a_while_gets_everything_in_order(tmp_path: Pa
             await eventually(lambda: not trouble)
 
     asyncio.run(story())
-
-
-async def with_one_too_large(node: finality.AsyncNode) -> None:
-    """Publish five events of one key, the second of which is too large for the broker."""
-    await place(node, "1", "x" * (1 << 20), "3", key="k")
-    await place(node, "other")
-    await place(node, "4", "5", key="k")
 
 
 def test_what_the_broker_rejects_is_parked_and_its_key_behind_it(tmp_path: Path) -> None:
@@ -285,67 +284,6 @@ def test_an_event_is_relayed_without_waiting_for_a_look(
             for number in range(3):
                 await place(node, str(number))
                 assert len(await arrived(broker, number + 1)) == number + 1
-
-    asyncio.run(story())
-
-
-# ── What became of a commit ────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.slow
-def test_what_is_rejected_is_parked_once_though_nobody_knows_whether_it_was(
-    finality_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The answer to the commit is lost, and the server cannot be asked at the time."""
-    monkeypatch.setattr(postgres_engine, "RESOLVE_SECONDS_MAX", 0.0)
-    park, tell = PostgresTransaction.park, Line.tell
-    done: list[str] = []
-
-    def seen_parking(tx: PostgresTransaction, parked: Parked) -> None:
-        park(tx, parked)
-        done.append("parked")
-
-    def answered(line: Line, sql: str) -> str:
-        tag = tell(line, sql)
-        if sql == "COMMIT" and "parked" in done and "lost" not in done:
-            done.append("lost")
-            raise ConnectionResetError("the answer was lost")
-        return tag
-
-    monkeypatch.setattr(PostgresTransaction, "park", seen_parking)
-    monkeypatch.setattr(Line, "tell", answered)
-
-    async def story() -> None:
-        async with relaying(finality_postgres.database(), lease=timedelta(seconds=1)) as (node, broker):
-            await with_one_too_large(node)
-            await eventually(lambda: "lost" in done)
-            await place(node, "6", key="k")
-            outbox = await node.outbox()
-
-            async def went_on() -> bool:
-                return b'"6"' in b"".join(each.data for each in await outbox.parked())
-
-            await eventually(went_on)
-            parked = await outbox.parked()
-            assert len(parked) == len({each.id for each in parked}) == 5
-            assert sorted(ids(await arrived(broker, 2))) == ["1", "other"]
-
-    asyncio.run(story())
-
-
-def test_a_share_without_events_does_not_look_at_those_of_others_twice(
-    finality_postgres: PostgresServer,
-) -> None:
-    async def story() -> None:
-        async with relaying(finality_postgres.database()) as (node, broker):
-            await place(node, "a")
-            await arrived(broker, 1)
-            home = (await node.opened()).home
-
-            async def all_have_looked() -> bool:
-                return [bool(each.cursor) for each in await home.progress(RELAY)] == [True] * SHARES
-
-            await eventually(all_have_looked)
 
     asyncio.run(story())
 
