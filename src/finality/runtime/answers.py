@@ -54,10 +54,13 @@ class Unkeepable(Exception):
     """A step's result cannot be journaled. Another attempt would yield another such result."""
 
 
+SAY_IT_ALL = (FinalityError, Unkeepable)  # Their message is a whole sentence.
+
+
 def erred(context: Context, drive: Drive, command: Asked, error: BaseException) -> e.SagaSignal:
     """Return the signal of an exception: a refusal, or a technical failure."""
     because = reason(context, drive, error)
-    is_undo, is_refusal = isinstance(command, e.Compensate), isinstance(error, Refused)
+    is_undo, is_refusal = type(command) is e.Compensate, isinstance(error, Refused)
     if is_refusal and not is_undo:
         return e.RefusedBy(command.step, command.attempt, because)
     environment = context.environment
@@ -87,6 +90,6 @@ def reason(context: Context, drive: Drive, error: BaseException) -> str:
 def describe(error: BaseException) -> str:
     """Return an error as one line: our own and what a result breaks by the message, others by type too."""
     text = str(error)
-    if isinstance(error, FinalityError | Unkeepable):
+    if isinstance(error, SAY_IT_ALL):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

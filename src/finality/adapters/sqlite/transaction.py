@@ -108,6 +108,8 @@ class SqliteTransaction(SqliteEventTransaction):
 
     def undo(self) -> None:
         """Take back all that this turn has written so far."""
+        if not self._is_guarded and not self._has_written:
+            return  # Nothing, so nothing has been lost either.
         if self.undo_turn():
             if self._is_single:
                 self._guard()

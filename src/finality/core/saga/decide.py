@@ -60,16 +60,16 @@ def begun(graph: Graph, begin: e.Begin) -> tuple[Events, SagaState]:
 
 
 def _answer(state: SagaState, signal: e.SagaSignal) -> Events:
-    match signal:  # The most frequent first: each case is looked at in turn.
-        case e.Succeeded():
-            return _succeeded(state, signal)
-        case e.Begin():
-            return _begun(state, signal)
-        case e.CompensationSucceeded():
-            return _compensated(state, signal)
-        case e.RefusedBy():
-            is_answer = _is_awaited(state, signal.step, signal.attempt)
-            return _refused(state, signal.step, signal.attempt, signal.because) if is_answer else NOTHING
+    if type(signal) is e.Succeeded:  # The most frequent by their type alone, as in evolve().
+        return _succeeded(state, signal)
+    if type(signal) is e.Begin:
+        return _begun(state, signal)
+    if type(signal) is e.CompensationSucceeded:
+        return _compensated(state, signal)
+    if type(signal) is e.RefusedBy:
+        is_answer = _is_awaited(state, signal.step, signal.attempt)
+        return _refused(state, signal.step, signal.attempt, signal.because) if is_answer else NOTHING
+    match signal:
         case e.AboutToRun(step, attempt):
             is_next = _is_awaited(state, step, attempt) and _is_new(state, step, attempt)
             return (e.StepStarted(step, attempt),) if is_next else NOTHING
@@ -161,15 +161,13 @@ def _is_awaited(state: SagaState, name: str, attempt: int | None = None) -> bool
 
 def _is_due(state: SagaState, name: str) -> bool:
     """Say whether a branch of which nothing is known yet may run: signals come from anywhere."""
+    step = state.graph.by_name.get(name)
+    if step is not None:
+        return _are_needs_settled(state, step)
     step_name, item = e.split_branch(name)
-    step = state.graph.by_name.get(step_name)
-    if step is None:
-        return False
-    if item is not None:
-        fan = state.branches.get(step_name)
-        is_item = fan is not None and fan.status is Status.FANNED and item < fan.items
-        return is_item and name == e.branch_name(step_name, item)
-    return _are_needs_settled(state, step)
+    fan = state.branches.get(step_name)
+    is_item = item is not None and fan is not None and fan.status is Status.FANNED and item < fan.items
+    return is_item and name == e.branch_name(step_name, item or 0)
 
 
 def _are_needs_settled(state: SagaState, step: Step) -> bool:

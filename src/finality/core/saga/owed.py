@@ -95,7 +95,7 @@ def is_free(state: SagaState, name: str) -> bool:
     graph = state.graph
     behind = graph.behind[name]
     for later, branch in state.branches.items():
-        if branch.status in CLEARED or later not in behind:
+        if later not in behind or branch.status in CLEARED:
             continue
         if not _is_cleared(state, graph.by_name[later]):
             return False

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import final
+
 from finality.core.ids import Json, TransactionId
 from finality.core.value import value
 
 
+@final
 @value
 class Begin:
     """A caller asks for the saga; the definition is in the state already."""
@@ -66,6 +69,7 @@ class AboutToRun:
     attempt: int
 
 
+@final
 @value
 class Succeeded:
     """The step answered."""
@@ -106,6 +110,7 @@ class Postponed:
     because: str
 
 
+@final
 @value
 class RefusedBy:
     """The participant said no."""
@@ -122,6 +127,7 @@ class AnswerLost:
     step: str
 
 
+@final
 @value
 class CompensationSucceeded:
     """The compensation took effect."""

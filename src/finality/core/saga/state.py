@@ -146,21 +146,22 @@ def new_state(graph: Graph) -> SagaState:
 
 def evolve(state: SagaState, event: e.SagaEvent) -> SagaState:
     """Return what is known once *event* is true."""
-    match event:  # The most frequent first: each case is looked at in turn.
-        case e.StepDone():
-            return _done(state, event)
-        case e.Completed():
-            return _moved(state, COMPLETED, state.left, state.branches)
-        case e.Started():
-            return SagaState(state.graph, RUNNING, state.left, state.branches, state.signals, event)
-        case e.StepRefused():
-            return _refused(state, event)
-        case e.UndoStarted():
-            return _undoing(state, event)
-        case e.CompensationDone():
-            return _undone(state, event)
-        case e.Compensated():
-            return _moved(state, COMPENSATED, state.left, state.branches)
+    # The most frequent by their type alone: a case that does not match takes five times as long.
+    if type(event) is e.StepDone:
+        return _done(state, event)
+    if type(event) is e.Started:
+        return SagaState(state.graph, RUNNING, state.left, state.branches, state.signals, event)
+    if type(event) is e.Completed:
+        return _moved(state, COMPLETED, state.left, state.branches)
+    if type(event) is e.StepRefused:
+        return _refused(state, event)
+    if type(event) is e.UndoStarted:
+        return _undoing(state, event)
+    if type(event) is e.CompensationDone:
+        return _undone(state, event)
+    if type(event) is e.Compensated:
+        return _moved(state, COMPENSATED, state.left, state.branches)
+    match event:
         case e.TakenOver() | e.Migrated():
             return state
         case e.StepStarted(step, attempt):
