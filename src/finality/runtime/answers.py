@@ -83,8 +83,10 @@ def told(context: Context, command: Asked, answer: Answer) -> e.SagaSignal:
 
 def reason(context: Context, drive: Drive, error: BaseException) -> str:
     """Return an error as one line for the journal, without the saga's secrets."""
-    # Masked before it is cut: half a secret would not be found.
-    return context.redact(describe(error), drive.secrets)[:BECAUSE_LENGTH_MAX]
+    text = describe(error)
+    if drive.secrets:  # Masked before it is cut: half a secret would not be found.
+        text = context.redact(text, drive.secrets)
+    return text[:BECAUSE_LENGTH_MAX]
 
 
 def describe(error: BaseException) -> str:

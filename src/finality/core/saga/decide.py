@@ -6,7 +6,8 @@ deciding twice changes nothing.
 
 from __future__ import annotations
 
-from typing import assert_never
+from collections.abc import Callable
+from typing import Any, assert_never
 
 from finality.core.saga import events as e
 from finality.core.saga.graph import ITEMS_MAX, Graph, Kind, Step
@@ -60,16 +61,12 @@ def begun(graph: Graph, begin: e.Begin) -> tuple[Events, SagaState]:
 
 
 def _answer(state: SagaState, signal: e.SagaSignal) -> Events:
-    if type(signal) is e.Succeeded:  # The most frequent by their type alone, as in evolve().
-        return _succeeded(state, signal)
-    if type(signal) is e.Begin:
-        return _begun(state, signal)
-    if type(signal) is e.CompensationSucceeded:
-        return _compensated(state, signal)
-    if type(signal) is e.RefusedBy:
-        is_answer = _is_awaited(state, signal.step, signal.attempt)
-        return _refused(state, signal.step, signal.attempt, signal.because) if is_answer else NOTHING
+    answer = OFTEN.get(type(signal))
+    if answer is not None:
+        return answer(state, signal)
     match signal:
+        case e.Begin() | e.Succeeded() | e.RefusedBy() | e.CompensationSucceeded():
+            raise AssertionError(f"{signal} is heard often")
         case e.AboutToRun(step, attempt):
             is_next = _is_awaited(state, step, attempt) and _is_new(state, step, attempt)
             return (e.StepStarted(step, attempt),) if is_next else NOTHING
@@ -254,6 +251,11 @@ def _failed(state: SagaState, failed: e.Failed) -> Events:
     return last, e.UndoStarted(failed.because, e.Reason.FAILED, failed.step)
 
 
+def _refused_by(state: SagaState, refused: e.RefusedBy) -> Events:
+    name, attempt = refused.step, refused.attempt
+    return _refused(state, name, attempt, refused.because) if _is_awaited(state, name, attempt) else NOTHING
+
+
 def _refused(state: SagaState, name: str, attempt: int, because: str) -> Events:
     if state.step_of(name).kind is RETRIABLE:
         return (e.BecameStuck(name, because),)
@@ -361,3 +363,12 @@ def _compensation_failed(state: SagaState, erred: e.CompensationErred) -> Events
         e.CompensationFailed(erred.step, erred.attempt, erred.because, None),
         e.BecameStuck(erred.step, erred.because),
     )
+
+
+# By its type, as in evolve.
+OFTEN: dict[type, Callable[[SagaState, Any], Events]] = {
+    e.Begin: _begun,
+    e.Succeeded: _succeeded,
+    e.RefusedBy: _refused_by,
+    e.CompensationSucceeded: _compensated,
+}

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import field
 from enum import Enum
-from typing import final
 
 from finality.core.ids import Json, TransactionId
 from finality.core.saga.commands import (
@@ -127,7 +126,6 @@ class Reason(Enum):
     PARENT = "parent"
 
 
-@final
 @value
 class Started:
     """The saga is accepted and will end. *parent* is the saga whose step *parent_step* it is.
@@ -193,7 +191,6 @@ class StepStarted:
     attempt: int
 
 
-@final
 @value
 class StepDone:
     """The step took effect."""
@@ -229,7 +226,6 @@ class StepPostponed:
     because: str
 
 
-@final
 @value
 class StepRefused:
     """The participant said no: the step has no effect and is never retried."""
@@ -247,7 +243,6 @@ class StepLost:
     because: str
 
 
-@final
 @value
 class UndoStarted:
     """From here on everything done is undone. *step* is the one that failed, if one did."""
@@ -258,7 +253,6 @@ class UndoStarted:
     by: str | None = None
 
 
-@final
 @value
 class CompensationDone:
     """The compensation took effect."""
@@ -317,13 +311,11 @@ class Migrated:
     renamed: dict[str, str] = field(default_factory=dict)
 
 
-@final
 @value
 class Completed:
     """Every step is settled."""
 
 
-@final
 @value
 class Compensated:
     """Everything that was done is undone."""

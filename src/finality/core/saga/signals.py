@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import final
-
 from finality.core.ids import Json, TransactionId
 from finality.core.value import value
 
 
-@final
 @value
 class Begin:
     """A caller asks for the saga; the definition is in the state already."""
@@ -69,7 +66,6 @@ class AboutToRun:
     attempt: int
 
 
-@final
 @value
 class Succeeded:
     """The step answered."""
@@ -110,7 +106,6 @@ class Postponed:
     because: str
 
 
-@final
 @value
 class RefusedBy:
     """The participant said no."""
@@ -127,7 +122,6 @@ class AnswerLost:
     step: str
 
 
-@final
 @value
 class CompensationSucceeded:
     """The compensation took effect."""
