@@ -100,7 +100,10 @@ class Drive:
                 # Its end may have called this saga already, and that call is answered in memory
                 # alone: whoever takes the saga over must find it in hand, not asleep.
                 summary = replace(summary, wake_at=None)
-            is_said = summary is said or summary == said
+            # Most are known by identity, and those that differ differ in their status.
+            is_said = summary is said or (
+                said is not None and summary.status == said.status and summary == said
+            )
             try:
                 tx.append(self.key, events, expected=version, summary=None if is_said else summary)
             except VersionConflict:

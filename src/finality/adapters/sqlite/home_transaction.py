@@ -173,9 +173,8 @@ class SqliteHomeTransaction(SqliteTransaction):
     def _insert(self, key: int, version: int, rows: list[tuple[str, bytes]]) -> None:
         if not self._is_guarded:
             self._has_written = True
-        sql, at, own = self._sql, self.at, self._names.own
         for number, (type_name, data) in enumerate(rows, version + 1):
-            sql(INSERT_EVENT, (key, number, type_name, data, at, own))
+            self._sql(INSERT_EVENT, (key, number, type_name, data, self.at, self._names.own))
 
     def _conflict(self, key: int | None, expected: int, stream: str = "") -> VersionConflict:
         row = self._row("version", (key,))

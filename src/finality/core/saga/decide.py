@@ -11,7 +11,7 @@ from typing import Any, assert_never
 
 from finality.core.saga import events as e
 from finality.core.saga.graph import ITEMS_MAX, Graph, Kind, Step
-from finality.core.saga.owed import is_free, is_nothing_to_undo, outstanding
+from finality.core.saga.owed import is_free, outstanding, returning
 from finality.core.saga.state import (
     COMPLETED,
     NEW,
@@ -47,7 +47,7 @@ def advance(state: SagaState, signal: e.SagaSignal) -> tuple[Events, SagaState]:
         after = evolve(after, event)
     if after.phase is RUNNING and after.left == 0:
         end: e.SagaEvent = e.Completed()
-    elif after.phase is UNDOING and is_nothing_to_undo(after):
+    elif after.phase is UNDOING and not returning(after):
         end = e.Compensated()
     else:
         return events, after

@@ -39,7 +39,7 @@ def outstanding(state: SagaState) -> tuple[e.SagaCommand, ...]:
             return _between(state)
         return tuple(_forward(state))
     if state.phase is UNDOING:
-        return _returning(state) if state.parked is None else (e.AskPerson(state.parked),)
+        return returning(state) if state.parked is None else (e.AskPerson(state.parked),)
     return ()
 
 
@@ -58,18 +58,21 @@ def _between(state: SagaState) -> tuple[e.SagaCommand, ...]:
     return commands
 
 
-def _returning(state: SagaState) -> tuple[e.SagaCommand, ...]:
-    """Return what is owed on the way back: while nothing is asked or has failed, it depends on what stands.
+def returning(state: SagaState) -> tuple[e.SagaCommand, ...]:
+    """Return what is owed on the way back: nothing once all that was done is undone.
 
-    So the graph remembers these, too.
+    While nothing is asked or has failed, it depends on what stands. So the graph remembers these, too.
     """
     standing = []
     for name, branch in state.branches.items():
         status = branch.status
-        if status is DONE and not (branch.child or branch.items or branch.not_before or branch.undo_attempts):
-            standing.append(name)
-        elif status not in CLEARED:
+        if status in CLEARED:
+            continue
+        if status is not DONE or branch.child or branch.items or branch.not_before or branch.undo_attempts:
             return tuple(_backward(state))
+        standing.append(name)
+    if not standing:
+        return ()
     known = state.graph.owed_back
     commands: tuple[e.SagaCommand, ...] | None = known.get(key := tuple(standing))
     if commands is None:
@@ -77,17 +80,6 @@ def _returning(state: SagaState) -> tuple[e.SagaCommand, ...]:
         if len(known) < OWED_MAX:
             known[key] = commands
     return commands
-
-
-def is_nothing_to_undo(state: SagaState) -> bool:
-    """Say whether all that was done is undone and nothing more will be heard."""
-    by_name = state.graph.by_name
-    for name, branch in state.branches.items():
-        if branch.status not in CLEARED:
-            step = by_name.get(name)  # Of a list's items the list's own step has the say.
-            if step is not None and not _is_cleared(state, step):
-                return False
-    return True
 
 
 def is_free(state: SagaState, name: str) -> bool:
