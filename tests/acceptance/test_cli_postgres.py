@@ -113,6 +113,19 @@ def test_a_run_outlives_a_restart_of_its_server(
     assert (said("*"), said("DISTINCT name")) == (LINES, LINES)
 
 
+def test_what_is_not_there_is_told_without_the_password(tmp_path: Path, url: str) -> None:
+    secret = f"{url}{'&' if '?' in url else '?'}password=s3cret"
+    shell = Terminal(tmp_path, FINALITY_STORE=secret)
+    said = [shell.type("transaction", "list")]  # It is no store yet.
+    shell.type("migrate")
+    said += [shell.type("transaction", "show", "nobody"), shell.type("journal", "tail", "--type", "Nope")]
+
+    assert [each.status for each in said] == [1, 1, 1]
+    for each in said:
+        assert "password=***" in each.err
+        assert "s3cret" not in each.err + each.out
+
+
 def test_a_server_that_is_not_there_is_told_in_a_sentence(tmp_path: Path) -> None:
     said = Terminal(tmp_path).type("transaction", "list", "--store", "postgresql://nobody@127.0.0.1:9/none")
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finality.core.secret import Secret, secret_values
+from finality.core.secret import Secret, secret_values, without_password
 from finality.core.secret import redact as redacted
 
 
@@ -81,3 +81,22 @@ def test_what_an_exception_quotes_is_masked(secret: str, before: str, after: str
     for quoted in (secret, repr(secret), str(KeyError(secret)), repr(ValueError(secret))):
         assert secret not in redacted(f"{before}{quoted}{after}", values)
         assert repr(secret)[1:-1] not in redacted(f"{before}{quoted}{after}", values)
+
+
+# fmt: off
+URLS = [
+    ("sqlite:///shop@home.db",                      "sqlite:///shop@home.db"),
+    ("postgresql://db:5432/shop?sslmode=require",   "postgresql://db:5432/shop?sslmode=require"),
+    ("postgresql://shop:s3cret@db:5432/shop",       "postgresql://shop:***@db:5432/shop"),
+    ("postgresql://:s3cret@db/shop",                "postgresql://:***@db/shop"),
+    ("postgresql://shop:s3:c/r@et@db/shop",         "postgresql://shop:***@db/shop"),
+    ("postgresql:///shop?user=a&password=s3cret&x", "postgresql:///shop?user=a&password=***&x"),
+    ("mariadb://h/shop?SSL_Password=s3cret",        "mariadb://h/shop?SSL_Password=***"),
+    ("https://seats.example?token=s3cret",          "https://seats.example?token=***"),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize("url, shown", URLS)
+def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
+    assert without_password(url) == shown

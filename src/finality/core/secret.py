@@ -8,12 +8,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Generic, NoReturn, TypeVar
 
 T = TypeVar("T")
 
 MASK = "***"
+
+# Rather more than the password than less: one with an "@" in it should have been quoted, and was not.
+PASSWORD = re.compile(
+    r"(?<=://)([^:/@]*:).*(?=@)|(?<=[?&])([^=&]*(?:password|secret|token)[^=&]*=)[^&]*", re.I
+)
 
 
 class Secret(Generic[T]):
@@ -93,6 +99,11 @@ def redact(text: str, values: Collection[str]) -> str:
         elif place == 0 or not hidden[place - 1]:
             shown.append(MASK)
     return "".join(shown)
+
+
+def without_password(url: str) -> str:
+    """Return a URL as a person may see it, in a log or an error: with *** for what it lets one in by."""
+    return PASSWORD.sub(lambda found: f"{found[1] or found[2]}{MASK}", url)
 
 
 def _secrets(value: Any, seen: set[int]) -> Iterator[Secret[Any]]:

@@ -83,7 +83,7 @@ async def _source(node: AsyncNode, kind: type[Aggregate[Any]], id: str) -> Sourc
     listed = await sources.listed(category_prefix(name), with_archived=True, limit=SOURCES_MAX)
     close = get_close_matches(id, [id_of(each.name) for each in listed], n=1)
     hint = f"did you mean {close[0]!r}?" if close else "`finality aggregate list` names those that there are"
-    raise NotFound(f"no {name} has the id {id!r} in {node.settings.url}; {hint}")
+    raise NotFound(f"no {name} has the id {id!r} in {node.settings.shown_url}; {hint}")
 
 
 def _viewed(aggregate: Aggregate[Any], source: Source, codec: Codec) -> AggregateView:

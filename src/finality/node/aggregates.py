@@ -186,7 +186,7 @@ class Aggregates(Life):
         source = await self._context.home.sources.find(aggregate_stream(kind.name, id))
         if source is None:
             raise NotFound(
-                f"no {kind.name} has the id {id!r} in {self.settings.url}: check the id and the store"
+                f"no {kind.name} has the id {id!r} in {self.settings.shown_url}: check the id and the store"
             )
         return source
 

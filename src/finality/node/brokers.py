@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from finality.core.errors import DefinitionError
+from finality.core.secret import without_password
 from finality.node.extras import needs
 from finality.ports.broker import Broker
 
@@ -33,7 +34,7 @@ def broker_at(url: str) -> Broker:
     """
     scheme = url.partition("://")[0]
     if "://" not in url or scheme not in ADAPTERS:
-        raise DefinitionError(f"{url!r} names no broker: write {SCHEMES}")
+        raise DefinitionError(f"{without_password(url)!r} names no broker: write {SCHEMES}")
     adapter, extra = ADAPTERS[scheme]
     with needs(f"the broker at {scheme}://", f"finality[{extra}]"):
         module = import_module(f"finality.adapters.{adapter}.broker")

@@ -16,7 +16,7 @@ from finality.core.explain import Explanation
 from finality.core.ids import NodeId
 from finality.core.in_doubt import explain_undecided
 from finality.core.request import KIND
-from finality.core.secret import redact, secret_values
+from finality.core.secret import redact, secret_values, without_password
 from finality.node.definitions import Definitions
 from finality.node.kits import kit_of, projection_kit_of
 from finality.node.transactions import Transactions
@@ -85,6 +85,11 @@ class Settings:
     open_store: Callable[[str, Environment, str], Awaitable[Store]]
     schemas: str = ""
 
+    @property
+    def shown_url(self) -> str:
+        """Return the home store's URL as a person may see it."""
+        return without_password(self.url)
+
     def url_at(self, at: str | None) -> str:
         """Return the URL of a store that a caller has named, or of the home store."""
         return self.stores.get(at or "", self.url)
@@ -97,7 +102,7 @@ class Insides:
         self.settings = settings
         self.context = context
         self.definitions = definitions
-        self.views = Views(context, definitions, settings.url)
+        self.views = Views(context, definitions, settings.shown_url)
         self.coordinator = Coordinator(
             context, in_flight_max=settings.in_flight_max, is_observer=settings.is_observer
         )

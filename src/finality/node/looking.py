@@ -80,7 +80,9 @@ async def find(node: AsyncNode, id: str) -> Head:
             id, [str(head.id) for head in await context.home.heads(limit=HEADS_MAX)], n=1
         )
         hint = f"did you mean {close[0]!r}?" if close else "`finality transaction list` shows what there is"
-        raise NotFound(f"no transaction has the id {id!r} in {node.settings.url}; {hint}", transaction_id=id)
+        raise NotFound(
+            f"no transaction has the id {id!r} in {node.settings.shown_url}; {hint}", transaction_id=id
+        )
     return head
 
 
@@ -190,7 +192,7 @@ async def stream_named(node: AsyncNode, name: str) -> StreamName:
             return stream
     close = get_close_matches(name, [str(head.id) for head in await home.heads(limit=HEADS_MAX)], n=1)
     hint = f"did you mean {close[0]!r}?" if close else "give a stream's name or a transaction's id"
-    raise NotFound(f"no stream has the name {name!r} in {node.settings.url}; {hint}")
+    raise NotFound(f"no stream has the name {name!r} in {node.settings.shown_url}; {hint}")
 
 
 async def projections_elsewhere(node: AsyncNode, listed: Collection[str]) -> list[str]:
@@ -221,7 +223,7 @@ async def check_type(node: AsyncNode, type_: str) -> None:
     has = ", ".join(sorted(seen)) or "none so far"
     hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"it has {has}"
     newest = f"the newest {looked:,} events of " if page.events else ""
-    raise NotFound(f"no event in {newest}{node.settings.url} is of type {type_!r}; {hint}")
+    raise NotFound(f"no event in {newest}{node.settings.shown_url} is of type {type_!r}; {hint}")
 
 
 def entry_of(recorded: Recorded, codec: Codec) -> Entry:

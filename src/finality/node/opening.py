@@ -16,6 +16,7 @@ from finality.adapters.msgspec.seal import secret_keys_of
 from finality.adapters.system.environment import SystemEnvironment
 from finality.core.choreography.run import PATIENCE
 from finality.core.errors import DefinitionError, NotFound, Unavailable
+from finality.core.secret import without_password
 from finality.node.async_node import AsyncNode, Settings
 from finality.node.brokers import broker_at, url_beside
 from finality.node.extras import needs
@@ -229,7 +230,9 @@ def participant_at(name: str, url: str) -> Participant[Branch]:
     factory = FACTORIES.get(scheme)
     if factory is None:
         schemes = ", ".join(sorted(FACTORIES))
-        raise DefinitionError(f"participant {name!r} has the URL {url!r}: begin it with one of {schemes}")
+        raise DefinitionError(
+            f"participant {name!r} has the URL {without_password(url)!r}: begin it with one of {schemes}"
+        )
     if scheme == "sqlite" and not path_of(url).is_file():
         raise NotFound(f"there is no database at {path_of(url)} for participant {name!r}: check the path")
     with needs(f"participant {name}", f"finality[{factory}]"):
@@ -246,7 +249,9 @@ def check_url(url: str) -> None:
     """
     is_file = url.startswith("sqlite:///") and len(url) > len("sqlite:///")
     if not (is_file or url.startswith(("memory://", *POSTGRES))):
-        raise DefinitionError(f"{url!r} names no store: write {ON_DISK}; memory:// is gone with its process")
+        raise DefinitionError(
+            f"{without_password(url)!r} names no store: write {ON_DISK}; memory:// is gone with its process"
+        )
 
 
 def check_exists(url: str, *, is_home: bool = True, may_be_older: bool = False) -> None:

@@ -41,6 +41,7 @@ from finality.core.errors import (
     Unavailable,
 )
 from finality.core.reservation import Stage
+from finality.core.secret import without_password
 from finality.core.three_phase.standing import Report
 from finality.core.two_phase import Decision, Vote
 from finality.ports.agent import Address
@@ -77,10 +78,13 @@ def service(
     check_name(name)
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise DefinitionError(f"{url!r} is no URL of a service: write https://seats.example/finality")
+        raise DefinitionError(
+            f"{without_password(url)!r} is no URL of a service: write https://seats.example/finality"
+        )
     if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
         raise DefinitionError(
-            f"{url!r} is not encrypted: use https, or say allow_http=True if the network is your own"
+            f"{without_password(url)!r} is not encrypted: use https, or say allow_http=True if the network "
+            "is your own"
         )
     # A command line has nothing but the URL: https://:TOKEN@seats.example
     token = token or unquote(parts.password or "") or None

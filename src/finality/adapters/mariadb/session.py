@@ -14,6 +14,7 @@ from asyncmy import errors
 
 from finality.adapters.silence import Silence
 from finality.core.errors import Conflict, DefinitionError, FinalityError, Refused, Unavailable
+from finality.core.secret import without_password
 
 SCHEMES = ("mariadb", "mysql")
 PORT = 3306
@@ -147,8 +148,9 @@ def server_at(url: str, name: str, *, lock_seconds: float, isolation: str) -> Se
     asked = dict(parse_qsl(parts.query))
     if parts.scheme not in SCHEMES or not options["database"] or asked.keys() - {"unix_socket", "ssl_ca"}:
         raise DefinitionError(
-            f"{url!r} names no MariaDB database: write mariadb://user:password@host:3306/database, "
-            "perhaps with ?ssl_ca=/path/to/ca.pem or ?unix_socket=/path"
+            f"{without_password(url)!r} names no MariaDB database: write "
+            "mariadb://user:password@host:3306/database, perhaps with "
+            "?ssl_ca=/path/to/ca.pem or ?unix_socket=/path"
         )
     if "ssl_ca" in asked:
         options["ssl"] = {"ca": asked["ssl_ca"]}

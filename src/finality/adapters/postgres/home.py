@@ -15,7 +15,7 @@ from finality.adapters.postgres.rows import head_of, node_of, recorded_of
 from finality.adapters.postgres.schema import migrate
 from finality.adapters.postgres.session import Server
 from finality.adapters.postgres.sources import PostgresCommittedSources
-from finality.adapters.postgres.store import LOCK_SECONDS_MAX, PostgresStore, name_of
+from finality.adapters.postgres.store import LOCK_SECONDS_MAX, PostgresStore
 from finality.adapters.postgres.transaction import PostgresTransaction
 from finality.adapters.written import WrittenHome
 from finality.core.errors import NotFound
@@ -30,6 +30,7 @@ from finality.core.ids import (
     transaction_stream,
 )
 from finality.core.protocol import Recorded
+from finality.core.secret import without_password
 from finality.ports.codec import Codec
 from finality.ports.environment import Environment
 from finality.ports.home import HEADS_MAX, Head, History, NodeRow
@@ -170,7 +171,7 @@ async def open_home(
 
 async def migrate_home(url: str, *, through_post: bool) -> list[str]:
     """Bring a database's schema to this version; return the names of the scripts that ran."""
-    connection = await Server(url, name_of(url), LOCK_SECONDS_MAX, "store").connect()
+    connection = await Server(url, without_password(url), LOCK_SECONDS_MAX, "store").connect()
     try:
         return await migrate(connection, is_home=True, through_post=through_post)
     finally:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, Self, TypeVar
-from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -36,6 +35,7 @@ from finality.adapters.postgres.transaction import PostgresTransaction
 from finality.adapters.written import WrittenStore
 from finality.core.errors import Unavailable
 from finality.core.ids import Cursor
+from finality.core.secret import without_password
 from finality.ports.environment import Environment
 from finality.ports.store import Rows
 
@@ -54,7 +54,7 @@ class PostgresStore(WrittenStore, PostgresEventReads):
     _is_home = False
 
     def __init__(self, url: str, environment: Environment, *, name: str | None = None) -> None:
-        self.name = name or name_of(url)
+        self.name = name or without_password(url)
         self.url = url
         self._environment = environment
         self._seen = ""
@@ -86,7 +86,7 @@ class PostgresStore(WrittenStore, PostgresEventReads):
         return store
 
     async def _check(self, connection: Connection) -> None:
-        await check(connection, self.url, is_home=self._is_home)
+        await check(connection, without_password(self.url), is_home=self._is_home)
 
     async def _prepare(self, connection: Connection) -> None:
         await migrate(connection, is_home=self._is_home)
@@ -197,9 +197,3 @@ class PostgresStore(WrittenStore, PostgresEventReads):
 async def _read_only(connection: Connection, sql: str, parameters: Sequence[Any]) -> Rows:
     async with connection.transaction(readonly=True):
         return Rows(tuple(row) for row in await connection.fetch(sql, *parameters))
-
-
-def name_of(url: str) -> str:
-    """Return a URL without its password."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
