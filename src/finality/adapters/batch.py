@@ -241,7 +241,8 @@ class Batches:
             self._spoilers.difference_update(id(turn) for turn, _ in outcomes)
         is_urgent = False
         for turn, error in outcomes:
-            following = _following(turn) if error is None else None
+            follow = getattr(turn, "following", None)
+            following = follow() if follow is not None and error is None else None
             if following is not None:
                 self.turns.append(following)
             if following is not turn:
@@ -347,11 +348,6 @@ class Batches:
         if self.broken is None:
             log.critical("store %s failed %s: %s; restart the node", self._name, when, problem)
             self.broken = f"store {self._name} failed {when}: {problem}; restart the node"
-
-
-def _following(turn: Turn) -> Turn | None:
-    following = getattr(turn, "following", None)
-    return None if following is None else following()
 
 
 def _forget(outcomes: list[Outcome]) -> None:

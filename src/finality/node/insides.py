@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from finality.core.choreography import Seen
@@ -326,7 +327,7 @@ async def open_insides(
             codec=codec,
             environment=environment,
             definitions=definitions.known,
-            turn_tx=lambda local, id, key: StepTx(local, codec, key, id),
+            turn_tx=partial(StepTx, codec),
             scope_tx=lambda scope, id, key, begin: Tx(scope, codec, key, begin, Origin(id, id)),
             redact=redact,
             secrets_of=secret_values,

@@ -153,7 +153,7 @@ class SyncTx(SyncSourcing, SyncRequests):
 class StepTx(SyncTx):
     """A plain step's: its events follow from its saga, which most steps never have to say."""
 
-    def __init__(self, local: LocalTransaction, codec: Codec, key: int | None, id: TransactionId) -> None:
+    def __init__(self, codec: Codec, local: LocalTransaction, id: TransactionId, key: int | None) -> None:
         self._codec = codec
         self._local = local
         self._key = key

@@ -15,6 +15,7 @@ from finality.runtime.drive import Drive
 BECAUSE_LENGTH_MAX = 2_000  # An error text is read by people; a whole response body is not.
 RESULT_BYTES_MAX = EVENT_BYTES_MAX - 4_096  # What else an event says is shorter.
 ESCAPED_BYTES_MAX = 8  # What a character may take in the JSON string that an event holds.
+SHORT_LENGTH_MAX = RESULT_BYTES_MAX // ESCAPED_BYTES_MAX  # A text of this length fits, whatever is in it.
 
 Asked = e.Run | e.Compensate
 
@@ -40,7 +41,7 @@ def kept(context: Context, branch: str, result: Any) -> Json:
         text = context.codec.encode(result)
     except TypeError as error:
         raise Unkeepable(f"the result of {branch!r} cannot be journaled: {error}") from error
-    if len(text) > RESULT_BYTES_MAX // ESCAPED_BYTES_MAX:
+    if len(text) > SHORT_LENGTH_MAX:
         size = len(context.codec.encode(text))
         if size > RESULT_BYTES_MAX:
             raise Unkeepable(

@@ -57,8 +57,11 @@ def call(
         if source is TX:
             arguments.append(tx)
         elif source is RESULT:
-            is_own = is_undo and parameter.key == split_branch(branch)[0]
-            text = own if is_own else _result(state, parameter.key)
+            if is_undo and parameter.key == split_branch(branch)[0]:
+                text = own
+            else:
+                needed = state.branches.get(parameter.key)
+                text = None if needed is None else needed.result
             arguments.append(None if text is None else _decoded(drive, codec, text, parameter))
         elif source is ITEM:
             arguments.append(items_of(drive, state, codec, branch)[split_branch(branch)[1] or 0])
@@ -82,11 +85,6 @@ def _decoded(drive: Drive, codec: Codec, text: Json, parameter: Parameter) -> An
         # An error of the step's may quote what it was given, so this is masked from now on, too.
         drive.secrets = tuple({*drive.secrets, *secret_values(value)})
     return value
-
-
-def _result(state: SagaState, step: str) -> Json | None:
-    branch = state.branches.get(step)
-    return branch.result if branch else None
 
 
 def items_of(drive: Drive, state: SagaState, codec: Codec, branch: str) -> list[Any]:

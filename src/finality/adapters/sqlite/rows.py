@@ -70,12 +70,13 @@ class Names:
 
     def node(self, connection: apsw.Connection, id: NodeId) -> int:
         """Return the short name of a node that has joined."""
-        if id not in self._nodes:
+        key = self._nodes.get(id)
+        if key is None:
             row = connection.execute(QUERIES["node_key"], (id,)).fetchone()
             assert row is not None, f"node {id} has not joined"
-            self._nodes[id] = int(row[0])
+            key = self._nodes[id] = int(row[0])
             self._is_fresh = True
-        return self._nodes[id]
+        return key
 
     def node_id(self, connection: apsw.Connection, key: int) -> NodeId:
         """Return the id of the node with a short name."""
@@ -91,12 +92,13 @@ class Names:
 
     def definition(self, connection: apsw.Connection, kind: str, version: str) -> int:
         """Return the short name of a definition that is kept."""
-        if (kind, version) not in self._definitions:
+        key = self._definitions.get((kind, version))
+        if key is None:
             row = connection.execute(QUERIES["definition_key"], (kind, version)).fetchone()
             assert row is not None, f"definition {kind}@{version} is not kept"
-            self._definitions[kind, version] = int(row[0])
+            key = self._definitions[kind, version] = int(row[0])
             self._is_fresh = True
-        return self._definitions[kind, version]
+        return key
 
     def definitions(self, connection: apsw.Connection, drives: frozenset[str]) -> list[int]:
         """Return the short names of those ``kind@version`` that are kept."""
