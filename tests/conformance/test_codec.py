@@ -218,7 +218,7 @@ def finite(cls: type) -> st.SearchStrategy[Any]:
 @given(st.one_of([finite(cls) for cls in EVENTS]))
 def test_every_event_survives_under_its_name(event: e.SagaEvent | BreakerEvent) -> None:
     for codec in codecs():
-        name, data = codec.encode_event(event)
+        [(name, data)] = codec.encode_events([event])
 
         assert name == f"{EVENTS[type(event)]}.{type(event).__name__}"
         assert codec.decode_event(name, data) == event
@@ -234,7 +234,7 @@ def test_an_event_of_the_users_own_is_registered() -> None:
     codec.register(Deposited, "account.Deposited")
     codec.register(Deposited, "account.Deposited")
 
-    name, data = codec.encode_event(Deposited(Decimal("1.50")))
+    [(name, data)] = codec.encode_events([Deposited(Decimal("1.50"))])
     assert name == "account.Deposited"
     assert codec.decode_event(name, data) == Deposited(Decimal("1.50"))
 

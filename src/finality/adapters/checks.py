@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from finality.core.errors import LimitExceeded, VersionConflict
 from finality.core.sourcing import Fact, Query
 from finality.ports.journal import EVENT_BYTES_MAX
-
-
-def encoded(encode: Callable[[Any], tuple[str, bytes]], events: Sequence[Any]) -> list[tuple[str, bytes]]:
-    """Return type and data of each of *events*.
-
-    Raises:
-        LimitExceeded: One is too large.
-    """
-    assert events, "an append has at least one event"
-    rows = [*map(encode, events)]
-    for type_name, data in rows:
-        if len(data) > EVENT_BYTES_MAX:
-            raise _too_large(type_name, len(data))
-    return rows
 
 
 def check_facts(facts: Sequence[Fact]) -> None:
@@ -34,10 +19,11 @@ def check_facts(facts: Sequence[Fact]) -> None:
     for fact in facts:
         size = len(fact.data) + len(fact.meta or b"")
         if size > EVENT_BYTES_MAX:
-            raise _too_large(fact.type, size)
+            raise too_large(fact.type, size)
 
 
-def _too_large(name: str, size: int) -> LimitExceeded:
+def too_large(name: str, size: int) -> LimitExceeded:
+    """Return that an event of *size* bytes cannot be kept."""
     return LimitExceeded(
         f"event {name} has {size} bytes: {EVENT_BYTES_MAX} is the most; store the large part elsewhere and "
         "keep a reference"

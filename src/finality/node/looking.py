@@ -234,7 +234,7 @@ def entry_of(recorded: Recorded, codec: Codec) -> Entry:
         said = {**json.loads(event.data), **json.loads(event.meta or b"{}")}
         type_ = split_type(event.type)[0]
     else:
-        said, type_ = json.loads(codec.encode_event(event)[1]), type(event).__name__
+        said, type_ = json.loads(codec.encode_events([event])[0][1]), type(event).__name__
     for name in JSON_FIELDS & said.keys():
         if isinstance(said[name], str):
             said[name] = json.loads(said[name])

@@ -60,8 +60,12 @@ class Codec(Protocol):
         """Return the type names of the events that it knows, which are our own."""
         ...
 
-    def encode_event(self, event: Any) -> tuple[str, bytes]:
-        """Return the event's type name and its data."""
+    def encode_events(self, events: Iterable[Any]) -> list[tuple[str, bytes]]:
+        """Return each event's type name and its data.
+
+        Raises:
+            LimitExceeded: One is larger than the journal takes.
+        """
         ...
 
     def decode_event(self, type_name: str, data: bytes) -> Any:

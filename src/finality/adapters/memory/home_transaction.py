@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from finality.adapters.checks import conflict, encoded
+from finality.adapters.checks import conflict
 from finality.adapters.memory.database import Event, MemoryDatabase
 from finality.adapters.memory.rows import recorded_of
 from finality.adapters.memory.sources import MemorySources
@@ -40,7 +40,7 @@ class MemoryHomeTransaction(MemoryTransaction):
 
     def create(self, birth: Birth, events: Sequence[Any], summary: Summary) -> int | None:
         """Begin a transaction's stream."""
-        rows = encoded(self._codec.encode_event, events)
+        rows = self._codec.encode_events(events)
         database, name = self._database, transaction_stream(birth.id)
         kept = database.definitions.get((birth.kind, birth.definition))
         assert kept is not None, f"definition {birth.kind}@{birth.definition} is not kept"
@@ -63,7 +63,7 @@ class MemoryHomeTransaction(MemoryTransaction):
         self, key: int, events: Sequence[Any], *, expected: Version, summary: Summary | None = None
     ) -> None:
         """Append to a transaction's stream."""
-        rows = encoded(self._codec.encode_event, events)
+        rows = self._codec.encode_events(events)
         head = self._database.heads.get(key)
         if head is None or head.version != expected:
             raise conflict(str(key), expected, head.version if head else 0)
@@ -84,7 +84,7 @@ class MemoryHomeTransaction(MemoryTransaction):
 
     def append_to(self, stream: StreamName, events: Sequence[Any], *, expected: Version) -> Version:
         """Append to a stream that is no transaction."""
-        rows = encoded(self._codec.encode_event, events)
+        rows = self._codec.encode_events(events)
         key = self.begun(stream, expected)
         head = self._database.heads.get(key)
         version = self._insert(key, stream, expected, rows)
@@ -261,7 +261,7 @@ class MemoryHomeTransaction(MemoryTransaction):
         ][:limit]
         for head in takeable:
             event = TakenOver(node, head.driver or NodeId(""))
-            rows = encoded(self._codec.encode_event, [event])
+            rows = self._codec.encode_events([event])
             version = self._insert(head.key, transaction_stream(head.id), head.version, rows)
             wake_at = 0.0 if head.status == "compensating" else head.wake_at or 0.0
             self._change(

@@ -20,6 +20,7 @@ from uuid import UUID
 
 import msgspec
 
+from finality.adapters.checks import too_large
 from finality.adapters.msgspec.personal import (
     Keep,
     Read,
@@ -42,6 +43,7 @@ from finality.core.saga.events import SagaEvent
 from finality.core.secret import Secret
 from finality.core.two_phase import DurableEvent, HomeNamed
 from finality.ports.codec import DecodeError
+from finality.ports.journal import EVENT_BYTES_MAX
 
 EVENTS = {
     "breaker": typing.get_args(BreakerEvent),
@@ -143,9 +145,16 @@ class JsonCodec:
         """Return the type names of the events that it knows, which are our own."""
         return self._events.keys()
 
-    def encode_event(self, event: Any) -> tuple[str, bytes]:
-        """Return the event's type name and its data."""
-        return self._names[type(event)], self._encode(event)
+    def encode_events(self, events: Iterable[Any]) -> list[tuple[str, bytes]]:
+        """Return each event's type name and its data."""
+        names, encode = self._names, self._encode
+        rows = []
+        for event in events:
+            name, data = names[type(event)], encode(event)
+            if len(data) > EVENT_BYTES_MAX:
+                raise too_large(name, len(data))
+            rows.append((name, data))
+        return rows
 
     def decode_event(self, type_name: str, data: bytes) -> Any:
         """Return the event."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from finality.adapters.checks import conflict, encoded
+from finality.adapters.checks import conflict
 from finality.adapters.engine import Stale
 from finality.adapters.postgres.line import Line
 from finality.adapters.postgres.names import Names
@@ -170,7 +170,7 @@ class PostgresHomeTransaction(PostgresTransaction):
     def create(self, birth: Birth, events: Sequence[Any], summary: Summary) -> int | None:
         """Begin a transaction's stream."""
         name = transaction_stream(birth.id)
-        rows = encoded(self._codec.encode_event, events)
+        rows = self._codec.encode_events(events)
         if name in self._kept.names or name in self._own.names:
             return None
         if self._is_suspect(name) and self.look("find_stream", name):
@@ -187,7 +187,7 @@ class PostgresHomeTransaction(PostgresTransaction):
         self, key: int, events: Sequence[Any], *, expected: Version, summary: Summary | None = None
     ) -> None:
         """Append to a transaction's stream."""
-        rows = encoded(self._codec.encode_event, events)
+        rows = self._codec.encode_events(events)
         actual = self._version(key)
         if actual is not None and actual != expected:
             raise conflict(key, expected, max(actual, 0))
@@ -217,7 +217,7 @@ class PostgresHomeTransaction(PostgresTransaction):
 
     def append_to(self, stream: StreamName, events: Sequence[Any], *, expected: Version) -> Version:
         """Append to a stream that is no transaction."""
-        rows = encoded(self._codec.encode_event, events)
+        rows = self._codec.encode_events(events)
         key = self.moved(stream, expected, len(rows))
         self._own.events += self._numbered(key, expected, rows)
         return Version(expected + len(rows))
@@ -381,7 +381,7 @@ class PostgresHomeTransaction(PostgresTransaction):
         dead = [tuple(row) for row in self.look("dead_drivers", expired_before)]
         taken = 0
         for driver, previous in ((None, NodeId("")), *((key, id) for key, id in dead if key != own)):
-            event = encoded(self._codec.encode_event, [TakenOver(node, previous)])[0]
+            event = self._codec.encode_events([TakenOver(node, previous)])[0]
             streams = self.write(
                 "take", own, driver, known, accepted, limit - taken, *event, self.at, self.node
             )

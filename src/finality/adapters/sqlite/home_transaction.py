@@ -8,7 +8,7 @@ from typing import Any
 
 import apsw
 
-from finality.adapters.checks import conflict, encoded
+from finality.adapters.checks import conflict
 from finality.adapters.sqlite.queries import QUERIES
 from finality.adapters.sqlite.rows import HEADS, Names, head_of, recorded_of
 from finality.adapters.sqlite.sources import SqliteSources
@@ -72,7 +72,7 @@ class SqliteHomeTransaction(SqliteTransaction):
 
     def create(self, birth: Birth, events: Sequence[Any], summary: Summary) -> int | None:
         """Begin a transaction's stream."""
-        rows = encoded(self._codec.encode_event, events)
+        rows = self._codec.encode_events(events)
         definition = self._names.definition(self._connection, birth.kind, birth.definition)
         driver = self._names.node(self._connection, birth.driver) if birth.driver else None
         is_open = None if summary.has_ended else 1
@@ -93,10 +93,10 @@ class SqliteHomeTransaction(SqliteTransaction):
         self, key: int, events: Sequence[Any], *, expected: Version, summary: Summary | None = None
     ) -> None:
         """Append to a transaction's stream."""
-        first, *others = encoded(self._codec.encode_event, events)
-        self._follow(key, expected, first)
-        if others:
-            self._insert(key, expected + 1, others)
+        rows = self._codec.encode_events(events)
+        self._follow(key, expected, rows[0])
+        if len(rows) > 1:
+            self._insert(key, expected + 1, rows[1:])
         if summary is not None:
             self._renew_head(key, expected + len(events), summary)
             if summary.has_ended and self._may_hold_locks():
@@ -123,7 +123,7 @@ class SqliteHomeTransaction(SqliteTransaction):
 
     def append_to(self, stream: StreamName, events: Sequence[Any], *, expected: Version) -> Version:
         """Append to a stream that is no transaction."""
-        rows = encoded(self._codec.encode_event, events)
+        rows = self._codec.encode_events(events)
         key = self.moved(stream, expected, len(rows))
         self._insert(key, expected, rows)
         return Version(expected + len(rows))
@@ -302,7 +302,7 @@ class SqliteHomeTransaction(SqliteTransaction):
         taken = 0
         for driver in (None, *(key for key in dead if key != own)):
             previous = self._names.node_id(self._connection, driver or 0)
-            event = encoded(self._codec.encode_event, [TakenOver(node, previous)])
+            event = self._codec.encode_events([TakenOver(node, previous)])
             self._guard()
             streams = self.ask("take", (own, driver, known, accepted, limit - taken))
             for key, version in streams:

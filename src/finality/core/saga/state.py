@@ -270,7 +270,10 @@ def _settled(state: SagaState, name: str, branch: Branch) -> SagaState:
     branches = {**state.branches, name: branch}
     if name.endswith("]"):
         return _item_settled(state, e.split_branch(name)[0], branches)
-    return _moved(state, state.phase, state.left - 1, branches)
+    return SagaState(  # Not by _moved: every step of every saga passes here.
+        state.graph, state.phase, state.left - 1, branches, state.signals, state.started, state.undo,
+        state.parked,
+    )  # fmt: skip
 
 
 def _item_settled(state: SagaState, step: str, branches: dict[str, Branch]) -> SagaState:
