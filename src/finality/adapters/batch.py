@@ -200,9 +200,8 @@ class Batches:
                 keep_turn()
             except self.turn_errors as problem:  # The turn's own; its settle hears of it.
                 error = problem
-            outcomes.append((turn, error))
-            if error is not None:
                 turn.forget()
+            outcomes.append((turn, error))
             if engine.is_stale:
                 raise Stale
             if error is not None and not self.undo_turn():

@@ -38,7 +38,7 @@ class SignalTurn:
     ) -> None:
         self.drive = drive
         self.signal = signal
-        self.branches = () if branch is None else (branch,)
+        self.branches: tuple[str, ...] = () if branch is None else (branch,)
         self._settled = settled
         self._before: Tip = drive.tip
         self._after: Tip = drive.tip
@@ -197,7 +197,7 @@ class ChainTurn(StepTurn):
                 return None
             # Another thread looks at these names, to ask nothing twice: one more harms nobody.
             drive.busy.add(command.step)
-            self.branches = (*self.branches, command.step)
+            self.branches += (command.step,)
         self._durable = (self._after, commands)
         self._command, self._action, self._commands = command, action, None
         return self

@@ -113,8 +113,9 @@ class SqliteHomeTransaction(SqliteTransaction):
 
     def _follow(self, key: int, expected: int, row: tuple[str, bytes]) -> None:
         """Insert an event behind the last one, if that is the expected one."""
+        type_name, data = row
         try:
-            self._sql(FOLLOW, (key, expected, *row, self.at, self._names.own))
+            self._sql(FOLLOW, (key, expected, type_name, data, self.at, self._names.own))
         except apsw.ConstraintError:
             [(actual,)] = self._sql(LAST_VERSION, (key,)).fetchall()
             raise conflict(key, expected, actual or 0) from None
