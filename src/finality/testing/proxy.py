@@ -64,12 +64,12 @@ class Proxy:
         line = asyncio.get_running_loop().create_task(self._pass_on(reader, writer))
         self._lines.add(line)
         line.add_done_callback(self._lines.discard)
+        line.add_done_callback(lambda _: writer.close())  # It may be cancelled before it has begun.
 
     async def _pass_on(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         try:
             server, to_server = await asyncio.open_connection(*self._to)
         except OSError:  # The server is down, and so is the line.
-            to_client.close()
             return
         is_deaf = asyncio.Event()  # The client hears nothing any more.
         talk = [
@@ -82,7 +82,6 @@ class Proxy:
             for each in talk:
                 each.cancel()
             await asyncio.gather(*talk, return_exceptions=True)
-            to_client.close()
             to_server.close()
 
     async def _hear_client(
