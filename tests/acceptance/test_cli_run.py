@@ -185,6 +185,7 @@ USER_ERRORS = {
     "a path for a store":       ("trips.py:BookTrip trips.jsonl --store shop.db", "names no store"),
     "a store that is no store": ("trips.py:BookTrip trips.jsonl --store sqlite:///trips.py", "cannot open"),
     "half a store":             ("trips.py:BookTrip trips.jsonl --at bank", "is not NAME=URL"),
+    "a store without a name":   ("trips.py:BookTrip trips.jsonl --at nats://a:pass@b", "nats://a:***@b' is"),
     "an id that is a secret":   ("trips.py:Payout trips.jsonl --id-field pin", "'pin' is a secret"),
 }
 # fmt: on

@@ -78,8 +78,10 @@ def _named_urls(context: click.Context, option: click.Parameter, given: tuple[st
     for pair in given:
         name, _, url = pair.partition("=")
         if not (name and url):
+            from finality.core.secret import without_password
+
             raise click.BadParameter(
-                f"{pair!r} is not NAME=URL, as in bank=sqlite:///bank.db", context, option
+                f"{without_password(pair)!r} is not NAME=URL, as in bank=sqlite:///bank.db", context, option
             )
         pairs[name] = url
     return pairs
